@@ -1,0 +1,96 @@
+"""What an application brings; everything else exists once, outside it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning.pytorch as pl
+import pandas as pd
+from torch import nn
+
+from apps.report.results import Metric
+from apps.report.theme import Figure
+from apps.task import Optimization, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Held-out metrics by name, and the predictions they were computed from."""
+
+    metrics: dict[str, float]
+    predictions: pd.DataFrame
+
+
+class DataModule(pl.LightningDataModule):
+    """An application's data. After `setup`, `account` says in one line what was loaded."""
+
+    account: str = ""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a trained run has to know about its data, as plain values for a JSON file."""
+        return {}
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash that changes with the data."""
+        raise TypeError(f"{type(self).__name__} must define fingerprint")
+
+
+class Application(ABC):
+    """One domain: its networks, its task, its baselines, its pictures.
+
+    An application is named in `conf/app/<name>.yaml` and keeps its own choices of data, model,
+    experiment and sweep under `conf/<name>/`. `metric` is the primary one among `metrics`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    title: ClassVar[str]
+    metric: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]
+
+    @abstractmethod
+    def datamodule(self, source: Any, seed: int) -> DataModule:
+        """The data of a source (the object that the configuration's `data` describes)."""
+
+    @abstractmethod
+    def sizes(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of the network that follow from the data, such as the number of inputs."""
+
+    @abstractmethod
+    def task(
+        self, net: nn.Module, description: Mapping[str, Any], optimization: Optimization
+    ) -> Task:
+        """Wrap a network with its loss."""
+
+    @abstractmethod
+    def evaluate(self, task: Task, data: Any) -> Evaluation:
+        """Score a trained task on the held-out test split."""
+
+    @abstractmethod
+    def baselines(self, data: Any) -> Iterator[tuple[str, Evaluation]]:
+        """Fit what a practitioner would use instead and score it on the same split."""
+
+    @abstractmethod
+    def predict(
+        self, task: Task, description: Mapping[str, Any], source: Path
+    ) -> tuple[pd.DataFrame, str]:
+        """Apply a trained task to the user's own file: a table, and one line on what was done.
+
+        Raises UserError for a file that does not fit.
+        """
+
+    @abstractmethod
+    def figures(self, data: Any, predictions: Mapping[str, pd.DataFrame]) -> Sequence[Figure]:
+        """Pictures for the report from the predictions of runs and baselines, by name."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know, in sentences."""
+        return []

@@ -1,0 +1,118 @@
+"""What every console script shares: composing the configuration, help, and errors in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NoReturn
+
+from apps import CONF
+from apps.errors import UserError
+from apps.help import help_text
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+DEFAULT_APP = "energy"
+
+
+def command(verb: str, run: Callable[[DictConfig], None]) -> None:
+    """Run a console script: compose `conf/<verb>.yaml` with the command line, then call `run`.
+
+    A mistake of the user's ends in one line on stderr and exit code 2, before anything is
+    written; an interrupt ends with exit code 130.
+    """
+    arguments = sys.argv[1:]
+    try:
+        app = _app(arguments)
+        if {"-h", "--help"} & set(arguments):
+            print(help_text(verb, app, arguments))
+            return
+        _run(verb, app, run)
+    except KeyboardInterrupt:
+        print(f"gradclip-{verb}: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except UserError as error:
+        _fail(verb, str(error))
+
+
+def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors instead of printing them in several lines
+    import hydra
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
+    mistakes: list[UserError] = []
+
+    def job(config: DictConfig) -> None:
+        # Hydra writes a line of its own about an exception that leaves the job.
+        try:
+            run(config)
+        except UserError as error:
+            mistakes.append(error)
+        except OmegaConfBaseException as error:
+            mistakes.append(UserError(_one_line(error)))
+
+    sys.argv.append(f"hydra.searchpath=[{app_conf(app)}]")
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)()
+    except MissingConfigException as error:
+        raise UserError(_missing(error.missing_cfg_file, sys.argv[1:])) from error
+    except OverrideParseException as error:
+        raise UserError(
+            f"{error.override}: cannot be read as KEY=VALUE; quote a text that holds = , [ or {{"
+        ) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_one_line(error)) from error
+    if mistakes:
+        raise mistakes[0]
+
+
+def app_conf(app: str) -> str:
+    """The search path entry that holds an application's own configuration groups."""
+    return f"file://{CONF / app}"
+
+
+def _app(arguments: list[str]) -> str:
+    """The application named on the command line; UserError if there is none of that name."""
+    names = [argument.removeprefix("app=") for argument in arguments if argument[:4] == "app="]
+    app = names[-1] if names else DEFAULT_APP
+    known = sorted(path.stem for path in (CONF / "app").glob("*.yaml"))
+    if app not in known:
+        raise UserError(f"app={app}: unknown application; known: {', '.join(known)}")
+    return app
+
+
+def _missing(name: str | None, arguments: list[str]) -> str:
+    """One line for a choice that does not exist, with those that do."""
+    group, _, choice = (name or "").rpartition("/")
+    folders = [CONF / group] + [CONF / _app(arguments) / group]
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    if not group or not known:
+        return f"no such configuration: {name}"
+    return f"{group}={choice}: unknown; known: {', '.join(known)}"
+
+
+def _one_line(error: Exception) -> str:
+    """Hydra's and OmegaConf's messages span lines; keep what names the key and the cause."""
+    cause = error.__cause__
+    message = str(error)
+    if cause is not None and "is not in struct" in str(cause):
+        key = message.split("'")[1] if "'" in message else message
+        parent = getattr(cause, "parent_node", None)
+        siblings = [str(name) for name in parent] if parent is not None else []
+        close = get_close_matches(key.rpartition(".")[2], siblings, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(siblings)}"
+        return f"{key}: no such key here; {hint}"
+    full_key = getattr(error, "full_key", None)
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith(("full_key:", "object_type", "See "))]
+    prefix = f"{full_key}: " if full_key and str(full_key) not in kept[0] else ""
+    return prefix + " ".join(kept[:2])
+
+
+def _fail(verb: str, message: str) -> NoReturn:
+    print(f"gradclip-{verb}: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,54 @@
+"""Composing configurations: names of the choices made, and the runs of a comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, open_dict
+
+from apps.cli import app_conf
+
+
+def given() -> list[str]:
+    """The overrides on the command line, without Hydra's own."""
+    return [str(item) for item in HydraConfig.get().overrides.task]
+
+
+def chosen(group: str) -> str:
+    """The option chosen for a configuration group."""
+    return str(HydraConfig.get().runtime.choices[group])
+
+
+def named(config: DictConfig) -> DictConfig:
+    """The configuration with the names of the chosen options in `choices`."""
+    return _with_choices(config, HydraConfig.get().runtime.choices)
+
+
+def compose_run(app: str, overrides: list[str]) -> DictConfig:
+    """Compose the configuration of one training run."""
+    search_path = f"hydra.searchpath=[{app_conf(app)}]"
+    config = compose("train", [*overrides, search_path], return_hydra_config=True)
+    choices = config.hydra.runtime.choices
+    with open_dict(config):
+        del config["hydra"]
+    return _with_choices(config, choices)
+
+
+def parse(overrides: list[str]) -> list[Override]:
+    """Parse overrides with Hydra's grammar."""
+    return list(OverridesParser.create().parse_overrides(overrides))
+
+
+def _with_choices(config: DictConfig, choices: Any) -> DictConfig:
+    names = {
+        group: str(choice)
+        for group, choice in choices.items()
+        if not group.startswith("hydra/") and choice is not None
+    }
+    with open_dict(config):
+        config.choices = names
+    return config

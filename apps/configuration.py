@@ -1,0 +1,85 @@
+"""Turning configuration nodes into objects, with every mistake named in one line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import hydra.utils
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from apps.errors import UserError
+from data_scripts.manifest import DataError
+
+
+def instantiate(config: DictConfig, key: str, **arguments: Any) -> Any:
+    """Build the object that `config.<key>` describes by `_target_`.
+
+    Values are checked against the annotations of the target first. Raises UserError naming the
+    key, the value and what is allowed.
+    """
+    try:
+        node = OmegaConf.select(config, key, throw_on_missing=True)
+        plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key or key}: {str(error).splitlines()[0]}") from error
+    _check(key, plain)
+    try:
+        return hydra.utils.instantiate(plain, **arguments, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, (UserError, DataError)):
+            raise UserError(str(cause)) from error
+        if isinstance(cause, (ValueError, TypeError)):
+            raise UserError(f"{key}: {cause}") from error
+        raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
+
+
+def _check(key: str, node: Any) -> None:
+    """Check the values of a `_target_` node, and of those inside it, against annotations."""
+    if not isinstance(node, Mapping):
+        return
+    for name, value in node.items():
+        _check(f"{key}.{name}", value)
+    if "_target_" not in node:
+        return
+    target = _target(key, node["_target_"])
+    for name, parameter in _parameters(target).items():
+        if name not in node or isinstance(node[name], Mapping) and "_target_" in node[name]:
+            continue
+        _check_value(f"{key}.{name}", node[name], parameter)
+
+
+def _target(key: str, path: str) -> Any:
+    try:
+        return hydra.utils.get_object(path)
+    except Exception as error:
+        raise UserError(f"{key}._target_={path}: {str(error).splitlines()[0]}") from error
+
+
+def _parameters(target: Any) -> Mapping[str, Any]:
+    try:
+        return inspect.get_annotations(
+            target.__init__ if inspect.isclass(target) else target, eval_str=True
+        )
+    except (NameError, TypeError):  # annotations that only a type checker can resolve
+        return {}
+
+
+def _check_value(key: str, value: Any, annotation: Any) -> None:
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(
+            annotation, config=ConfigDict(arbitrary_types_allowed=True)
+        )
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        return
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        wanted = "; ".join(dict.fromkeys(item["msg"] for item in error.errors()))
+        raise UserError(f"{key}={value!r}: {wanted}") from error

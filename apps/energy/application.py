@@ -1,0 +1,198 @@
+"""Energy demand: what it brings to the shared verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from apps.application import Application, Evaluation
+from apps.energy.baselines import forecast_baselines
+from apps.energy.data import SeriesData
+from apps.energy.encoding import Encoding, Features, Inputs
+from apps.energy.figures import figures
+from apps.energy.forecast import Forecast
+from apps.energy.metrics import evaluate
+from apps.energy.recalibration import recalibrate
+from apps.energy.series import Series
+from apps.energy.sources import Source
+from apps.energy.task import ForecastTask, Loss
+from apps.energy.user_file import read_user_file
+from apps.report.results import Metric
+from apps.report.theme import Figure
+from apps.task import Optimization, Task
+
+
+class Energy(Application):
+    """Day-ahead probabilistic forecasts of electricity demand.
+
+    The arguments are documented in `conf/app/energy.yaml`.
+    """
+
+    title = "Energy demand, day ahead"
+    metric = "wql"
+    metrics = (
+        Metric("wql", "wQL", "%", "min", 2),
+        Metric("mape", "MAPE", "%", "min", 2),
+        Metric("wape", "WAPE", "%", "min", 2),
+        Metric("mase", "MASE", "", "min", 3),
+        Metric("mae", "MAE", "", "min", 4),
+        Metric("rmse", "RMSE", "", "min", 4),
+        Metric("pinball", "Pinball", "", "min", 4),
+        Metric("coverage_80", "80 % interval covers", "%", "target", 1, 80.0),
+        Metric("wql_raw", "wQL, not recalibrated", "%", "min", 2),
+        Metric("coverage_80_raw", "covers, not recalibrated", "%", "target", 1, 80.0),
+    )
+
+    def __init__(
+        self,
+        name: str,
+        features: Features,
+        loss: Loss = "pinball",
+        batch_size: int = 32,
+        samples_per_epoch: int = 3200,
+        horizon: int | None = None,
+        recalibration_days: int = 14,
+    ) -> None:
+        super().__init__(name)
+        if loss not in get_args(Loss):
+            raise ValueError(f"loss must be one of {', '.join(get_args(Loss))}, got {loss!r}")
+        if min(batch_size, samples_per_epoch) < 1:
+            raise ValueError(
+                f"batch_size={batch_size}, samples_per_epoch={samples_per_epoch}: both must be >= 1"
+            )
+        if horizon is not None and horizon < 1:
+            raise ValueError(f"horizon must be >= 1 or null, got {horizon}")
+        if recalibration_days < 0 or (loss == "mse" and recalibration_days == 0):
+            raise ValueError(
+                f"recalibration_days must be >= 0, and > 0 with loss=mse, whose spread comes from "
+                f"it alone; got {recalibration_days}"
+            )
+        self.features = features
+        self.loss: Loss = loss
+        self.batch_size = batch_size
+        self.samples_per_epoch = samples_per_epoch
+        self.horizon = horizon
+        self.recalibration_days = recalibration_days
+
+    def datamodule(self, source: Source, seed: int) -> SeriesData:
+        """The series of a source, cut into windows."""
+        return SeriesData(
+            source,
+            self.features,
+            batch_size=self.batch_size,
+            samples_per_epoch=self.samples_per_epoch,
+            seed=seed,
+            horizon=self.horizon,
+        )
+
+    def sizes(self, description: Mapping[str, Any]) -> dict[str, int]:
+        """Numbers of inputs, steps and quantiles."""
+        encoding = Encoding.from_dict(description)
+        past, future = encoding.widths
+        return {
+            "past_size": past,
+            "future_size": future,
+            "lookback": encoding.lookback,
+            "horizon": encoding.horizon,
+            "num_quantiles": len(encoding.levels),
+        }
+
+    def task(
+        self, net: nn.Module, description: Mapping[str, Any], optimization: Optimization
+    ) -> Task:
+        """Wrap a network with the loss."""
+        levels = Encoding.from_dict(description).levels
+        return ForecastTask(net, optimization, levels, self.loss)
+
+    def evaluate(self, task: Task, data: SeriesData) -> Evaluation:
+        """Forecast every test day and score; validation days serve the recalibration alone."""
+        origins = data.origins("val").append(data.origins("test"))
+        forecast = forecast_origins(task, data.encoding, data.inputs, data.series, origins)
+        return self._score(forecast, data)
+
+    def baselines(self, data: SeriesData) -> Iterator[tuple[str, Evaluation]]:
+        """Naive, ridge and boosted trees, recalibrated in the same way."""
+        encoding = data.encoding
+        for name, forecast in forecast_baselines(data.series, encoding.levels, encoding.horizon):
+            yield name, self._score(forecast, data)
+
+    def _score(self, forecast: Forecast, data: SeriesData) -> Evaluation:
+        bounds = data.series.bounds("test")
+        scale = data.encoding.mase_scale
+        raw = evaluate(forecast.between(*bounds), scale)
+        test = recalibrate(forecast, self.recalibration_days).between(*bounds)
+        scores = evaluate(test, scale)
+        scores |= {f"{name}_raw": raw[name] for name in ("wql", "coverage_80")}
+        return Evaluation(scores, test.to_frame())
+
+    def predict(
+        self, task: Task, description: Mapping[str, Any], source: Path
+    ) -> tuple[pd.DataFrame, str]:
+        """Forecast the steps after the last known target of a CSV file."""
+        encoding = Encoding.from_dict(description)
+        series, origins = read_user_file(source, encoding, self.recalibration_days)
+        forecast = forecast_origins(task, encoding, encoding.encode(series), series, origins)
+        forecast = recalibrate(forecast, self.recalibration_days)
+        table = forecast.between(origins[-1], series.end).to_frame()
+        earlier = len(origins) - 1
+        account = f"{series.account} forecast from {origins[-1]}; " + (
+            f"recalibrated on the {min(earlier, self.recalibration_days)} days before"
+            if earlier >= 7 and self.recalibration_days
+            else "not recalibrated: that needs 7 more days of history"
+        )
+        return table.drop(columns=["origin", "truth"]), account.strip()
+
+    def figures(
+        self, data: SeriesData, predictions: Mapping[str, pd.DataFrame]
+    ) -> Sequence[Figure]:
+        """Forecasts against truth, errors by time of day, reliability."""
+        names = list(predictions)
+        forecasts = {name: Forecast.from_frame(predictions[name]) for name in names}
+        return figures(forecasts, data.encoding.target)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know."""
+        notes = [
+            "Covariates of the target day are the actual ones, as if the weather forecast were "
+            "perfect; rows named no_covariates do without them."
+        ]
+        if self.recalibration_days:
+            notes += [
+                f"Every row, baselines too, is recalibrated: its quantiles are shifted by their "
+                f"errors over the {self.recalibration_days} days before."
+            ]
+        return notes
+
+
+def forecast_origins(
+    task: Task, encoding: Encoding, inputs: Inputs, series: Series, origins: pd.DatetimeIndex
+) -> Forecast:
+    """Forecast from each origin; the truth is NaN where it is not known."""
+    rows = series.positions(origins)
+    quantiles = _run(task, inputs, rows)
+    steps = np.arange(encoding.horizon)
+    times = origins.to_numpy()[:, None] + steps * series.frequency.to_timedelta64()
+    truth = series.frame["target"].to_numpy(np.float64)[rows[:, None] + steps]
+    return Forecast(origins, times, truth, encoding.unscale(quantiles), encoding.levels)
+
+
+@torch.no_grad()
+def _run(
+    task: Task, inputs: Inputs, rows: NDArray[np.intp], batch_size: int = 256
+) -> NDArray[np.float64]:
+    task.eval()
+    chunks = []
+    for start in range(0, len(rows), batch_size):
+        past, future, _ = inputs.batch(rows[start : start + batch_size])
+        device = task.device
+        out = task.net(torch.from_numpy(past).to(device), torch.from_numpy(future).to(device))
+        chunks.append(out.double().cpu().numpy())
+    return np.concatenate(chunks)

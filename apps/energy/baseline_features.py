@@ -1,0 +1,160 @@
+"""What the baselines look at for every step to be forecast: past values, calendar, covariates.
+
+Shapes: N origins, H steps of horizon, F features, P steps of profile. Everything is taken
+from rows before the origin, except the covariates of the target steps when they are known
+ahead. A lag shorter than the horizon is left out, for it would look past the origin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from apps.energy.calendar import to_civil
+from apps.energy.forecast import Floats
+from apps.energy.series import Series
+from apps.errors import UserError
+
+LAG_DAYS = (1, 2, 7, 14)
+HISTORY_DAYS = max(LAG_DAYS)
+TRAILING_HOURS = (3, 6, 24)
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Features:
+    """The inputs of a baseline.
+
+    step: (N, H, F), of which the columns `hinged` come from covariates.
+    profile: (N, P), the values just before the origin, oldest first.
+    weekday: (N, H), 0 = Monday. hour: (N, H), both of the civil clock.
+    reference: (N, H), mean of the shortest and the weekly lag: what a model corrects.
+    """
+
+    step: Floats
+    hinged: tuple[int, ...]
+    profile: Floats
+    weekday: Rows
+    hour: Floats
+    reference: Floats
+
+    def select(self, chosen: Rows) -> Features:
+        """The features of some of the origins, by number."""
+        return Features(
+            self.step[chosen],
+            self.hinged,
+            self.profile[chosen],
+            self.weekday[chosen],
+            self.hour[chosen],
+            self.reference[chosen],
+        )
+
+
+def target_times(series: Series, origins: pd.DatetimeIndex, horizon: int) -> NDArray[np.datetime64]:
+    """Times of the steps to be forecast, (N, H)."""
+    steps = np.arange(horizon) * series.frequency.to_timedelta64()
+    times: NDArray[np.datetime64] = origins.to_numpy()[:, None] + steps
+    return times
+
+
+def target_rows(series: Series, origins: pd.DatetimeIndex, horizon: int) -> Rows:
+    """Row numbers of the steps to be forecast, (N, H)."""
+    return series.positions(origins)[:, None] + np.arange(horizon)
+
+
+def build(series: Series, origins: pd.DatetimeIndex, horizon: int, known_ahead: bool) -> Features:
+    """Build the inputs for `origins`; `known_ahead`: with the covariates of the target steps.
+
+    Every origin needs 14 days of history. Raises UserError when the horizon is longer than
+    14 days and when covariates of target steps are absent.
+    """
+    rows, day = target_rows(series, origins, horizon), series.steps_per_day
+    if horizon > HISTORY_DAYS * day:
+        raise UserError(f"horizon {horizon}: baselines forecast {HISTORY_DAYS * day} steps at most")
+    target = series.frame["target"].to_numpy()
+    lags = _lags(rows, day)
+    columns = [target[lag] for lag in lags]
+    reference = (columns[0] + target[rows - 7 * day * math.ceil(horizon / (7 * day))]) / 2.0
+    civil = to_civil(
+        pd.DatetimeIndex(target_times(series, origins, horizon).ravel()),
+        series.timezone,
+        series.utc_offset,
+    )
+    hour = np.asarray(civil.hour + civil.minute / 60.0).reshape(rows.shape)
+    columns += [lag - reference for lag in columns]
+    columns += [_spread(level, horizon) for level in _levels(target, rows[:, 0], day)]
+    columns.append(_clock_shift(series, civil, origins, horizon))
+    hinged: list[int] = []
+    for name in series.covariates:
+        values = series.frame[name].to_numpy()
+        new = list(_past_covariate(values, rows, lags, day))
+        if known_ahead:
+            new += _known_covariate(name, values, rows, lags, day)
+        hinged += range(len(columns), len(columns) + len(new))
+        columns += new
+    return Features(
+        np.stack(columns, axis=-1),
+        tuple(hinged),
+        target[rows[:, :1] - np.arange(max(day, 7), 0, -1)],
+        np.asarray(civil.day_of_week).reshape(rows.shape),
+        hour,
+        reference,
+    )
+
+
+def _lags(rows: Rows, day: int) -> list[Rows]:
+    """Rows of the same slot some days before, those only that lie before the origin."""
+    return [rows - days * day for days in LAG_DAYS if days * day >= rows.shape[1]]
+
+
+def _spread(per_origin: Floats, horizon: int) -> Floats:
+    return np.broadcast_to(per_origin[:, None], (len(per_origin), horizon))
+
+
+def _levels(target: Floats, first: Rows, day: int) -> Iterator[Floats]:
+    """Level and drift just before the origin, (N,) each."""
+    yesterday = target[first[:, None] - np.arange(1, day + 1)].mean(axis=1)
+    week_ago = target[first[:, None] - 6 * day - np.arange(1, day + 1)].mean(axis=1)
+    yield yesterday
+    yield yesterday - week_ago
+    yield target[first[:, None] - np.arange(1, 7 * day + 1)].mean(axis=1)
+    yield target[first - 1] - target[first - 1 - day]
+    yield target[first - 1] - target[first - 1 - 7 * day]
+
+
+def _clock_shift(
+    series: Series, civil: pd.DatetimeIndex, origins: pd.DatetimeIndex, horizon: int
+) -> Floats:
+    """Hours by which civil time is ahead of the clock: habits move when it changes."""
+    ahead = civil - pd.DatetimeIndex(target_times(series, origins, horizon).ravel())
+    hours: Floats = np.asarray(ahead / pd.Timedelta(hours=1))
+    return hours.reshape(len(origins), horizon)
+
+
+def _past_covariate(values: Floats, rows: Rows, lags: list[Rows], day: int) -> Iterator[Floats]:
+    horizon, first = rows.shape[1], rows[:, 0]
+    yield from (values[lag] for lag in lags[:1] + lags[2:3])
+    yield _spread(values[first[:, None] - np.arange(1, day + 1)].mean(axis=1), horizon)
+    yield _spread(values[first - 1], horizon)
+
+
+def _known_covariate(
+    name: str, values: Floats, rows: Rows, lags: list[Rows], day: int
+) -> list[Floats]:
+    horizon = rows.shape[1]
+    if len(rows) and rows.max() >= len(values):
+        raise UserError(f"covariate {name!r} is not known {horizon} steps ahead of every origin")
+    now = values[rows]
+    columns = [now, *(now - values[lag] for lag in lags[:1] + lags[2:3])]
+    columns += [_spread(take(now, axis=1), horizon) for take in (np.mean, np.min, np.max)]
+    for hours in TRAILING_HOURS:
+        window = np.arange(hours * day // 24)
+        if len(window) > 1:
+            columns.append(values[rows[..., None] - window].mean(axis=-1))
+    return columns

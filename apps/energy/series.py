@@ -1,0 +1,215 @@
+"""A regular time series with covariates, and how to read one from a file.
+
+All times are those of one fixed clock, so that every day has the same number of steps;
+`timezone` and `utc_offset` tell the civil time, which people's habits follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from apps.energy.calendar import DAILY_HORIZON, DAY, detect_frequency, split_days, to_civil
+from apps.energy.gaps import Filled, Gaps, fill_gaps
+from apps.energy.table import read_table
+from apps.errors import UserError
+from data_scripts.manifest import DataError, Manifest
+
+Part = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A target and its covariates at a fixed step, with the borders of its splits.
+
+    frame: columns `target` and the covariates, float64, regular tz-naive DatetimeIndex.
+    covariates: names of the columns whose values are known ahead of a forecast.
+    observed: bool per row; False on days that must not serve as a target (long gaps).
+    frequency: the step. timezone: civil zone of calendar features (None: the clock itself).
+    utc_offset: of the clock, such as `+10:00`. account: one line on what reading changed.
+    Training ends at `val_start`, validation at `test_start`, the test at `end`; all exclusive.
+    """
+
+    frame: pd.DataFrame
+    covariates: tuple[str, ...]
+    frequency: pd.Timedelta
+    val_start: pd.Timestamp
+    test_start: pd.Timestamp
+    end: pd.Timestamp
+    timezone: str | None = None
+    utc_offset: str | None = None
+    account: str = ""
+    observed: NDArray[np.bool_] = field(default_factory=lambda: np.ones(0, dtype=bool))
+
+    def __post_init__(self) -> None:
+        if self.observed.size == 0:
+            object.__setattr__(self, "observed", np.ones(len(self.frame), dtype=bool))
+        to_civil(pd.DatetimeIndex(self.frame.index[:1]), self.timezone, self.utc_offset)
+
+    @property
+    def steps_per_day(self) -> int:
+        """Number of steps in a day: 48 for half-hourly data."""
+        return int(DAY // self.frequency)
+
+    @property
+    def season_week(self) -> int:
+        """Number of steps in a week."""
+        return 7 * self.steps_per_day
+
+    @property
+    def horizon(self) -> int:
+        """The usual forecast horizon in steps: one day, or seven for daily data."""
+        return self.steps_per_day if self.steps_per_day > 1 else DAILY_HORIZON
+
+    @property
+    def civil(self) -> pd.DatetimeIndex:
+        """Civil (wall clock) time of every row, tz-naive."""
+        return to_civil(pd.DatetimeIndex(self.frame.index), self.timezone, self.utc_offset)
+
+    def bounds(self, part: Part) -> tuple[pd.Timestamp, pd.Timestamp]:
+        """First time of a part and the time just after it."""
+        return {
+            "train": (pd.Timestamp(self.frame.index[0]), self.val_start),
+            "val": (self.val_start, self.test_start),
+            "test": (self.test_start, self.end),
+        }[part]
+
+    def origins(
+        self,
+        start: pd.Timestamp,
+        end: pd.Timestamp,
+        horizon: int | None = None,
+        history: int = 0,
+    ) -> pd.DatetimeIndex:
+        """Midnights from `start` whose next `horizon` steps are observed and end by `end`.
+
+        At least `history` steps lie between the first row and every origin.
+        """
+        steps = horizon or self.horizon
+        first = max(start, self.frame.index[0] + history * self.frequency)
+        last = min(end, self.frame.index[-1] + self.frequency) - steps * self.frequency
+        days = pd.date_range(first.ceil("D"), last, freq="D")
+        at = self.positions(days)[:, None] + np.arange(steps)
+        return days[self.observed[at].all(axis=1)]
+
+    def positions(self, times: pd.DatetimeIndex) -> NDArray[np.intp]:
+        """Row number of each time (N,); a time just past the last row is allowed."""
+        rows: NDArray[np.intp] = np.asarray((times - self.frame.index[0]) // self.frequency)
+        return rows
+
+
+def read_parquet(
+    folder: Path, target: str | None = None, covariates: Sequence[str] | None = None
+) -> Series:
+    """Read a folder prepared by `data_scripts.energy`, with the splits of its manifest.
+
+    `target` and `covariates` (columns known ahead) default to those of the manifest. Raises
+    UserError when the folder is not prepared or lacks a column.
+    """
+    try:
+        manifest = Manifest.read(Path(folder))
+        manifest.verify(Path(folder))
+    except DataError as error:
+        raise UserError(f"{error}; run gradclip-data app=energy") from None
+    table = pd.read_parquet(Path(folder) / next(iter(manifest.files))).set_index("timestamp")
+    details = manifest.details
+    target = target or details["target"]
+    names = tuple(details["covariates"] if covariates is None else covariates)
+    for name in (target, *names):
+        if name not in table.columns:
+            raise UserError(f"{folder}: no column {name!r}; there are {', '.join(table)}")
+    frame = pd.DataFrame({"target": table[target], **{name: table[name] for name in names}})
+    return Series(
+        frame.astype(float),
+        names,
+        detect_frequency(pd.DatetimeIndex(frame.index), None, str(folder)),
+        **{name: pd.Timestamp(time) for name, time in manifest.splits.items()},
+        timezone=details["timezone"],
+        utc_offset=details["utc_offset"],
+    )
+
+
+def read_csv(
+    path: Path,
+    target: str,
+    timestamp: str = "timestamp",
+    covariates: Sequence[str] | None = None,
+    frequency: str | None = None,
+    timezone: str | None = None,
+    utc_offset: str | None = None,
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.15,
+    max_gap: int | None = None,
+    gaps: Gaps = "error",
+) -> Series:
+    """Read a user's CSV file and split it at whole days, the last days being the test.
+
+    covariates: columns known ahead (default: all other numeric ones). frequency: such as
+    `30min` (default: the most common difference). timezone: civil zone; it needs
+    `utc_offset` (such as `+10:00`) unless the times carry one. max_gap: longest run of
+    missing steps that is interpolated linearly (default: three hours, at least one step); a
+    value so filled rests on the one after the gap. gaps: what a longer run does: `error`, or
+    `drop_days` to keep its days out of training and scoring (see `fill_gaps`).
+
+    Raises UserError, one line, for every flaw of the file and for too short a series.
+    """
+    path = Path(path)
+    table, offset = read_table(
+        path, timestamp=timestamp, target=target, covariates=covariates, utc_offset=utc_offset
+    )
+    step = detect_frequency(pd.DatetimeIndex(table.index), frequency, str(path))
+    filled = fill_gaps(table, step, max_gap=max_gap, gaps=gaps, where=str(path))
+    times = pd.DatetimeIndex(filled.frame.index)
+    borders = split_days(times, step, val_fraction, test_fraction, str(path))
+    return _series(filled, step, borders, timezone, offset)
+
+
+def read_history(
+    path: Path,
+    target: str,
+    timestamp: str = "timestamp",
+    covariates: Sequence[str] | None = None,
+    frequency: str | None = None,
+    timezone: str | None = None,
+    utc_offset: str | None = None,
+    max_gap: int | None = None,
+    gaps: Gaps = "error",
+) -> Series:
+    """Read a CSV file to forecast from: its last rows may have an empty target.
+
+    Those rows are the future, with covariates filled in: `test_start` is the first of them
+    (the origin of the forecast) and their target stays NaN. Arguments as in `read_csv`; the
+    same flaws raise UserError.
+    """
+    path = Path(path)
+    table, offset = read_table(
+        path, timestamp=timestamp, target=target, covariates=covariates, utc_offset=utc_offset
+    )
+    step = detect_frequency(pd.DatetimeIndex(table.index), frequency, str(path))
+    known = table["target"].last_valid_index()
+    if known is None:
+        raise UserError(f"{path}: column {target!r} is empty; a forecast needs its past values")
+    filled = fill_gaps(
+        table, step, max_gap=max_gap, gaps=gaps, where=str(path), known_until=pd.Timestamp(known)
+    )
+    origin = pd.Timestamp(known) + step
+    borders = (origin, origin, pd.Timestamp(filled.frame.index[-1]) + step)
+    return _series(filled, step, borders, timezone, offset)
+
+
+def _series(
+    filled: Filled,
+    step: pd.Timedelta,
+    borders: tuple[pd.Timestamp, pd.Timestamp, pd.Timestamp],
+    timezone: str | None,
+    offset: str | None,
+) -> Series:
+    names = tuple(filled.frame.columns[1:])
+    clock = (timezone, offset)
+    return Series(filled.frame, names, step, *borders, *clock, filled.account, filled.observed)

@@ -1,0 +1,69 @@
+"""The user's file that a trained run forecasts from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from apps.energy.encoding import Encoding
+from apps.energy.series import Series, read_history
+from apps.errors import UserError
+
+_ALL = np.ones(0, dtype=bool)  # makes `Series` mark every row as observed
+
+
+def read_user_file(
+    path: Path, encoding: Encoding, recalibration_days: int
+) -> tuple[Series, pd.DatetimeIndex]:
+    """The series of a CSV file and the origins to forecast from, the last being the real one.
+
+    The file has the columns the run was trained on. Rows at its end with an empty target are
+    the future and give the covariates of the coming steps; without covariates they may be left
+    out. The earlier origins, a day apart where the history reaches, serve the recalibration.
+
+    Raises UserError for a file whose step differs, with too little history, or without the
+    covariates of the whole horizon.
+    """
+    series = read_history(
+        path,
+        encoding.target,
+        encoding.timestamp,
+        encoding.covariates,
+        timezone=encoding.timezone,
+        utc_offset=encoding.utc_offset,
+    )
+    step = pd.Timedelta(encoding.frequency)
+    if series.frequency != step:
+        raise UserError(f"{path}: a row each {series.frequency}, but the run has {step}")
+    series = _extended(series, encoding, path)
+    origin = series.test_start
+    history = encoding.history_days * encoding.steps_per_day
+    known = int(series.positions(pd.DatetimeIndex([origin]))[0])
+    if known < history:
+        raise UserError(
+            f"{path}: {known} rows with a target; a forecast needs the {history} rows "
+            f"({encoding.history_days} days) before it"
+        )
+    gap = max(1, -(-encoding.horizon // encoding.steps_per_day)) * encoding.steps_per_day
+    earlier = min((known - history) // gap, recalibration_days)
+    return series, pd.DatetimeIndex([origin - i * gap * step for i in range(earlier, -1, -1)])
+
+
+def _extended(series: Series, encoding: Encoding, path: Path) -> Series:
+    """The series with all rows of the horizon; they can be added where nothing is known ahead."""
+    frame, step = series.frame, series.frequency
+    end = series.test_start + encoding.horizon * step
+    found = (series.end - series.test_start) // step
+    if found >= encoding.horizon:
+        return replace(series, frame=frame[frame.index < end], end=end, observed=_ALL)
+    if encoding.covariates:
+        raise UserError(
+            f"{path}: {found} rows after the last known {encoding.target}; the forecast needs "
+            f"{encoding.horizon} rows with {', '.join(encoding.covariates)} and an empty "
+            f"{encoding.target}"
+        )
+    index = pd.date_range(frame.index[0], end - step, freq=step)
+    return replace(series, frame=frame.reindex(index), end=end, observed=_ALL)

@@ -1,0 +1,41 @@
+"""`gradclip-evaluate`: a trained run's held-out score again, beside the baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from apps.cli import command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def run(config: DictConfig) -> None:
+    """Load the best checkpoint, score it on the test split and print the table."""
+    from apps.baselines import score_baselines
+    from apps.fit import build
+    from apps.run_folder import RunFolder
+    from apps.report.text import scores_text
+
+    folder = RunFolder.open(Path(config.run), app=config.app)
+    folder.load_checkpoint(folder.best)
+    parts = build(folder.config())
+    folder.load_weights(parts.task)
+    scores = {folder.path.name: parts.application.evaluate(parts.task, parts.data).metrics}
+    if config.baselines:
+        baselines = score_baselines(parts.application, parts.data, folder.path / "baselines")
+        scores |= {name: evaluation.metrics for name, evaluation in baselines.items()}
+    print(parts.data.account)
+    print(scores_text(scores, parts.application.metrics))
+    for note in parts.application.notes:
+        print(note)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    command("evaluate", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""One training run, from its configuration to its metrics."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig
+
+from apps.application import Application, DataModule, Evaluation
+from apps.configuration import instantiate
+from apps.errors import UserError
+from apps.record import RandomState, RunRecord
+from apps.run_folder import RunFolder, code_fingerprint
+from apps.task import Task
+from data_scripts.manifest import DataError
+from gradclip_core import NonFiniteGradientError
+from gradclip_core.lightning import GradientClipping
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The objects that a configuration describes."""
+
+    application: Application
+    data: DataModule
+    task: Task
+
+
+def build(config: DictConfig) -> Parts:
+    """Make the application, its data and its task, with weights drawn from `config.seed`.
+
+    Raises UserError for a configuration that cannot work.
+    """
+    quieten()
+    torch.set_num_threads(config.num_threads)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    application: Application = instantiate(config, "app")
+    data = load_data(application, config, config.seed)
+    return Parts(application, data, make_task(application, config, data.description))
+
+
+def load_data(application: Application, config: DictConfig, seed: int = 0) -> DataModule:
+    """Fetch and read the data of a configuration; UserError for data that do not fit."""
+    data = application.datamodule(instantiate(config, "data"), seed)
+    try:
+        data.prepare_data()
+        data.setup("fit")
+    except DataError as error:
+        raise UserError(str(error)) from error
+    return data
+
+
+def make_task(application: Application, config: DictConfig, description: Mapping[str, Any]) -> Task:
+    """The network and its task for data of a description."""
+    optimization = instantiate(config, "optimization", optimizer=instantiate(config, "optimizer"))
+    net = instantiate(config, "model", **application.sizes(description))
+    try:
+        optimization.make_optimizer(net)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"optimizer: {error}") from error
+    return application.task(net, description, optimization)
+
+
+def train(
+    config: DictConfig, path: Path, *, resume: bool = False, quiet: bool = False
+) -> dict[str, Any]:
+    """Train, keep the best checkpoint, score it on the test split; return the run's metrics.
+
+    Nothing is written before the whole configuration has been checked.
+    """
+    parts = build(config)
+    clipper = instantiate(config, "clipping")
+    trainer_of = instantiate(config, "trainer")
+    if resume:
+        folder = RunFolder.open(path, "resume")
+        folder.load_checkpoint(folder.last)
+    else:
+        folder = RunFolder.create(path, config, parts.data.description)
+    record = RunRecord(folder, quiet=quiet)
+    trainer: pl.Trainer = trainer_of(
+        callbacks=[
+            GradientClipping(clipper, on_report=record.on_report),
+            record,
+            RandomState(),
+            *instantiate(config, "callbacks").values(),
+            _checkpoints(folder),
+        ],
+        logger=instantiate(config, "logger", save_dir=str(folder.path)) if config.logger else False,
+    )
+    started = time.monotonic()
+    error = _fit(trainer, parts, str(folder.last) if resume else None, record)
+    evaluation = _evaluate(parts, folder)
+    metrics = _summary(config, record, error, evaluation, time.monotonic() - started)
+    folder.finish(metrics, evaluation.predictions if evaluation else None)
+    return metrics
+
+
+def _checkpoints(folder: RunFolder) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=folder.checkpoints,
+        filename=folder.best.stem,
+        monitor="val/loss",
+        save_last=True,
+        enable_version_counter=False,
+    )
+
+
+def _fit(
+    trainer: pl.Trainer, parts: Parts, checkpoint: str | None, record: RunRecord
+) -> str | None:
+    """Train; a guard that gives up is a result, returned as its message."""
+    try:
+        trainer.fit(parts.task, parts.data, ckpt_path=checkpoint)
+    except NonFiniteGradientError as error:
+        record.diverged_at = trainer.global_step
+        return str(error)
+    return None
+
+
+def _evaluate(parts: Parts, folder: RunFolder) -> Evaluation | None:
+    """The best checkpoint's score; None where a run diverged before it had one."""
+    if not folder.best.is_file():
+        return None
+    folder.load_weights(parts.task)
+    return parts.application.evaluate(parts.task, parts.data)
+
+
+def _summary(
+    config: DictConfig,
+    record: RunRecord,
+    error: str | None,
+    evaluation: Evaluation | None,
+    seconds: float,
+) -> dict[str, Any]:
+    test = evaluation.metrics if evaluation else {}
+    return {
+        "app": config.app.name,
+        "clipping": config.choices.clipping,
+        "optimizer": config.choices.optimizer,
+        "lr": config.optimizer.lr,
+        "seed": config.seed,
+        "status": "completed" if record.diverged_at is None else "diverged",
+        "diverged_at": record.diverged_at,
+        "error": error,
+        "test": {name: value if math.isfinite(value) else None for name, value in test.items()},
+        "steps": record.num_steps,
+        "clip_rate": record.clip_rate,
+        "skipped": record.num_skipped,
+        "seconds": round(seconds, 2),
+        "code": code_fingerprint(),
+    }
+
+
+def quieten() -> None:
+    """Silence what Lightning tells on every run and a user can do nothing about."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+
+
+def read_predictions(folder: RunFolder) -> pd.DataFrame | None:
+    """The forecasts of a finished run; None where it made none."""
+    return pd.read_parquet(folder.predictions) if folder.predictions.is_file() else None

@@ -1,0 +1,225 @@
+"""The runs of a comparison: which there are, and running them side by side."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from apps.compose import compose_run, parse
+from apps.errors import UserError
+from apps.report.results import UNCLIPPED, Run, Sweep
+from apps.run_folder import RunFolder, code_fingerprint
+
+# Keys that the comparison itself answers to; settings of a strategy (clipping.x) go to the runs.
+_OWN_KEY = re.compile(r"(clipping|seed|seeds|output_dir|jobs|run_dir|resume)$|sweep(\.|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One run to be made: its configuration, its folder, and the command that repeats it."""
+
+    config: DictConfig
+    path: Path
+    command: str
+    value: float | None = None
+
+    @property
+    def label(self) -> str:
+        """What distinguishes the run, for a line of progress."""
+        swept = "" if self.value is None else f"  {self.value:g}"
+        return f"{self.config.choices.clipping:<20} seed {self.config.seed}{swept}"
+
+
+def strategies(overrides: list[str], default: str | None) -> list[str]:
+    """The strategies that `clipping=[...]` names, the unclipped baseline always among them."""
+    names = [default] if default else []
+    for override in parse(overrides):
+        if override.key_or_group == "clipping":
+            value = override.value()
+            names = [str(name) for name in value] if isinstance(value, list) else [str(value)]
+    return list(dict.fromkeys([UNCLIPPED, *names]))
+
+
+def seeds(value: int | list[int]) -> list[int]:
+    """`seeds=3` means 0, 1, 2; a list is taken as it is. UserError for anything else."""
+    found = list(range(value)) if isinstance(value, int) else list(value)
+    if (
+        isinstance(value, bool)
+        or not found
+        or not all(isinstance(s, int) and s >= 0 for s in found)
+    ):
+        raise UserError(f"seeds={value}: must be a number >= 1 or a list of numbers >= 0")
+    return found
+
+
+def plan(config: DictConfig, overrides: list[str], root: Path) -> list[Planned]:
+    """The runs of the comparison: every strategy with every seed."""
+    shared = _shared(overrides)
+    return [
+        _planned(config.app.name, name, seed, shared, root / "runs" / f"{name}-seed{seed}")
+        for seed in seeds(config.seeds)
+        for name in strategies(overrides, config.choices.get("clipping"))
+    ]
+
+
+def plan_sweep(config: DictConfig, overrides: list[str], root: Path) -> list[Planned]:
+    """The runs of the sweep, if `sweep=` names one: every strategy, seed and value."""
+    sweep = config.sweep
+    if sweep is None:
+        return []
+    app, shared = config.app.name, [*_shared(overrides), *sweep.overrides]
+    return [
+        _planned(app, name, seed, [*shared, f"{sweep.axis}={value}"], root / where, value)
+        for seed in seeds(sweep.seeds)
+        for value in sweep["values"]
+        for name in strategies(overrides, config.choices.get("clipping"))
+        for where in [f"sweep/{name}-seed{seed}-{value:g}"]
+    ]
+
+
+def _shared(overrides: list[str]) -> list[str]:
+    """The overrides that every run takes."""
+    return [
+        str(override.input_line)
+        for override in parse(overrides)
+        if _OWN_KEY.match(override.key_or_group) is None
+    ]
+
+
+def _planned(
+    app: str,
+    strategy: str,
+    seed: int,
+    shared: list[str],
+    path: Path,
+    value: float | None = None,
+) -> Planned:
+    own = [override for override in shared if not override.startswith("clipping.")]
+    own += [f"clipping={strategy}", f"seed={seed}"]
+    config = compose_run(app, own)
+    taken = [o for o in shared if o.startswith("clipping.") and _takes(config, o)]
+    if taken:
+        config = compose_run(app, own + taken)
+    command = " ".join(["gradclip-train", *(_quoted(override) for override in own + taken)])
+    return Planned(config, path, command, value)
+
+
+def _takes(config: DictConfig, override: str) -> bool:
+    key = override.partition("=")[0]
+    return OmegaConf.select(config, key, default=None) is not None
+
+
+def _quoted(override: str) -> str:
+    return f"'{override}'" if set(override) & set("[]{}() *$") else override
+
+
+def check(planned: list[Planned], overrides: list[str]) -> None:
+    """Refuse, before anything is written, a comparison that cannot work.
+
+    Raises UserError for values that a clipper, an optimizer or the data refuses, for a setting
+    that no strategy has, and for folders that hold other runs.
+    """
+    from apps.configuration import instantiate
+
+    for override in (o for o in _shared(overrides) if o.startswith("clipping.")):
+        if not any(_takes(run.config, override) for run in planned):
+            names = ", ".join(dict.fromkeys(run.config.choices.clipping for run in planned))
+            raise UserError(f"{override}: no such setting in any of the strategies {names}")
+    for run in planned:
+        for key in ("clipping", "optimizer", "data", "trainer"):
+            instantiate(run.config, key)
+        folder = RunFolder(run.path)
+        if folder.path.exists() and folder.config() != OmegaConf.create(
+            OmegaConf.to_container(run.config, resolve=True)
+        ):
+            raise UserError(
+                f"output_dir: {run.path} holds a run with another configuration; choose another "
+                "output_dir"
+            )
+
+
+def run_all(planned: list[Planned], jobs: int) -> Iterator[tuple[Planned, dict[str, Any]]]:
+    """Make the runs in `jobs` processes; yield each with its metrics as it ends.
+
+    A run that ended before with the same configuration and code is not repeated; one that was
+    interrupted continues. A run that fails does not stop the others.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures: dict[Future[dict[str, Any]], Planned] = {}
+        for run in planned:
+            plain: Any = OmegaConf.to_container(run.config, resolve=True)
+            futures[pool.submit(_make, plain, str(run.path))] = run
+        try:
+            for future in as_completed(futures):
+                yield futures[future], _result(future)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return _failed("the process was killed (out of memory?)")
+
+
+def _make(plain: dict[str, Any], path: str) -> dict[str, Any]:
+    """In a worker process: make one run, continue it, or read what it left."""
+    from apps.fit import train
+
+    config, folder = OmegaConf.create(plain), RunFolder(Path(path))
+    metrics = folder.metrics()
+    if metrics is not None and metrics["code"] == code_fingerprint():
+        return metrics
+    resume = folder.last.is_file() and metrics is None
+    if folder.path.exists() and not resume:
+        shutil.rmtree(folder.path)  # `check` has found it to be this very run
+    try:
+        return train(config, folder.path, resume=resume, quiet=True)
+    except UserError as error:
+        return _failed(str(error))
+    except Exception as error:  # one run's failure is a result of the comparison
+        return _failed(f"{type(error).__name__}: {error}")
+
+
+def _failed(error: str) -> dict[str, Any]:
+    return {"status": "failed", "error": error}
+
+
+def as_run(planned: Planned, metrics: dict[str, Any], root: Path) -> Run:
+    """The report's record of a run."""
+    return Run(
+        clipping=planned.config.choices.clipping,
+        seed=planned.config.seed,
+        optimizer=planned.config.choices.optimizer,
+        lr=planned.config.optimizer.lr,
+        status=metrics["status"],
+        test=metrics.get("test", {}),
+        diverged_at=metrics.get("diverged_at"),
+        error=metrics.get("error"),
+        seconds=metrics.get("seconds", 0.0),
+        steps=metrics.get("steps", 0),
+        clip_rate=metrics.get("clip_rate"),
+        skipped=metrics.get("skipped", 0),
+        run_dir=str(planned.path.relative_to(root)),
+        command=planned.command,
+        value=planned.value,
+    )
+
+
+def as_sweep(config: DictConfig, runs: list[Run]) -> Sweep | None:
+    """The report's record of a sweep; None without one."""
+    if not runs:
+        return None
+    return Sweep(config.sweep.axis, list(config.sweep.overrides), runs)

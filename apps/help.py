@@ -1,0 +1,69 @@
+"""`--help` of the console scripts, read from the configuration files' own comments."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from apps import CONF
+
+_KEY = re.compile(r"^([a-z_]+): *([^#]*?) *# (.*)$")
+
+
+def help_text(verb: str, app: str, arguments: list[str]) -> str:
+    """What a newcomer needs: purpose, examples, choices of each group, keys with defaults.
+
+    With `GROUP=CHOICE` on the command line that choice's own file, keys and comments, follows.
+    """
+    file = CONF / f"{verb}.yaml"
+    lines = [*_head(file), "", f"usage: gradclip-{verb} [GROUP=CHOICE ...] [KEY=VALUE ...]", ""]
+    groups = _groups(verb, app)
+    if groups:
+        lines += ["choices:"]
+        for group, choices in groups.items():
+            width = max(len(path.stem) for path in choices)
+            for i, path in enumerate(choices):
+                name = f"{group}=" if i == 0 else ""
+                lines += [f"  {name:<12}{path.stem:<{width}}  {_head(path)[0]}"]
+        lines += [""]
+    keys = [match for line in file.read_text().splitlines() if (match := _KEY.match(line))]
+    lines += ["keys (with defaults):"]
+    lines += [f"  {f'{key}={value}':<24}{doc}" for key, value, doc in (m.groups() for m in keys)]
+    lines += ["", f"gradclip-{verb} --help GROUP=CHOICE shows the keys of a choice."]
+    for argument in arguments:
+        group, _, choice = argument.partition("=")
+        lines += [
+            f"\n# {group}={choice}\n{path.read_text()}"
+            for path in groups.get(group, [])
+            if path.stem == choice
+        ]
+    return "\n".join(lines)
+
+
+def _head(file: Path) -> list[str]:
+    """The comment that opens a configuration file, without directives to Hydra."""
+    head = []
+    for line in file.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        text = line.removeprefix("#").removeprefix(" ")
+        if not text.startswith("@package"):
+            head.append(text)
+    return head or [""]
+
+
+def _groups(verb: str, app: str) -> dict[str, list[Path]]:
+    """The configuration groups that a verb takes, with their choices."""
+    defaults = (CONF / f"{verb}.yaml").read_text()
+    if "app:" not in defaults and "- train" not in defaults:
+        return {}
+    names = ["app", "data"] if verb == "data" else None
+    found: dict[str, list[Path]] = {}
+    for root in (CONF, CONF / app):
+        for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+            files = sorted(folder.glob("*.yaml"))
+            if files and (names is None or folder.name in names):
+                found.setdefault(folder.name, []).extend(files)
+    if verb != "compare":
+        found.pop("sweep", None)
+    return found

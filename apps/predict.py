@@ -1,0 +1,46 @@
+"""`gradclip-predict`: apply a trained run to the user's own file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from apps.cli import command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def run(config: DictConfig) -> None:
+    """Read the input, predict with the best checkpoint, write the output as CSV."""
+    from apps.configuration import instantiate
+    from apps.errors import UserError
+    from apps.fit import make_task, quieten
+    from apps.run_folder import RunFolder
+
+    quieten()
+    folder = RunFolder.open(Path(config.run), app=config.app)
+    source, target = Path(config.input), Path(config.output)
+    if not source.exists():
+        raise UserError(f"input={source}: no such file")
+    if target.exists() and not config.overwrite:
+        raise UserError(f"output={target}: exists; choose another file or add overwrite=true")
+    if not target.absolute().parent.is_dir():
+        raise UserError(f"output={target}: no such folder: {target.absolute().parent}")
+    folder.load_checkpoint(folder.best)
+    config, description = folder.config(), folder.description()
+    application = instantiate(config, "app")
+    task = make_task(application, config, description)
+    folder.load_weights(task)
+    predictions, account = application.predict(task, description, source)
+    predictions.to_csv(target, index=False, float_format="%.6g")
+    print(f"{account}\n{len(predictions)} rows written to {target}")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    command("predict", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""What a training run leaves behind about itself, step by step."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from apps.run_folder import RunFolder
+from gradclip_core import ClipReport
+
+EPOCH_FIELDS = ("epoch", "step", "train_loss", "val_loss")
+STEP_FIELDS = (
+    "step",
+    "epoch",
+    "loss",
+    "lr",
+    "norm",
+    "clipped_norm",
+    "coefficient",
+    "threshold",
+    "clipped",
+    "skipped",
+    "clip_rate",
+    "worst_parameter",
+)
+
+
+class RunRecord(pl.Callback):
+    """Writes `steps.csv` and `epochs.csv`, stops a run that diverged, and tells of progress.
+
+    A run has diverged when its training loss is not finite, or when it ends with a validation
+    loss that is not finite or above that of the untrained network. Values are read from the
+    device every `flush_every` steps. The files are cut back to the checkpoint on resume.
+    """
+
+    def __init__(self, folder: RunFolder, *, flush_every: int = 50, quiet: bool = False) -> None:
+        self.folder = folder
+        self.flush_every = flush_every
+        self.quiet = quiet
+        self.diverged_at: int | None = None
+        self.num_steps = 0
+        self.num_clipped = 0
+        self.num_skipped = 0
+        self._epochs: list[dict[str, float]] = []
+        self._pending: list[tuple[dict[str, Any], Tensor | None, ClipReport]] = []
+        self._loss: Tensor | None = None
+        self._train_losses: list[float] = []
+        self._started = time.monotonic()
+
+    def on_report(self, step: int, index: int, report: ClipReport) -> None:
+        """Take in the report of one clip; hand this to `GradientClipping`."""
+        self._pending.append(({"step": step}, self._loss, report))
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the files, or cut those of an interrupted run back to its checkpoint."""
+        self._cut(self.folder.steps, STEP_FIELDS, self.num_steps)
+        self._cut(self.folder.epochs, EPOCH_FIELDS, len(self._epochs))
+
+    def on_before_backward(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
+    ) -> None:
+        """Keep the loss of the batch for the step's row."""
+        self._loss = loss.detach()
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Complete the row that the clip of this step began; this callback stands after it."""
+        row = self._pending[-1][0]
+        row["epoch"] = trainer.current_epoch + 1
+        row["lr"] = optimizer.param_groups[0]["lr"]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
+    ) -> None:
+        """Now and then write the rows out."""
+        if len(self._pending) >= self.flush_every:
+            self._flush(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the epoch's row."""
+        self._flush(trainer)
+        losses, self._train_losses = self._train_losses, []
+        row = {
+            "epoch": 0 if trainer.sanity_checking else trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "train_loss": sum(losses) / len(losses) if losses else math.nan,
+            "val_loss": float(trainer.callback_metrics.get("val/loss", math.nan)),
+        }
+        if trainer.sanity_checking and self._epochs:
+            return  # a resumed run has this row already
+        self._epochs.append(row)
+        self._append(self.folder.epochs, EPOCH_FIELDS, [row])
+        if not self.quiet:
+            self._tell(trainer, row)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what is left and judge whether the run diverged."""
+        self._flush(trainer)
+        if self.diverged_at is None and len(self._epochs) > 1:
+            untrained, last = self._epochs[0]["val_loss"], self._epochs[-1]["val_loss"]
+            if not last <= untrained:
+                above = [row["step"] for row in self._epochs if not row["val_loss"] <= untrained]
+                self.diverged_at = int(above[0])
+
+    @property
+    def clip_rate(self) -> float:
+        """Share of the steps in which something was clipped."""
+        return self.num_clipped / max(self.num_steps, 1)
+
+    def _flush(self, trainer: pl.Trainer) -> None:
+        rows = []
+        for row, loss, report in self._pending:
+            values = report.as_dict()
+            row["loss"] = math.nan if loss is None else float(loss)
+            rows.append({name: {**values, **row}.get(name) for name in STEP_FIELDS})
+            self._train_losses.append(row["loss"])
+            self.num_clipped += bool(values["clipped"])
+            self.num_skipped += bool(values["skipped"])
+            if self.diverged_at is None and not math.isfinite(row["loss"]):
+                self.diverged_at = row["step"]
+                trainer.should_stop = True
+        self._pending.clear()
+        self.num_steps += len(rows)
+        self._append(self.folder.steps, STEP_FIELDS, rows)
+
+    def _tell(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
+        elapsed = time.monotonic() - self._started
+        print(
+            f"epoch {row['epoch']:>3}/{trainer.max_epochs}  step {row['step']:>5}  "
+            f"train {row['train_loss']:.4f}  val {row['val_loss']:.4f}  "
+            f"clipped {self.clip_rate:.0%}  {elapsed:.0f} s",
+            flush=True,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the files go, and the counts so far."""
+        return {
+            "num_steps": self.num_steps,
+            "num_clipped": self.num_clipped,
+            "num_skipped": self.num_skipped,
+            "epochs": self._epochs,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.num_steps = state_dict["num_steps"]
+        self.num_clipped = state_dict["num_clipped"]
+        self.num_skipped = state_dict["num_skipped"]
+        self._epochs = list(state_dict["epochs"])
+
+    @staticmethod
+    def _cut(path: Path, fields: tuple[str, ...], rows: int) -> None:
+        lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+        header = ",".join(fields) + "\n"
+        path.write_text("".join([header, *lines[1 : rows + 1]]))
+
+    @staticmethod
+    def _append(path: Path, fields: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+        with path.open("a", newline="") as file:
+            csv.DictWriter(file, fields, lineterminator="\n").writerows(rows)
+
+
+class RandomState(pl.Callback):
+    """Carries torch's random state in the checkpoint, so that a resumed run draws the same."""
+
+    def __init__(self) -> None:
+        self._restored: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generators' states as byte tensors."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the states until training starts: setting up in between draws numbers too."""
+        self._restored = state_dict
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the restored states before the first resumed epoch."""
+        if self._restored is None:
+            return
+        torch.set_rng_state(self._restored["cpu"].cpu())
+        if torch.cuda.is_available() and self._restored["cuda"]:
+            torch.cuda.set_rng_state_all([state.cpu() for state in self._restored["cuda"]])
+        self._restored = None

@@ -1,0 +1,134 @@
+"""Means, spreads and paired differences over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from apps.report.results import UNCLIPPED, Metric, Results, Run
+
+Name = TypeVar("Name", bound=Hashable)
+
+# Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.
+_T95 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
+_T95 += [2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Finite values over seeds; `sd` (n - 1 in the denominator) is None for fewer than two."""
+
+    n: int
+    mean: float | None
+    sd: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How the runs of one strategy ended."""
+
+    total: int
+    completed: int
+    diverged: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """A strategy against the unclipped run of the same seed, over seeds that both completed.
+
+    `gain` is the mean improvement in the metric's own unit (positive: the strategy is better),
+    `margin` the half width of its 95 % t interval (None for one seed).
+    """
+
+    n: int
+    better: int
+    worse: int
+    gain: float | None
+    margin: float | None
+
+    @property
+    def verdict(self) -> str:
+        """ "better" or "worse" if the 95 % interval excludes zero, else "noise" or "unknown"."""
+        if self.gain is None or self.margin is None:
+            return "unknown"
+        if abs(self.gain) <= self.margin:
+            return "noise"
+        return "better" if self.gain > 0 else "worse"
+
+
+def summarize(values: Iterable[float | None]) -> Summary:
+    """Mean, standard deviation and range of the finite values."""
+    finite = np.array([v for v in values if v is not None and math.isfinite(v)], dtype=float)
+    if finite.size == 0:
+        return Summary(0, None, None, None, None)
+    sd = float(finite.std(ddof=1)) if finite.size > 1 else None
+    return Summary(finite.size, float(finite.mean()), sd, float(finite.min()), float(finite.max()))
+
+
+def scores(runs: Iterable[Run], metric: Metric) -> Summary:
+    """Test scores of the completed runs."""
+    return summarize(run.score(metric.name) for run in runs)
+
+
+def count(runs: Iterable[Run]) -> Counts:
+    """Completed, diverged and failed runs."""
+    ends = [run.status for run in runs]
+    return Counts(len(ends), ends.count("completed"), ends.count("diverged"), ends.count("failed"))
+
+
+def pair(results: Results, clipping: str, metric: Metric) -> Paired:
+    """Compare a strategy with the unclipped runs, seed by seed."""
+    base = {run.seed: run.score(metric.name) for run in results.of(UNCLIPPED)}
+    gains = []
+    for run in results.of(clipping):
+        ours, theirs = run.score(metric.name), base.get(run.seed)
+        if ours is not None and theirs is not None:
+            gains.append(metric.loss(theirs) - metric.loss(ours))
+    summary = summarize(gains)
+    margin = None if summary.sd is None else t95(summary.n - 1) * summary.sd / math.sqrt(summary.n)
+    better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+    return Paired(summary.n, better, worse, summary.mean, margin)
+
+
+def t95(freedom: int) -> float:
+    """Two-sided 95 % quantile of Student's t."""
+    if freedom <= len(_T95):
+        return _T95[freedom - 1]
+    return 1.960 + 2.5 / freedom  # within 0.002 from 21 degrees of freedom on
+
+
+def identical(results: Results, clipping: str) -> bool:
+    """Whether every seed has the very test scores of its unclipped twin."""
+    base = {run.seed: run for run in results.of(UNCLIPPED)}
+    runs = results.of(clipping)
+    return bool(runs) and all(
+        run.seed in base and run.test == base[run.seed].test and run.status == base[run.seed].status
+        for run in runs
+    )
+
+
+def clip_rate(runs: Iterable[Run]) -> float | None:
+    """Share of steps clipped, weighted by the runs' steps; None where nobody measured it."""
+    known = [(run.clip_rate, run.steps) for run in runs if run.clip_rate is not None]
+    steps = sum(n for _, n in known)
+    if not known or steps == 0:
+        return None
+    return sum(rate * n for rate, n in known) / steps
+
+
+def best(candidates: Mapping[Name, float | None], metric: Metric) -> set[Name]:
+    """The names whose value is best; values that print alike share the place."""
+    losses = {
+        name: metric.loss(round(value, metric.decimals))
+        for name, value in candidates.items()
+        if value is not None and math.isfinite(value)
+    }
+    lowest = min(losses.values(), default=math.nan)
+    return {name for name, loss in losses.items() if math.isclose(loss, lowest, abs_tol=1e-12)}

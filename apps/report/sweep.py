@@ -1,0 +1,97 @@
+"""How each strategy stands a swept setting: where it diverges, where it works, how well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from apps.report.results import Metric, Run
+from apps.report.writing import short
+
+# A median this close to the best one of the whole sweep counts as working well.
+CLOSE = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """One strategy over the sweep. `close_to_best` holds the values within `CLOSE` of the best."""
+
+    runs: int
+    diverged: int
+    failed: int
+    best: float | None
+    best_at: float | None
+    median: float | None
+    close_to_best: list[float]
+
+
+def by_value(runs: Sequence[Run]) -> dict[float, list[Run]]:
+    """The runs of each swept value, in rising order."""
+    values = sorted({run.value for run in runs if run.value is not None})
+    return {value: [run for run in runs if run.value == value] for value in values}
+
+
+def medians(runs: Sequence[Run], metric: Metric) -> dict[float, float]:
+    """Median score per value, where every run of that value completed."""
+    found = {}
+    for value, group in by_value(runs).items():
+        values = [score for run in group if (score := run.score(metric.name)) is not None]
+        if len(values) == len(group):
+            found[value] = median(values)
+    return found
+
+
+def stands(runs: Sequence[Run], strategies: Sequence[str], metric: Metric) -> dict[str, Stand]:
+    """How every strategy stands the sweep."""
+    groups = {name: [run for run in runs if run.clipping == name] for name in strategies}
+    mids = {name: medians(group, metric) for name, group in groups.items()}
+    losses = [metric.loss(mid) for found in mids.values() for mid in found.values()]
+    limit = min(losses) + CLOSE * abs(min(losses)) if losses else 0.0
+    return {
+        name: _stand(group, mids[name], metric, limit) for name, group in groups.items() if group
+    }
+
+
+def _stand(group: list[Run], mids: dict[float, float], metric: Metric, limit: float) -> Stand:
+    scores = [score for run in group if (score := run.score(metric.name)) is not None]
+    best_at = min(mids, key=lambda value: metric.loss(mids[value]), default=None)
+    return Stand(
+        runs=len(group),
+        diverged=sum(run.status == "diverged" for run in group),
+        failed=sum(run.status == "failed" for run in group),
+        best=None if best_at is None else mids[best_at],
+        best_at=best_at,
+        median=median(scores) if scores else None,
+        close_to_best=[value for value, mid in mids.items() if metric.loss(mid) <= limit],
+    )
+
+
+def value_counts(runs: Sequence[Run]) -> tuple[int, int]:
+    """Values at which at least one run did not complete, and all values."""
+    groups = by_value(runs)
+    bad = sum(any(run.status != "completed" for run in group) for group in groups.values())
+    return bad, len(groups)
+
+
+def working_values(runs: Sequence[Run]) -> str:
+    """The widest unbroken range of values at which every run completed, in words."""
+    groups = by_value(runs)
+    good = [all(run.status == "completed" for run in group) for group in groups.values()]
+    return span([value for value, fine in zip(groups, good, strict=True) if fine], list(groups))
+
+
+def span(chosen: Sequence[float], grid: Sequence[float]) -> str:
+    """The longest unbroken stretch of `chosen` on the grid: "0.01 to 1 (factor 100)"."""
+    longest: list[float] = []
+    stretch: list[float] = []
+    for value in grid:
+        stretch = [*stretch, value] if value in chosen else []
+        longest = max(longest, stretch, key=len)
+    if not longest:
+        return "nowhere"
+    low, high = longest[0], longest[-1]
+    if low == high:
+        return f"only at {short(low)}"
+    factor = f" (factor {short(high / low)})" if low > 0 else ""
+    return f"{short(low)} to {short(high)}{factor}"

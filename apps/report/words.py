@@ -1,0 +1,152 @@
+"""The report's findings in sentences, computed from the numbers and no stronger than they are."""
+
+from __future__ import annotations
+
+from apps.report.records import Records
+from apps.report.results import UNCLIPPED, Metric, Results, Run
+from apps.report.statistics import Paired, clip_rate, count, identical, pair, scores, summarize
+from apps.report.sweep import value_counts, working_values
+from apps.report.writing import (
+    difference,
+    fixed,
+    label,
+    listing,
+    percent,
+    several,
+)
+
+__all__ = ["FEW_SEEDS", "fixed", "headline"]
+
+FEW_SEEDS = 5
+
+
+def headline(results: Results, records: Records | None = None) -> list[str]:
+    """What the comparison found; with the runs' records it names the thresholds too."""
+    sentences = _endings(results)
+    if UNCLIPPED in {run.clipping for run in results.runs}:
+        names = [name for name in results.strategies if name != UNCLIPPED and results.of(name)]
+        sentences += [_against_unclipped(results, records, name) for name in names]
+    else:
+        sentences.append("There are no unclipped runs to compare with.")
+    return [*sentences, *_baselines(results), *_sweep(results), *_caveat(results)]
+
+
+def _endings(results: Results) -> list[str]:
+    """Diverged and failed runs, strategy by strategy."""
+    counts = {name: count(results.of(name)) for name in results.strategies if results.of(name)}
+    sentences = []
+    if any(c.diverged for c in counts.values()):
+        parts = [f"{label(name)} {c.diverged} of {c.total}" for name, c in counts.items()]
+        sentences.append(f"Runs that diverged: {listing(parts)}.")
+    failed = sum(c.failed for c in counts.values())
+    if failed:
+        sentences.append(f"{several(failed, 'run')} failed and left no score.")
+    return sentences
+
+
+def _against_unclipped(results: Results, records: Records | None, name: str) -> str:
+    runs, metric = results.of(name), results.primary
+    rate, bound = clip_rate(runs), records.bound(name) if records else None
+    subject = f"{name} ({bound})" if bound else name
+    if not any(run.status == "completed" for run in runs):
+        return f"{subject}: no run completed."
+    if rate == 0:
+        twins = (
+            "its runs are identical to unclipped"
+            if identical(results, name)
+            else "yet its scores differ from unclipped, so the runs are no true twins"
+        )
+        return f"{subject} never clipped; {twins}."
+    if rate is not None:
+        subject += f", clipping {percent(rate)} of steps,"
+    return f"{subject} {_verdict(pair(results, name, metric), metric, results)}."
+
+
+def _verdict(paired: Paired, metric: Metric, results: Results) -> str:
+    if paired.gain is None:
+        return "shares no completed seed with unclipped, so there is no paired comparison"
+    if paired.better == paired.worse == 0:
+        return f"scores the same as unclipped on {metric.label} in {_seeds(paired.n)}"
+    word, times = ("better", paired.better) if paired.gain > 0 else ("worse", paired.worse)
+    size = difference(paired.gain, metric) + _relative(paired.gain, metric, results)
+    if paired.margin is None:
+        return f"is {word} on {metric.label} by {size} in the one seed compared: no spread is known"
+    if paired.verdict == "noise":
+        return (
+            f"shows no difference on {metric.label} beyond seed noise: {word} by {size} on "
+            f"average and in {times} of {_seeds(paired.n)}, {_interval(paired, metric)}"
+        )
+    return (
+        f"is {word} than unclipped on {metric.label} by {size}, in {times} of {_seeds(paired.n)}, "
+        f"{_interval(paired, metric)}"
+    )
+
+
+def _interval(paired: Paired, metric: Metric) -> str:
+    """The interval of the gain; negative means worse."""
+    gain, margin = paired.gain or 0.0, paired.margin or 0.0
+    digits = metric.decimals + 1
+    return f"95 % interval of the gain {gain - margin:+.{digits}f} to {gain + margin:+.{digits}f}"
+
+
+def _relative(gain: float, metric: Metric, results: Results) -> str:
+    base = scores(results.of(UNCLIPPED), metric).mean
+    if metric.direction == "target" or not base:
+        return ""
+    return f" (relative {abs(100 * gain / base):.2g} %)"
+
+
+def _seeds(n: int) -> str:
+    return several(n, "seed")
+
+
+def _baselines(results: Results) -> list[str]:
+    metric = results.primary
+    base = {name: summarize([row.get(metric.name)]) for name, row in results.baselines.items()}
+    rivals = {name: one.mean for name, one in base.items() if one.mean is not None}
+    ours = _means(results)
+    if not rivals or not ours:
+        return []
+    rival = min(rivals, key=lambda name: metric.loss(rivals[name]))
+    best = min(ours, key=lambda name: metric.loss(ours[name]))
+    gain = metric.loss(rivals[rival]) - metric.loss(ours[best])
+    numbers = [fixed(value, metric.decimals) for value in (ours[best], rivals[rival])]
+    verb = "beats" if gain > 0 else "does not beat"
+    return [
+        f"The best mean of the network ({label(best)}, {metric.label} {numbers[0]}) {verb} "
+        f"the best classical baseline ({rival}, {numbers[1]})."
+    ]
+
+
+def _means(results: Results) -> dict[str, float]:
+    """Mean score per strategy; those that lost runs count only if every strategy did."""
+    found = {name: scores(results.of(name), results.primary) for name in results.strategies}
+    means = {name: s.mean for name, s in found.items() if s.mean is not None}
+    whole = {name: mean for name, mean in means.items() if found[name].n == len(results.of(name))}
+    return whole or means
+
+
+def _sweep(results: Results) -> list[str]:
+    if results.sweep is None:
+        return []
+    runs: dict[str, list[Run]] = {name: [] for name in results.strategies}
+    for run in results.sweep.runs:
+        runs[run.clipping].append(run)
+    runs = {name: group for name, group in runs.items() if group}
+    where = f"with {listing(sorted({run.optimizer for run in results.sweep.runs}))}"
+    parts = []
+    for name, group in runs.items():
+        bad, total = value_counts(group)
+        parts.append(f"{label(name)} at {bad} of {total}")
+    widths = [f"{label(name)} {working_values(group)}" for name, group in runs.items()]
+    return [
+        f"Over {results.sweep.axis} {where}, runs diverged or failed: {listing(parts)} values. "
+        f"Range in which every run completed: {'; '.join(widths)}."
+    ]
+
+
+def _caveat(results: Results) -> list[str]:
+    n = min((len(results.of(name)) for name in results.strategies if results.of(name)), default=0)
+    if n >= FEW_SEEDS:
+        return []
+    return [f"With {_seeds(n)} per strategy the spread is only indicative."]

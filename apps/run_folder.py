@@ -1,0 +1,154 @@
+"""The folder that a training run leaves behind, and reading it back.
+
+config.yaml          the resolved configuration
+data.json            what the network has to know about its data: columns, scales
+checkpoints/         best.ckpt (lowest validation loss) and last.ckpt
+steps.csv            one row per optimizer step: the clipping record
+epochs.csv           one row per epoch: training and validation loss
+predictions.parquet  forecasts for the held-out split
+metrics.json         how the run ended and what it scored; written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+import apps
+import gradclip_core
+from apps.errors import UserError
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.description_file = path / "data.json"
+        self.checkpoints = path / "checkpoints"
+        self.best = self.checkpoints / "best.ckpt"
+        self.last = self.checkpoints / "last.ckpt"
+        self.steps = path / "steps.csv"
+        self.epochs = path / "epochs.csv"
+        self.predictions = path / "predictions.parquet"
+        self.metrics_file = path / "metrics.json"
+
+    @classmethod
+    def create(cls, path: Path, config: DictConfig, description: Mapping[str, Any]) -> RunFolder:
+        """Make the folder and write the configuration; UserError if it holds something already."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(
+                f"run_dir={path}: exists and is not empty; choose another folder, or continue it "
+                f"with resume={path}"
+            )
+        folder = cls(path)
+        folder.checkpoints.mkdir(parents=True)
+        text = OmegaConf.to_yaml(config, resolve=True)
+        _write(folder.config_file, f"# gradclip {gradclip_core.__version__}\n{text}")
+        _write(folder.description_file, json.dumps(description, indent=2) + "\n")
+        return folder
+
+    @classmethod
+    def open(cls, path: Path, key: str = "run", app: str | None = None) -> RunFolder:
+        """A folder that holds a run; UserError if it does not, or if it is another application's."""
+        folder = cls(path)
+        if not path.is_dir():
+            raise UserError(f"{key}={path}: no such folder")
+        if not folder.config_file.is_file():
+            raise UserError(f"{key}={path}: holds no run (no {folder.config_file.name})")
+        name = folder.config().app.name
+        if app is not None and name != app:
+            raise UserError(f"{key}={path}: a run of app={name}, not of app={app}")
+        return folder
+
+    def config(self) -> DictConfig:
+        """The run's own configuration."""
+        try:
+            config = OmegaConf.load(self.config_file)
+        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+            first = str(error).splitlines()[0]
+            raise UserError(f"{self.config_file}: not a configuration: {first}") from error
+        if not isinstance(config, DictConfig) or OmegaConf.select(config, "app.name") is None:
+            raise UserError(f"{self.config_file}: not the configuration of a run (no app.name)")
+        return config
+
+    def description(self) -> dict[str, Any]:
+        """What the run noted about its data."""
+        try:
+            record: dict[str, Any] = json.loads(self.description_file.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.description_file}: cannot be read: {error}") from error
+        return record
+
+    def load_checkpoint(self, path: Path) -> dict[str, Any]:
+        """A checkpoint as tensors and plain values; UserError if it cannot be read as such."""
+        if not path.is_file():
+            raise UserError(f"{path}: no such checkpoint; the run may have ended before its first")
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            first = str(error).splitlines()[0]
+            raise UserError(f"{path}: not a readable checkpoint: {first}") from error
+        if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+            raise UserError(f"{path}: not a checkpoint of a run (no state_dict)")
+        return checkpoint
+
+    def load_weights(self, module: torch.nn.Module) -> None:
+        """Load the best checkpoint strictly; UserError if it does not fit the network."""
+        checkpoint = self.load_checkpoint(self.best)
+        try:
+            module.load_state_dict(checkpoint["state_dict"], strict=True)
+        except RuntimeError as error:
+            first = str(error).splitlines()[0]
+            raise UserError(f"{self.best}: does not fit this configuration: {first}") from error
+
+    def finish(self, metrics: dict[str, Any], predictions: pd.DataFrame | None) -> None:
+        """Write the predictions and then the metrics, whose presence marks the run as ended."""
+        if predictions is not None:
+            predictions.to_parquet(self.predictions, index=False)
+        _write(self.metrics_file, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+
+    def metrics(self) -> dict[str, Any] | None:
+        """What `finish` wrote; None for a run that has not ended."""
+        if not self.metrics_file.is_file():
+            return None
+        record: dict[str, Any] = json.loads(self.metrics_file.read_text())
+        return record
+
+
+def new_folder(root: Path, name: str) -> Path:
+    """A dated folder under `root` that does not exist yet."""
+    stamp = f"{datetime.now():%Y-%m-%d/%H-%M-%S}-{name}"
+    candidates = [root / stamp, *(root / f"{stamp}-{i}" for i in range(2, 1000))]
+    return next(path for path in candidates if not path.exists())
+
+
+def code_fingerprint() -> str:
+    """A hash of the code and configuration that decide a run's result."""
+    package = Path(apps.__file__).parent
+    core = Path(gradclip_core.__file__).parent
+    files = [p for root in (package, core) for p in root.rglob("*.py") if "report" not in p.parts]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file so that it is never seen half written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

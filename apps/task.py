@@ -1,0 +1,100 @@
+"""The training task that all applications share: a network, its loss, its optimisation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import lightning.pytorch as pl
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+
+Schedule: TypeAlias = Literal["constant", "cosine", "onecycle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Optimization:
+    """How a task is optimised.
+
+    optimizer: makes the optimizer from parameter groups.
+    schedule: the learning rate over the run: `constant`; `cosine` from the optimizer's rate to
+        zero; `onecycle`, a linear rise over `warmup` of the run and a cosine fall to zero.
+    """
+
+    optimizer: Callable[[list[dict[str, Any]]], Optimizer]
+    schedule: Schedule = "constant"
+    warmup: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.schedule not in get_args(Schedule):
+            allowed = ", ".join(get_args(Schedule))
+            raise ValueError(f"schedule must be one of {allowed}, got {self.schedule!r}")
+        if not 0 < self.warmup < 1:
+            raise ValueError(f"warmup must be a share between 0 and 1, got {self.warmup!r}")
+
+    def make_optimizer(self, net: nn.Module) -> Optimizer:
+        """The optimizer over two parameter groups: weights, and (without decay) vectors."""
+        params = [p for p in net.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [{"params": [p for p in params if p.ndim >= 2]}]
+        groups += [{"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0}]
+        return self.optimizer([group for group in groups if group["params"]])
+
+    def make_schedule(self, optimizer: Optimizer, num_steps: int) -> LRScheduler | None:
+        """The scheduler, stepped once per optimizer step; None for a constant rate."""
+        if self.schedule == "cosine":
+            return CosineAnnealingLR(optimizer, num_steps)
+        if self.schedule == "onecycle":
+            rates = [group["lr"] for group in optimizer.param_groups]
+            return OneCycleLR(
+                optimizer, rates, num_steps, pct_start=self.warmup, cycle_momentum=False
+            )
+        return None
+
+
+class Task(pl.LightningModule, ABC):
+    """A network with its loss. An application implements `loss`.
+
+    Clipping is no business of the task: the callback `GradientClipping` does it.
+    """
+
+    def __init__(self, net: nn.Module, optimization: Optimization) -> None:
+        super().__init__()
+        self.net = net
+        self._optimization = optimization
+
+    @abstractmethod
+    def loss(self, batch: Any) -> Tensor:
+        """The training loss of a batch, 0-d."""
+
+    def validation_loss(self, batch: Any) -> Tensor:
+        """The loss by which the best checkpoint is chosen, 0-d."""
+        return self.loss(batch)
+
+    @abstractmethod
+    def batch_size(self, batch: Any) -> int:
+        """Number of samples in a batch."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        loss = self.loss(batch)
+        self.log("train/loss", loss, batch_size=self.batch_size(batch))
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the validation loss, averaged over the samples of the epoch."""
+        self.log("val/loss", self.validation_loss(batch), batch_size=self.batch_size(batch))
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and its schedule, as Lightning wants them."""
+        optimizer = self._optimization.make_optimizer(self.net)
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self._optimization.make_schedule(optimizer, num_steps)
+        if scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }

@@ -1,0 +1,63 @@
+"""`gradclip-train`: train one model and score it on held-out data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apps.cli import command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def run(config: DictConfig) -> None:
+    """Train a new run, or continue an interrupted one."""
+    from apps.compose import chosen, given, named
+    from apps.errors import UserError
+    from apps.fit import train
+    from apps.run_folder import RunFolder, new_folder
+
+    if config.resume is None:
+        name = f"{chosen('clipping')}-seed{config.seed}"
+        path = Path(config.run_dir or new_folder(Path("runs") / config.app.name, name))
+        metrics = train(named(config), path)
+    else:
+        others = [override for override in given() if not override.startswith("resume=")]
+        if others:
+            raise UserError(
+                f"{others[0]}: a resumed run keeps its own configuration; allowed beside resume: "
+                "nothing"
+            )
+        path = Path(config.resume)
+        folder = RunFolder.open(path, "resume")
+        metrics = folder.metrics() or train(folder.config(), path, resume=True)
+    print(describe(metrics))
+    print(f"run folder: {path}")
+
+
+def describe(metrics: dict[str, Any]) -> str:
+    """The end of a run in a few lines."""
+    end = metrics["status"]
+    if metrics["diverged_at"] is not None:
+        end += f" at step {metrics['diverged_at']}"
+    if metrics["error"]:
+        end += f" ({metrics['error']})"
+    scores = "  ".join(
+        f"{name} {'n/a' if value is None else format(value, '.4g')}"
+        for name, value in metrics["test"].items()
+    )
+    return (
+        f"{end} after {metrics['steps']} steps, {metrics['seconds']:.0f} s; "
+        f"clipped {metrics['clip_rate']:.1%}, skipped {metrics['skipped']}\n"
+        f"held-out test: {scores or 'none: no checkpoint was saved'}"
+    )
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    command("train", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Gradient clipping for any PyTorch loop: composable, observable, checkpointable."""
+
+from gradclip_core.clippers import ClipNorm, Clipper, ClipValue, NoClip
+from gradclip_core.guards import Guard, NonFiniteGradientError
+from gradclip_core.report import ClipReport
+from gradclip_core.thresholds import Fixed, Percentile, Threshold
+
+__all__ = [
+    "ClipNorm",
+    "ClipReport",
+    "ClipValue",
+    "Clipper",
+    "Fixed",
+    "Guard",
+    "NoClip",
+    "NonFiniteGradientError",
+    "Percentile",
+    "Threshold",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,125 @@
+"""Collecting the gradients of one optimizer step from whatever the caller holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+Parameters: TypeAlias = (
+    nn.Module
+    | torch.optim.Optimizer
+    | Tensor
+    | Iterable[Tensor]
+    | Iterable[tuple[str, Tensor]]
+    | Iterable[Mapping[str, Any]]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """The distinct parameters of one step and the gradients they hold.
+
+    `params` lists every parameter once, also those without a gradient, so that the position of
+    a parameter (and with it the state of a per-parameter threshold) is the same at each step.
+    `present` holds the positions that have a gradient and `grads` their gradients, in the same
+    order: the dense tensor itself, or the values of a coalesced sparse one, so that scaling
+    them in place scales the gradient.
+    """
+
+    params: list[Tensor] = field(default_factory=list)
+    names: list[str | None] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+    present: list[int] = field(default_factory=list)
+    grads: list[Tensor] = field(default_factory=list)
+
+    def name(self, position: int) -> str:
+        """The name of a parameter, or its position and shape where the caller gave no names."""
+        name = self.names[position]
+        return name or f"parameter {position} of shape {tuple(self.params[position].shape)}"
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the first parameter; statistics of the step live there."""
+        return self.params[0].device if self.params else torch.device("cpu")
+
+
+def collect(parameters: Parameters) -> Gradients:
+    """Gather the gradients of a model, an optimizer, its parameter groups or plain parameters.
+
+    Accepts a module, an optimizer, one tensor, or an iterable of tensors, of `(name, tensor)`
+    pairs (`model.named_parameters()`) or of parameter groups (`{"params": [...]}`). A parameter
+    that occurs several times counts once. Sparse gradients are coalesced in place; empty
+    gradients count as absent.
+
+    Raises TypeError for anything else.
+    """
+    found = Gradients()
+    seen: set[int] = set()
+    for group, name, param in _walk(parameters):
+        if id(param) in seen:
+            continue
+        seen.add(id(param))
+        position = len(found.params)
+        found.params.append(param)
+        found.names.append(name)
+        found.groups.append(group)
+        grad = param.grad
+        if grad is None or grad.numel() == 0:
+            continue
+        if grad.layout is torch.sparse_coo:
+            param.grad = grad.coalesce()
+            grad = param.grad._values()
+            if grad.numel() == 0:
+                continue
+        found.present.append(position)
+        found.grads.append(grad)
+    return found
+
+
+def _walk(parameters: Parameters) -> Iterator[tuple[int, str | None, Tensor]]:
+    """Yield (group index, name, parameter) for every parameter the caller handed in."""
+    if isinstance(parameters, nn.Module):
+        yield from ((0, name, param) for name, param in parameters.named_parameters())
+    elif isinstance(parameters, Tensor):
+        yield 0, None, parameters
+    elif isinstance(parameters, torch.optim.Optimizer):
+        yield from _walk(parameters.param_groups)
+    elif isinstance(parameters, Iterable):
+        for index, entry in enumerate(parameters):
+            if isinstance(entry, Tensor):
+                yield 0, None, entry
+            elif isinstance(entry, Mapping):
+                yield from _walk_group(index, entry)
+            else:
+                yield 0, *_named(entry)
+    else:
+        raise TypeError(f"cannot take gradients from {type(parameters).__name__}: {_ALLOWED}")
+
+
+def _walk_group(index: int, group: Mapping[str, Any]) -> Iterator[tuple[int, str | None, Tensor]]:
+    params = group["params"]
+    params = [params] if isinstance(params, Tensor) else list(params)
+    names = group.get("param_names") or [None] * len(params)
+    for name, entry in zip(names, params, strict=True):
+        if isinstance(entry, Tensor):
+            yield index, name, entry
+        else:
+            yield index, *_named(entry)
+
+
+def _named(entry: object) -> tuple[str, Tensor]:
+    if (
+        isinstance(entry, tuple)
+        and len(entry) == 2
+        and isinstance(entry[0], str)
+        and isinstance(entry[1], Tensor)
+    ):
+        return entry
+    raise TypeError(f"cannot take a gradient from {type(entry).__name__}: {_ALLOWED}")
+
+
+_ALLOWED = "pass a module, an optimizer, tensors, (name, tensor) pairs or parameter groups"

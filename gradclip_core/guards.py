@@ -1,0 +1,87 @@
+"""What happens to a step whose gradient is not finite: a policy of its own, beside clipping."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor, nn
+
+from gradclip_core.gradients import Gradients
+
+Policy: TypeAlias = Literal["skip", "raise", "zero", "pass"]
+
+
+class NonFiniteGradientError(RuntimeError):
+    """A gradient held NaN or inf and the policy says to stop."""
+
+
+class Guard(nn.Module):
+    """Applies the policy for NaN and inf, and gives up after too many such steps in a row.
+
+    `skip` removes the gradients of the step, so that the optimizer's `step()` touches neither
+    parameters nor its state nor its step counts; `raise` stops and names the tensors; `zero`
+    sets the bad elements to zero and goes on with the rest; `pass` lets them through, as
+    `torch.nn.utils.clip_grad_norm_` does. `patience` is the number of non-finite steps in a row
+    at which `NonFiniteGradientError` is raised; None bears any number.
+
+    On CPU nothing here costs more than a comparison. On CUDA `skip`, `raise` and any `patience`
+    read one boolean per step, `zero` writes every gradient once, `pass` does neither.
+    """
+
+    consecutive: Tensor
+
+    def __init__(self, policy: Policy = "skip", patience: int | None = None) -> None:
+        super().__init__()
+        if policy not in get_args(Policy):
+            allowed = ", ".join(get_args(Policy))
+            raise ValueError(f"nonfinite must be one of {allowed}, got {policy!r}")
+        if patience is not None and (
+            isinstance(patience, bool) or not isinstance(patience, int) or patience < 1
+        ):
+            raise ValueError(f"patience must be an integer >= 1 or None, got {patience!r}")
+        self.policy: Policy = policy
+        self.patience = patience
+        self.register_buffer("consecutive", torch.zeros((), dtype=torch.int64))
+
+    def reads_host(self, device: torch.device) -> bool:
+        """Whether the policy must know on the host if this step is finite."""
+        return device.type == "cpu" or self.policy in ("skip", "raise") or self.patience is not None
+
+    def count(self, finite: bool) -> None:
+        """Count a step; raise NonFiniteGradientError when patience has run out."""
+        if finite:
+            self.consecutive.zero_()
+            return
+        self.consecutive += 1
+        if self.patience is not None and self.consecutive.item() >= self.patience:
+            raise NonFiniteGradientError(
+                f"gave up after {self.patience} non-finite gradients in a row"
+            )
+
+    def extra_repr(self) -> str:
+        """The policy, for printing."""
+        return f"policy={self.policy!r}, patience={self.patience}"
+
+
+def describe_nonfinite(gradients: Gradients, limit: int = 5) -> str:
+    """Name the parameters whose gradients are not finite, with their counts of NaN and inf."""
+    found = []
+    for position, grad in zip(gradients.present, gradients.grads, strict=True):
+        nans, infs = int(grad.isnan().sum()), int(grad.isinf().sum())
+        if nans or infs:
+            found.append(f"{gradients.name(position)} ({nans} NaN, {infs} inf)")
+    more = f" and {len(found) - limit} more" if len(found) > limit else ""
+    return ", ".join(found[:limit]) + more
+
+
+def drop(gradients: Gradients) -> None:
+    """Remove the gradients, so that the optimizer passes these parameters by."""
+    for position in gradients.present:
+        gradients.params[position].grad = None
+
+
+def zero_nonfinite(gradients: Gradients) -> None:
+    """Set NaN and inf elements to zero, in place."""
+    for grad in gradients.grads:
+        grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)

@@ -1,0 +1,159 @@
+"""Clipping inside a Lightning Trainer, in automatic and manual optimisation alike."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import lightning.pytorch as pl
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import nn
+from torch.optim import Optimizer
+
+from gradclip_core.clippers import Clipper
+from gradclip_core.report import ClipReport
+
+OnReport: TypeAlias = Callable[[int, int, ClipReport], None]
+
+
+class GradientClipping(pl.Callback):
+    """Clips once per optimizer step, after accumulation and AMP unscaling, and logs what it did.
+
+    clipper: the rule. With several optimizers each gets its own copy, and with it a state of its
+        own, unless `scope` is "model".
+    scope: "optimizer" clips the parameters of the stepping optimizer; "model" clips all
+        parameters of the module together, once after each backward pass.
+    log_prefix: prefix of the metrics logged through the module (`grad/norm`, `grad/clipped_norm`,
+        ...; with several optimizers `grad/0/norm`, ...); None logs nothing.
+    on_report: called with (optimizer step, index of the optimizer, report) after each clip.
+
+    The state of every clipper is saved in the checkpoint and restored from it. `last_report`
+    holds the report of the latest step. Raises MisconfigurationException beside the Trainer's
+    `gradient_clip_val` or a module that overrides `configure_gradient_clipping`, since gradients
+    would be clipped twice, and where gradients still carry the loss scale of "16-mixed" in the
+    hook: with fused optimizers, and with several optimizers under the scope "model".
+    """
+
+    def __init__(
+        self,
+        clipper: Clipper,
+        *,
+        scope: Literal["optimizer", "model"] = "optimizer",
+        log_prefix: str | None = "grad/",
+        on_report: OnReport | None = None,
+    ) -> None:
+        if not isinstance(clipper, Clipper):
+            raise TypeError(f"clipper must be a Clipper, got {type(clipper).__name__}")
+        if scope not in ("optimizer", "model"):
+            raise ValueError(f"scope must be 'optimizer' or 'model', got {scope!r}")
+        self.scope = scope
+        self.log_prefix = log_prefix
+        self.on_report = on_report
+        self.last_report: ClipReport | None = None
+        self._template = clipper
+        self._clippers: dict[int, Clipper] = {}
+        self._steps = 0
+        self._fresh = False
+
+    @property
+    def clippers(self) -> list[Clipper]:
+        """The clippers in use, one per optimizer (one in all for the scope "model")."""
+        return [self._clipper(index) for index in sorted(self._clippers) or [0]]
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuse a set-up in which somebody else clips as well."""
+        if stage != "fit":
+            return
+        if trainer.gradient_clip_val is not None:
+            raise MisconfigurationException(
+                f"gradient_clip_val={trainer.gradient_clip_val} of the Trainer and the callback "
+                "GradientClipping would both clip: remove gradient_clip_val"
+            )
+        if is_overridden("configure_gradient_clipping", pl_module, pl.LightningModule):
+            raise MisconfigurationException(
+                f"{type(pl_module).__name__}.configure_gradient_clipping and the callback "
+                "GradientClipping would both clip: remove one of them"
+            )
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse a set-up in which gradients would be clipped while they carry the loss scale."""
+        if getattr(trainer.precision_plugin, "scaler", None) is None:
+            return
+        for optimizer in trainer.optimizers:
+            if getattr(optimizer, "_step_supports_amp_scaling", False):
+                raise MisconfigurationException(
+                    f"{type(optimizer).__name__}(fused=True) under 16-mixed precision unscales "
+                    "its gradients only in step(), after GradientClipping: use fused=False, or "
+                    "precision bf16-mixed"
+                )
+        if self.scope == "model" and len(trainer.optimizers) > 1:
+            raise MisconfigurationException(
+                'scope="model" under 16-mixed precision would clip the gradients of other '
+                'optimizers while they carry the loss scale: use scope="optimizer", or '
+                "precision bf16-mixed"
+            )
+
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that there are gradients which were not clipped yet."""
+        self._fresh = True
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Clip, log and hand out the report."""
+        whole_model = self.scope == "model"
+        if whole_model and not self._fresh:
+            return
+        self._fresh = False
+        index = 0 if whole_model else _index(trainer.optimizers, optimizer)
+        clipper = self._clipper(index)
+        report = clipper(pl_module if whole_model else _named_groups(pl_module, optimizer))
+        self.last_report = report
+        self._log(pl_module, report, index, len(trainer.optimizers))
+        if self.on_report is not None:
+            self.on_report(self._steps, index, report)
+        self._steps += 1
+
+    def _clipper(self, index: int) -> Clipper:
+        if index not in self._clippers:
+            self._clippers[index] = copy.deepcopy(self._template)
+        return self._clippers[index]
+
+    def _log(
+        self, pl_module: pl.LightningModule, report: ClipReport, index: int, num_optimizers: int
+    ) -> None:
+        if self.log_prefix is None:
+            return
+        several = num_optimizers > 1 and self.scope == "optimizer"
+        prefix = f"{self.log_prefix}{index}/" if several else self.log_prefix
+        pl_module.log_dict(report.metrics(prefix), on_step=True, on_epoch=False, batch_size=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of every clipper, as tensors and integers."""
+        states = {str(index): c.state_dict() for index, c in self._clippers.items()}
+        return {"steps": self._steps, "clippers": {k: dict(v) for k, v in states.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._steps = state_dict["steps"]
+        for index, state in state_dict["clippers"].items():
+            self._clipper(int(index)).load_state_dict(state)
+
+
+def _index(optimizers: list[Optimizer], optimizer: Optimizer) -> int:
+    """Position of an optimizer in the Trainer's list, seen through Lightning's wrapper."""
+    inner = getattr(optimizer, "optimizer", optimizer)
+    return next(i for i, known in enumerate(optimizers) if known is inner or known is optimizer)
+
+
+def _named_groups(module: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
+    names = {id(param): name for name, param in module.named_parameters()}
+    return [
+        {
+            "params": group["params"],
+            "param_names": [names.get(id(param)) for param in group["params"]],
+        }
+        for group in optimizer.param_groups
+    ]

@@ -1,0 +1,243 @@
+"""Partition and measure: which gradients belong together, and how large each part is.
+
+Norms are accumulated and returned in float64 (float32 on devices without it), whatever the
+dtype of the gradients: an fp16 norm overflows at 65,504 and a bf16 norm keeps three digits.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from gradclip_core.gradients import Gradients
+
+By: TypeAlias = Literal["model", "group", "module", "parameter"] | Mapping[str, str]
+
+# A float32 sum over one long vector loses digits (4e-3 at 5e7 elements on CPU, always low);
+# rows of this length keep each partial sum short at no extra cost.
+_ROW = 32_768
+_LONG = 4 * _ROW
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Which parameters form which part: `members[k]` holds the positions of part k."""
+
+    members: tuple[tuple[int, ...], ...]
+    num_parameters: int
+
+    @property
+    def is_model(self) -> bool:
+        """True where all parameters form one part."""
+        return len(self.members) == 1
+
+    @property
+    def is_parameter(self) -> bool:
+        """True where each parameter is a part of its own."""
+        return len(self.members) == self.num_parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The measured parts of one step's gradient, as a threshold sees them.
+
+    `norms` (k,) is the norm of each part; `usable` (k,) is true where that norm is finite and
+    positive, so that a statistic may take it in.
+    """
+
+    norms: Tensor
+    usable: Tensor
+    partition: Partition
+    gradients: Gradients
+
+
+def scalar_dtype(device: torch.device) -> torch.dtype:
+    """The dtype in which norms, thresholds and statistics live on a device."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def check_norm_type(norm_type: float) -> float:
+    """Return the order of a norm as a float; raise ValueError unless it is positive."""
+    if isinstance(norm_type, bool) or not isinstance(norm_type, (int, float)) or not norm_type > 0:
+        raise ValueError(f"norm_type must be a number > 0 or inf, got {norm_type!r}")
+    return float(norm_type)
+
+
+def parameter_norms(gradients: Gradients, norm_type: float = 2.0) -> Tensor:
+    """The p-norm of each parameter's gradient: (n,), zero where a parameter has none.
+
+    Runs without a host synchronisation on CUDA. On CPU a norm that overflows or vanishes in
+    float32 is taken again in float64, so that `inf` there means that an element is not finite
+    and 0 that all elements are 0.
+    """
+    device = gradients.device
+    result = torch.zeros(len(gradients.params), dtype=scalar_dtype(device), device=device)
+    if not gradients.grads:
+        return result
+    pieces = _norms(gradients.grads, norm_type)
+    norms = torch.stack([n if n.device == device else n.to(device) for n in pieces])
+    norms = norms.to(result.dtype)
+    if device.type == "cpu":
+        regular = norms.isfinite() & (norms > 0)
+        for i in (~regular).nonzero().flatten().tolist():
+            norms[i] = _vector_norm(gradients.grads[i], norm_type, torch.float64)
+    if len(gradients.present) == len(gradients.params):
+        return norms
+    return result.index_copy_(0, torch.tensor(gradients.present, device=device), norms)
+
+
+def _norms(grads: list[Tensor], norm_type: float) -> list[Tensor]:
+    """One 0-d norm per gradient, batched where that is the faster way."""
+    if any(grad.is_complex() for grad in grads):
+        return [_vector_norm(grad, norm_type, torch.float64) for grad in grads]
+    on_cpu = grads[0].device.type == "cpu"
+    if on_cpu and math.isinf(norm_type):
+        return [_peak(grad) for grad in grads]
+    short = [i for i, grad in enumerate(grads) if not (on_cpu and _is_long(grad))]
+    norms = [torch.empty(0)] * len(grads)
+    batches: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for i in short:
+        batches.setdefault((grads[i].device, grads[i].dtype), []).append(i)
+    for where in batches.values():
+        batch = [grads[i] for i in where]
+        for i, norm in zip(
+            where,
+            torch._foreach_norm(batch, norm_type, dtype=_accumulator(batch[0], norm_type)),
+            strict=True,
+        ):
+            norms[i] = norm
+    if len(short) < len(grads):
+        for i, grad in enumerate(grads):
+            if on_cpu and _is_long(grad):
+                norms[i] = _norm_by_rows(grad, norm_type)
+    return norms
+
+
+def _accumulator(grad: Tensor, norm_type: float) -> torch.dtype:
+    """Float32 holds sums and squares; higher powers of small elements vanish in it."""
+    if grad.dtype is torch.float64 or norm_type not in (1.0, 2.0, math.inf):
+        return scalar_dtype(grad.device)
+    return torch.float32
+
+
+def _is_long(grad: Tensor) -> bool:
+    return grad.numel() > _LONG
+
+
+def _norm_by_rows(grad: Tensor, norm_type: float) -> Tensor:
+    flat = grad.reshape(-1)
+    whole = flat.numel() // _ROW * _ROW
+    dtype = _accumulator(grad, norm_type)
+    rows = torch.linalg.vector_norm(flat[:whole].view(-1, _ROW), norm_type, dim=1, dtype=dtype)
+    rest = torch.linalg.vector_norm(flat[whole:], norm_type, dtype=dtype)
+    return total(torch.cat([rows, rest.view(1)]).double(), norm_type)
+
+
+def _peak(grad: Tensor) -> Tensor:
+    low, high = torch.aminmax(grad)
+    return torch.maximum(-low, high).to(_accumulator(grad, math.inf))
+
+
+def _vector_norm(grad: Tensor, norm_type: float, dtype: torch.dtype) -> Tensor:
+    values = grad.abs() if grad.is_complex() else grad
+    return total(values.to(dtype).flatten(), norm_type)
+
+
+def total(norms: Tensor, norm_type: float) -> Tensor:
+    """The p-norm of a vector, 0-d: also of a concatenation, from the norms of its pieces.
+
+    Powers are taken of the ratio to the largest entry wherever they could overflow.
+    """
+    if not norms.numel():
+        return norms.new_zeros(())
+    if norms.device.type == "cpu":
+        norm = _plain_norm(norms, norm_type)
+        return norm if 0 < norm < math.inf else _scaled_norm(norms, norm_type)
+    # float32 norms stay below 3.4e38, so powers up to 8 of them fit into float64.
+    small_power = norm_type <= 8 or math.isinf(norm_type)
+    if small_power:
+        return _plain_norm(norms, norm_type)
+    return _scaled_norm(norms, norm_type)
+
+
+def _plain_norm(norms: Tensor, norm_type: float) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(norms, norm_type)
+    return norm
+
+
+def _scaled_norm(norms: Tensor, norm_type: float) -> Tensor:
+    peak = norms.abs().amax()
+    scale = torch.where(peak.isfinite() & (peak > 0), peak, 1.0)
+    return scale * _plain_norm(norms / scale, norm_type)
+
+
+def combine(norms: Tensor, partition: Partition, norm_type: float) -> Tensor:
+    """Norms of the parts (k,) from norms of the parameters (n,): n_P = ||(n_i), i in P||_p."""
+    if partition.is_parameter:
+        return norms
+    if partition.is_model:
+        return total(norms, norm_type).view(1)
+    return torch.stack([total(norms[list(part)], norm_type) for part in partition.members])
+
+
+def check_by(by: By) -> By:
+    """Return a partition rule unchanged; raise ValueError if it is none."""
+    if isinstance(by, Mapping):
+        if not by:
+            raise ValueError("by must name at least one part, got an empty mapping")
+        for part, pattern in by.items():
+            try:
+                re.compile(pattern)
+            except (re.error, TypeError) as error:
+                raise ValueError(
+                    f"by[{part!r}] must be a regular expression, got {pattern!r}: {error}"
+                ) from None
+        return dict(by)
+    if by not in ("model", "group", "module", "parameter"):
+        raise ValueError(
+            "by must be 'model', 'group', 'module', 'parameter' or a mapping of part name to "
+            f"regular expression, got {by!r}"
+        )
+    return by
+
+
+def partition(gradients: Gradients, by: By) -> Partition:
+    """Divide the parameters into parts.
+
+    `model` is one part; `group` the optimizer's parameter groups; `module` the first component
+    of each parameter's name; `parameter` every tensor for itself; a mapping names parts by
+    regular expression (first match wins, parameters without a match form one more part).
+
+    Raises ValueError where names are needed and the caller gave none.
+    """
+    members: dict[int | str, list[int]] = {}
+    for position, label in enumerate(_labels(gradients, by)):
+        members.setdefault(label, []).append(position)
+    return Partition(tuple(map(tuple, members.values())), len(gradients.params))
+
+
+def _labels(gradients: Gradients, by: By) -> Sequence[int | str]:
+    if by == "model":
+        return [0] * len(gradients.params)
+    if by == "parameter":
+        return list(range(len(gradients.params)))
+    if by == "group":
+        return gradients.groups
+    names = [name for name in gradients.names if name is not None]
+    if len(names) < len(gradients.params):
+        raise ValueError(
+            f"by={by!r} needs parameter names: pass the model or model.named_parameters()"
+        )
+    if isinstance(by, Mapping):
+        patterns = [re.compile(pattern) for pattern in by.values()]
+        return [
+            next((i for i, p in enumerate(patterns) if p.search(name)), len(patterns))
+            for name in names
+        ]
+    return [name.split(".", 1)[0] for name in names]

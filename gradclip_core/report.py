@@ -1,0 +1,115 @@
+"""What one clipping step did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradclip_core.norms import total
+
+SCALARS = (
+    "norm",
+    "clipped_norm",
+    "coefficient",
+    "threshold",
+    "clipped",
+    "clipped_share",
+    "skipped",
+    "clip_rate",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipReport:
+    """The record of one step. Tensors stay on the gradients' device until somebody reads them.
+
+    norms: norm of each part of the gradient before clipping; (k,).
+    clipped_norms: the same after clipping; (k,).
+    thresholds: the threshold of each part, inf where there is none; (k,).
+    parameter_norms: norm of each parameter's gradient before clipping; (n,).
+    skipped: whether the step was dropped because the gradient was not finite; 0-d bool.
+    clip_rate: share of the steps so far in which something was clipped; 0-d.
+    norm_type: the order of all these norms.
+    names: the parameters' names, None where the caller gave none; n entries.
+    """
+
+    norms: Tensor
+    clipped_norms: Tensor
+    thresholds: Tensor
+    parameter_norms: Tensor
+    skipped: Tensor
+    clip_rate: Tensor
+    norm_type: float
+    names: Sequence[str | None]
+
+    @property
+    def norm(self) -> Tensor:
+        """Norm of the whole gradient before clipping; 0-d."""
+        return total(self.norms, self.norm_type)
+
+    @property
+    def clipped_norm(self) -> Tensor:
+        """Norm of the whole gradient after clipping; 0-d."""
+        return total(self.clipped_norms, self.norm_type)
+
+    @property
+    def coefficient(self) -> Tensor:
+        """The smallest factor by which any part shrank, 1 where nothing was clipped; 0-d."""
+        factors = self._factors()
+        return factors.amin() if len(factors) else self.norms.new_ones(())
+
+    @property
+    def threshold(self) -> Tensor:
+        """The threshold of the part that shrank most, inf where there is none; 0-d."""
+        if not len(self.norms):
+            return self.norms.new_full((), torch.inf)
+        return self.thresholds.gather(0, self._factors().argmin().view(1)).view(())
+
+    @property
+    def clipped(self) -> Tensor:
+        """Whether any part was clipped; 0-d bool."""
+        return (self.clipped_norms < self.norms).any()
+
+    @property
+    def clipped_share(self) -> Tensor:
+        """Share of the parts that were clipped; 0-d."""
+        return (self.clipped_norms < self.norms).to(self.norms.dtype).sum() / max(
+            len(self.norms), 1
+        )
+
+    @property
+    def worst_parameter(self) -> str | None:
+        """Name of the parameter with the largest gradient norm; None without parameters.
+
+        A NaN norm counts as the largest. Reads one value from the device.
+        """
+        if not len(self.parameter_norms):
+            return None
+        position = int(self.parameter_norms.nan_to_num(nan=torch.inf).argmax())
+        return self.names[position] or f"parameter {position}"
+
+    def metrics(self, prefix: str = "grad/") -> dict[str, Tensor]:
+        """The scalar fields under `prefix`, ready for a logger; reads nothing."""
+        return {f"{prefix}{name}": getattr(self, name).float() for name in SCALARS}
+
+    def as_dict(self) -> dict[str, float | bool | str | None]:
+        """All fields as plain Python values: one transfer from the device, plus the name."""
+        values = torch.stack([getattr(self, name).double() for name in SCALARS]).tolist()
+        row: dict[str, float | bool | str | None] = dict(zip(SCALARS, values, strict=True))
+        row.update({name: bool(row[name]) for name in ("clipped", "skipped")})
+        return row | {"worst_parameter": self.worst_parameter}
+
+    def _factors(self) -> Tensor:
+        shrank = self.clipped_norms < self.norms
+        return torch.where(shrank, self.clipped_norms / self.norms, 1.0)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{key}={_short(value)}" for key, value in self.as_dict().items())
+        return f"ClipReport({fields})"
+
+
+def _short(value: float | bool | str | None) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)

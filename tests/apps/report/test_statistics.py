@@ -1,0 +1,129 @@
+"""Statistics against hand-worked values and numpy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apps.report import Metric, Run
+from apps.report.statistics import (
+    Counts,
+    best,
+    clip_rate,
+    count,
+    identical,
+    pair,
+    summarize,
+    t95,
+)
+from apps.report.sweep import medians, span, stands, value_counts, working_values
+from tests.apps.report.comparisons import METRICS, run, two
+
+LOSS, ACCURACY, COVERAGE = METRICS
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
+def test_summary_equals_numpy(values: list[float]) -> None:
+    summary = summarize([*values, None, math.nan, math.inf])
+    assert summary.n == len(values)
+    assert summary.mean == pytest.approx(np.mean(values))
+    assert summary.sd == pytest.approx(np.std(values, ddof=1))
+    assert (summary.low, summary.high) == (min(values), max(values))
+
+
+def test_summary_of_few_values_invents_nothing() -> None:
+    assert summarize([3.0]).sd is None
+    assert summarize([None]).mean is None
+
+
+def test_pairs_are_worked_by_hand() -> None:
+    # Gains 0.2, 0.1, 0.3: mean 0.2, sd 0.1, margin 4.303 * 0.1 / sqrt(3).
+    paired = pair(two([0.8, 0.9, 0.7], [1.0, 1.0, 1.0]), "clip", LOSS)
+    assert (paired.n, paired.better, paired.worse) == (3, 3, 0)
+    assert paired.gain == pytest.approx(0.2)
+    assert paired.margin == pytest.approx(0.2484, abs=1e-4)
+    assert paired.verdict == "noise"
+
+
+def test_pairs_need_both_runs() -> None:
+    paired = pair(two([0.8, None, 0.7], [1.0, 1.0, None]), "clip", LOSS)
+    assert (paired.n, paired.margin, paired.verdict) == (1, None, "unknown")
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"), [([0.8, 0.81, 0.79], "better"), ([1.2, 1.21, 1.19], "worse")]
+)
+def test_verdict_needs_an_interval_without_zero(ours: list[float | None], verdict: str) -> None:
+    assert pair(two(ours, [1.0, 1.0, 1.0]), "clip", LOSS).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "loss"), [(LOSS, 2.0, 2.0), (ACCURACY, 0.9, -0.9), (COVERAGE, 77.0, 3.0)]
+)
+def test_a_metric_turns_values_into_losses(metric: Metric, value: float, loss: float) -> None:
+    assert metric.loss(value) == loss
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 4, 10, 20, 21, 30, 100])
+def test_quantiles_equal_scipys(freedom: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    assert t95(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=3e-3)
+
+
+def test_counts_and_clip_rate() -> None:
+    runs = [
+        run("clip", 1, 1.0, clip_rate=0.5, steps=100),
+        run("clip", 2, 1.0, clip_rate=0.1, steps=300),
+        run("clip", 3, None, status="diverged", clip_rate=None),
+        run("clip", 4, None, status="failed", clip_rate=None),
+    ]
+    assert count(runs) == Counts(total=4, completed=2, diverged=1, failed=1)
+    assert clip_rate(runs) == pytest.approx(0.2)
+    assert clip_rate(runs[2:]) is None
+
+
+def test_identical_means_every_score_of_every_seed() -> None:
+    assert identical(two([1.0, 2.0], [1.0, 2.0]), "clip")
+    assert not identical(two([1.0, 2.1], [1.0, 2.0]), "clip")
+    assert not identical(two([1.0, 2.0], [1.0, 2.0], status="diverged"), "clip")
+    assert not identical(two([], [1.0]), "clip")
+
+
+def test_best_shares_the_place_at_the_printed_precision() -> None:
+    values = {"a": 3.501, "b": 3.499, "c": 3.6, "d": None, "e": math.nan}
+    assert best(values, LOSS) == {"a", "b"}
+    assert best({"a": 0.8, "b": 0.9}, ACCURACY) == {"b"}
+    assert best({"a": 83.0, "b": 76.0}, COVERAGE) == {"a"}
+    assert best({"a": None}, LOSS) == set()
+
+
+def rate(clipping: str, value: float, loss: float | None, seed: int = 1) -> Run:
+    status = "diverged" if loss is None else "completed"
+    return run(clipping, seed, loss, value=value, status=status)
+
+
+def test_sweep_medians_and_ranges() -> None:
+    runs = [
+        *(rate("none", 0.1, loss, seed) for seed, loss in enumerate([1.0, 3.0])),
+        *(rate("none", 1.0, loss, seed) for seed, loss in enumerate([1.0, None])),
+        *(rate("clip", value, loss) for value, loss in [(0.1, 2.0), (1.0, 1.9), (10.0, 4.0)]),
+    ]
+    assert medians(runs[:4], LOSS) == {0.1: 2.0}
+    assert value_counts(runs[:4]) == (1, 2)
+    assert working_values(runs[:4]) == "only at 0.1"
+    assert working_values(runs[4:]) == "0.1 to 10 (factor 100)"
+    found = stands(runs, ["none", "clip"], LOSS)
+    assert (found["none"].runs, found["none"].diverged) == (4, 1)
+    assert (found["clip"].best, found["clip"].best_at) == (1.9, 1.0)
+    assert found["clip"].close_to_best == [0.1, 1.0]
+    assert found["none"].median == 1.0
+
+
+def test_span_takes_the_longest_unbroken_stretch() -> None:
+    grid = [0.01, 0.03, 0.1, 0.3, 1.0]
+    assert span([0.01, 0.1, 0.3, 1.0], grid) == "0.1 to 1 (factor 10)"
+    assert span([], grid) == "nowhere"

@@ -1,0 +1,93 @@
+"""Findings say what the numbers say, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from apps.report import Results
+from apps.report.records import read_records
+from apps.report.words import headline
+from tests.apps.report.comparisons import make_results, make_sweep, run, two
+
+
+def found(results: Results) -> str:
+    return "\n".join(headline(results, read_records(results, Path("/nowhere"))))
+
+
+def test_a_knob_that_does_nothing_is_named() -> None:
+    assert "clip never clipped; its runs are identical to unclipped." in found(two([1.0], [1.0]))
+
+
+def test_unequal_runs_without_clipping_are_suspicious() -> None:
+    assert "so the runs are no true twins" in found(two([1.1, 1.0], [1.0, 1.0]))
+
+
+def test_noise_is_called_noise() -> None:
+    text = found(two([0.8, 0.9, 1.2], [1.0, 1.0, 1.0], clip_rate=0.25))
+    assert "clip, clipping 25.0 % of steps, shows no difference on Quantile loss beyond" in text
+    assert "in 2 of 3 seeds" in text
+    assert "than unclipped" not in text
+
+
+@pytest.mark.parametrize(("shift", "word"), [(-0.2, "better"), (0.2, "worse")])
+def test_clear_differences_are_stated_with_size_and_seeds(shift: float, word: str) -> None:
+    theirs: list[float | None] = [1.0, 1.1, 0.9, 1.0, 1.05]
+    ours = [loss + shift + 0.001 * i for i, loss in enumerate(theirs) if loss is not None]
+    text = found(two([*ours], theirs, clip_rate=0.5))
+    assert f"is {word} than unclipped on Quantile loss by 0.20 %" in text
+    assert "in 5 of 5 seeds, 95 % interval of the gain" in text
+    assert "indicative" not in text
+
+
+def test_few_seeds_are_only_indicative() -> None:
+    assert "With 2 seeds per strategy the spread is only indicative." in found(
+        two([0.8, 0.8], [1.0, 1.0], clip_rate=0.5)
+    )
+
+
+def test_one_seed_has_no_spread() -> None:
+    assert "in the one seed compared: no spread is known" in found(two([0.8], [1.0], clip_rate=0.5))
+
+
+def test_divergence_and_failure_come_first() -> None:
+    runs = [
+        run("none", 1, None, status="diverged"),
+        run("none", 2, 1.0),
+        run("clip", 1, 1.0, clip_rate=0.1),
+        run("clip", 2, None, status="failed"),
+        run("agc", 1, None, status="failed"),
+    ]
+    lines = found(make_results(runs)).splitlines()
+    assert lines[0] == "Runs that diverged: unclipped 1 of 2, clip 0 of 2 and agc 0 of 1."
+    assert lines[1] == "2 runs failed and left no score."
+    assert "shares no completed seed with unclipped" in lines[2]
+    assert lines[3] == "agc: no run completed."
+
+
+@pytest.mark.parametrize(("ridge", "verb"), [(0.7, "does not beat"), (0.9, "beats")])
+def test_the_best_baseline_is_named(ridge: float, verb: str) -> None:
+    results = two([0.8], [1.0], clip_rate=0.5)
+    baselines = {"naive": {"loss": 5.0}, "ridge": {"loss": ridge}, "broken": {"loss": None}}
+    text = found(make_results(results.runs, baselines=baselines))
+    assert (
+        f"(clip, Quantile loss 0.80) {verb} the best classical baseline (ridge, {ridge:.2f})"
+        in text
+    )
+
+
+def test_a_strategy_that_lost_runs_does_not_stand_for_the_network() -> None:
+    runs = [run("none", 1, 1.0), run("clip", 1, 0.5), run("clip", 2, None, status="diverged")]
+    text = found(make_results(runs, baselines={"ridge": {"loss": 0.7}}))
+    assert "(unclipped, Quantile loss 1.00) does not beat" in text
+
+
+def test_the_sweep_is_told_in_counts_and_ranges() -> None:
+    text = found(make_results([run("none", 1, 1.0)], sweep=make_sweep()))
+    assert "with sgd, runs diverged or failed: unclipped at 2 of 5, global_norm at 0 of 5" in text
+    assert "unclipped 0.01 to 0.1 (factor 10); global_norm 0.01 to 1 (factor 100)" in text
+
+
+def test_missing_unclipped_runs_are_said() -> None:
+    assert "no unclipped runs" in found(make_results([run("clip", 1, 1.0)]))

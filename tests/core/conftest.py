@@ -1,0 +1,48 @@
+"""What the tests of gradclip_core share: parameters that hold given gradients, quiet Trainers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+def _holding(*grads: Tensor) -> list[nn.Parameter]:
+    params = [nn.Parameter(torch.zeros_like(grad)) for grad in grads]
+    for param, grad in zip(params, grads, strict=True):
+        param.grad = grad.clone()
+    return params
+
+
+def _trainer(**settings: Any) -> Any:
+    import lightning.pytorch as pl
+
+    quiet = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 1,
+        "max_epochs": 1,
+    }
+    return pl.Trainer(**(quiet | settings))
+
+
+@pytest.fixture(scope="session")
+def holding() -> Callable[..., list[nn.Parameter]]:
+    """Make one parameter for each tensor, with a copy of that tensor as its gradient."""
+    return _holding
+
+
+@pytest.fixture(scope="session")
+def trainer() -> Callable[..., Any]:
+    """Make a Trainer for one epoch on the CPU that prints and writes nothing."""
+    return _trainer

@@ -1,0 +1,79 @@
+"""Arguments: each wrong one is refused in one line that names it, its value and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gradclip_core import ClipNorm, ClipValue, Fixed, Guard, NoClip, Percentile
+
+BAD_NUMBERS = [-1.0, 0, 0.0, math.nan, -math.inf, True, False, "1.0", None, 1j, [1.0]]
+
+
+@pytest.mark.parametrize("bad", BAD_NUMBERS)
+@pytest.mark.parametrize(
+    ("make", "name"), [(Fixed, "threshold"), (ClipNorm, "max_norm"), (ClipValue, "clip_value")]
+)
+def test_bounds_are_checked(make: Callable[[Any], Any], name: str, bad: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be a number > 0") as caught:
+        make(bad)
+    assert str(caught.value).endswith(f"got {bad!r}")
+
+
+@pytest.mark.parametrize("bad", [-0.1, 100.1, math.nan, math.inf, True, "10", None])
+def test_q_is_checked(bad: Any) -> None:
+    with pytest.raises(ValueError, match="^q must be a percentile between 0 and 100") as caught:
+        Percentile(bad)
+    assert str(caught.value).endswith(f"got {bad!r}")
+
+
+@pytest.mark.parametrize("bad", [0, -3, 2.5, True, "9", None, math.inf])
+def test_window_is_checked(bad: Any) -> None:
+    with pytest.raises(ValueError, match="^window must be an integer >= 1") as caught:
+        Percentile(10, bad)
+    assert str(caught.value).endswith(f"got {bad!r}")
+
+
+@pytest.mark.parametrize("bad", ["drop", "", None, 1, True, ["skip"]])
+@pytest.mark.parametrize("make", [lambda **kw: ClipNorm(1.0, **kw), NoClip, Guard])
+def test_the_policy_is_checked(make: Any, bad: Any) -> None:
+    with pytest.raises(ValueError, match="^nonfinite must be one of skip, raise, zero, pass") as e:
+        make(bad) if make is Guard else make(nonfinite=bad)
+    assert str(e.value).endswith(f"got {bad!r}")
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, True, "3", math.inf])
+def test_patience_is_checked(bad: Any) -> None:
+    with pytest.raises(ValueError, match="^patience must be an integer >= 1 or None") as caught:
+        Guard("skip", bad)
+    assert str(caught.value).endswith(f"got {bad!r}")
+
+
+BAD_ARGUMENTS: list[tuple[str, Any]] = [
+    *[("norm_type", v) for v in (0, -1, -math.inf, math.nan, True, "2", None)],
+    *[("by", v) for v in ("layer", "", None, 3, True, {}, ["model"])],
+    *[("eps", v) for v in (-1e-9, math.inf, math.nan, True, "0", None)],
+]
+
+
+@pytest.mark.parametrize(("name", "bad"), BAD_ARGUMENTS)
+def test_arguments_are_checked(name: str, bad: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must ") as caught:
+        ClipNorm(1.0, **{name: bad})
+    assert "\n" not in str(caught.value)
+    assert repr(bad) in str(caught.value) or bad == {}
+
+
+@pytest.mark.parametrize("pattern", ["(", 3, None])
+def test_patterns_are_checked(pattern: Any) -> None:
+    with pytest.raises(ValueError, match=r"^by\['head'\] must be a regular expression") as caught:
+        ClipValue(1.0, by={"head": pattern})
+    assert "\n" not in str(caught.value)
+
+
+def test_no_clip_takes_the_same_checks() -> None:
+    with pytest.raises(ValueError, match="^norm_type must be a number > 0 or inf, got -2$"):
+        NoClip(norm_type=-2)
