@@ -88,7 +88,7 @@ def _app(arguments: list[str]) -> str:
 def _missing(name: str | None, arguments: list[str]) -> str:
     """One line for a choice that does not exist, with those that do."""
     group, _, choice = (name or "").rpartition("/")
-    folders = [CONF / group] + [CONF / _app(arguments) / group]
+    folders = [CONF / group, CONF / _app(arguments) / group]
     known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
     if not group or not known:
         return f"no such configuration: {name}"

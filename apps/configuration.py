@@ -50,7 +50,7 @@ def _check(key: str, node: Any) -> None:
         return
     target = _target(key, node["_target_"])
     for name, parameter in _parameters(target).items():
-        if name not in node or isinstance(node[name], Mapping) and "_target_" in node[name]:
+        if name not in node or (isinstance(node[name], Mapping) and "_target_" in node[name]):
             continue
         _check_value(f"{key}.{name}", node[name], parameter)
 

@@ -15,8 +15,8 @@ def run(config: DictConfig) -> None:
     """Load the best checkpoint, score it on the test split and print the table."""
     from apps.baselines import score_baselines
     from apps.fit import build
-    from apps.run_folder import RunFolder
     from apps.report.text import scores_text
+    from apps.run_folder import RunFolder
 
     folder = RunFolder.open(Path(config.run), app=config.app)
     folder.load_checkpoint(folder.best)

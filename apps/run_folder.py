@@ -63,7 +63,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, key: str = "run", app: str | None = None) -> RunFolder:
-        """A folder that holds a run; UserError if it does not, or if it is another application's."""
+        """A folder that holds a run of `app`; UserError if it does not."""
         folder = cls(path)
         if not path.is_dir():
             raise UserError(f"{key}={path}: no such folder")

@@ -1,0 +1,1 @@
+"""Energy demand: probabilistic forecasts a day ahead."""

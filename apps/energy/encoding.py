@@ -166,7 +166,7 @@ class Encoding:
 
     @property
     def _harmonics(self) -> list[tuple[str, int]]:
-        """Periods and multiples of the calendar's waves; more than the steps resolve say nothing."""
+        """Periods and multiples of the calendar's waves, as many as the steps resolve."""
         limits = {"day": self.steps_per_day // 2, "week": 3}
         wanted = {"day": self.features.day_harmonics, "week": self.features.week_harmonics}
         return [

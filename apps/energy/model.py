@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -98,7 +99,7 @@ class RecurrentForecaster(nn.Module):
 
 
 def _both_ways(state: Tensor) -> Tensor:
-    """Encoder state (layers, B, D) to a decoder state (2 layers, B, D); backward cells start at 0."""
+    """Encoder state (layers, B, D) to decoder state (2 layers, B, D); backward cells start at 0."""
     return torch.stack([state, torch.zeros_like(state)], dim=1).flatten(0, 1).contiguous()
 
 
@@ -128,7 +129,7 @@ class MLPForecaster(nn.Module):
         widths = [lookback * past_size + horizon * step_size, *([hidden_size] * num_layers)]
         layers = [
             nn.Sequential(nn.Linear(a, b), nn.GELU(), nn.Dropout(dropout))
-            for a, b in zip(widths, widths[1:], strict=False)
+            for a, b in pairwise(widths)
         ]
         self.body = nn.Sequential(*layers, nn.Linear(widths[-1], horizon * step_size))
         self.mixing = nn.Sequential(

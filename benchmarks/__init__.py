@@ -1,0 +1,1 @@
+"""Benchmarks: one question for each script."""
