@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 DEFAULT_APP = "energy"
+_VERBS_ON_RUNS = ("evaluate", "predict")
+_OPTIONS = {"-h", "--help", "-c", "--cfg", "-p", "--package", "--resolve", "-i", "--info"} | {
+    "-m",
+    "--multirun",
+    "--version",
+}
 
 
 def command(verb: str, run: Callable[[DictConfig], None]) -> None:
@@ -26,6 +32,7 @@ def command(verb: str, run: Callable[[DictConfig], None]) -> None:
     """
     arguments = sys.argv[1:]
     try:
+        _check_options(arguments)
         app = _app(arguments)
         if {"-h", "--help"} & set(arguments):
             print(help_text(verb, app, arguments))
@@ -44,20 +51,26 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
-    mistakes: list[UserError] = []
+    mistakes: list[Exception] = []
 
     def job(config: DictConfig) -> None:
         # Hydra writes a line of its own about an exception that leaves the job.
         try:
+            if named:
+                config.app = app
             run(config)
-        except UserError as error:
+        except (UserError, HydraException, OmegaConfBaseException) as error:
             mistakes.append(error)
-        except OmegaConfBaseException as error:
-            mistakes.append(UserError(_one_line(error)))
 
-    sys.argv.append(f"hydra.searchpath=[{app_conf(app)}]")
+    # Hydra would take app= for a choice of the group `conf/app`, which these verbs have not.
+    named = verb in _VERBS_ON_RUNS and any(item.startswith("app=") for item in sys.argv)
+    if named:
+        sys.argv = [item for item in sys.argv if not item.startswith("app=")]
+    sys.argv.append(search_path(app))
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)()
+        if mistakes:
+            raise mistakes[0]
     except MissingConfigException as error:
         raise UserError(_missing(error.missing_cfg_file, sys.argv[1:])) from error
     except OverrideParseException as error:
@@ -66,13 +79,19 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error)) from error
-    if mistakes:
-        raise mistakes[0]
 
 
-def app_conf(app: str) -> str:
-    """The search path entry that holds an application's own configuration groups."""
-    return f"file://{CONF / app}"
+def search_path(app: str) -> str:
+    """The override that makes Hydra find an application's own configuration groups."""
+    folder = str(CONF / app).replace("\\", "\\\\").replace("'", "\\'")
+    return f"hydra.searchpath=['file://{folder}']"
+
+
+def _check_options(arguments: list[str]) -> None:
+    """UserError for an option that is none of ours and Hydra's."""
+    for argument in arguments:
+        if argument.startswith("-") and argument.partition("=")[0] not in _OPTIONS:
+            raise UserError(f"{argument}: no such option; settings are KEY=VALUE, see --help")
 
 
 def _app(arguments: list[str]) -> str:
@@ -102,7 +121,7 @@ def _one_line(error: Exception) -> str:
     if cause is not None and "is not in struct" in str(cause):
         key = message.split("'")[1] if "'" in message else message
         parent = getattr(cause, "parent_node", None)
-        siblings = [str(name) for name in parent] if parent is not None else []
+        siblings = [str(name) for name in parent or () if name != "hydra"]
         close = get_close_matches(key.rpartition(".")[2], siblings, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(siblings)}"
         return f"{key}: no such key here; {hint}"

@@ -22,6 +22,7 @@ def run(config: DictConfig) -> None:
     """Train every strategy with every seed, score the baselines, write the report."""
     from apps.baselines import score_baselines
     from apps.compose import given, named
+    from apps.configuration import whole_number
     from apps.fit import build
     from apps.grid import check, plan, plan_sweep, seeds
     from apps.report.page import write_report
@@ -29,15 +30,17 @@ def run(config: DictConfig) -> None:
 
     config = named(config)
     seeds(config.seeds)
-    root = Path(config.output_dir or new_folder(Path("reports"), config.app.name))
+    jobs = os.cpu_count() or 1 if config.jobs is None else whole_number(config, "jobs", 1)
+    root = Path(str(config.output_dir or new_folder(Path("reports"), config.app.name)))
     overrides = given()
     planned, swept = plan(config, overrides, root), plan_sweep(config, overrides, root)
-    check(planned + swept, overrides)
     parts = build(planned[0].config)
+    check(planned + swept, overrides, parts.data.description)
     print(f"{parts.data.account}\nreport folder: {root}", flush=True)
-    runs = _train(planned + swept, root, config.jobs or os.cpu_count() or 1)
+    # First, since it is they who refuse a series too short for them.
     print("baselines ...", flush=True)
     baselines = score_baselines(parts.application, parts.data, root / "baselines")
+    runs = _train(planned + swept, root, jobs)
     results = _results(config, parts.application, runs, baselines, parts.data)
     figures = parts.application.figures(
         parts.data, _predictions(root, runs[: len(planned)], baselines)

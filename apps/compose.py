@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, open_dict
 
-from apps.cli import app_conf
+from apps.cli import search_path
 
 
 def given() -> list[str]:
@@ -30,8 +30,7 @@ def named(config: DictConfig) -> DictConfig:
 
 def compose_run(app: str, overrides: list[str]) -> DictConfig:
     """Compose the configuration of one training run."""
-    search_path = f"hydra.searchpath=[{app_conf(app)}]"
-    config = compose("train", [*overrides, search_path], return_hydra_config=True)
+    config = compose("train", [*overrides, search_path(app)], return_hydra_config=True)
     choices = config.hydra.runtime.choices
     with open_dict(config):
         del config["hydra"]

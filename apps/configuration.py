@@ -25,9 +25,11 @@ def instantiate(config: DictConfig, key: str, **arguments: Any) -> Any:
     """
     try:
         node = OmegaConf.select(config, key, throw_on_missing=True)
-        plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        plain = node and OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or key}: {str(error).splitlines()[0]}") from error
+    if not _describes(plain):
+        raise UserError(f"{key}: describes no object: it has no _target_")
     _check(key, plain)
     try:
         return hydra.utils.instantiate(plain, **arguments, _convert_="all")
@@ -38,6 +40,26 @@ def instantiate(config: DictConfig, key: str, **arguments: Any) -> Any:
         if isinstance(cause, (ValueError, TypeError)):
             raise UserError(f"{key}: {cause}") from error
         raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
+
+
+def whole_number(config: DictConfig, key: str, least: int, most: int | None = None) -> int:
+    """The integer that `config.<key>` is; UserError if it is none or out of range."""
+    value = OmegaConf.select(config, key)
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int)
+        or not least <= value <= (value if most is None else most)
+    ):
+        limits = f">= {least}" if most is None else f"from {least} to {most}"
+        raise UserError(f"{key}={value}: must be an integer {limits}")
+    return value
+
+
+def _describes(node: Any) -> bool:
+    """Whether a node describes an object, or a mapping of names to objects."""
+    return isinstance(node, Mapping) and (
+        "_target_" in node or all(isinstance(value, Mapping) for value in node.values())
+    )
 
 
 def _check(key: str, node: Any) -> None:

@@ -18,7 +18,7 @@ def run(config: DictConfig) -> None:
     from apps.report.text import scores_text
     from apps.run_folder import RunFolder
 
-    folder = RunFolder.open(Path(config.run), app=config.app)
+    folder = RunFolder.open(Path(str(config.run)), app=config.app)
     folder.load_checkpoint(folder.best)
     parts = build(folder.config())
     folder.load_weights(parts.task)

@@ -14,11 +14,12 @@ from typing import Any
 import lightning.pytorch as pl
 import pandas as pd
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
 from apps.application import Application, DataModule, Evaluation
-from apps.configuration import instantiate
+from apps.configuration import instantiate, whole_number
 from apps.errors import UserError
 from apps.record import RandomState, RunRecord
 from apps.run_folder import RunFolder, code_fingerprint
@@ -43,10 +44,12 @@ def build(config: DictConfig) -> Parts:
     Raises UserError for a configuration that cannot work.
     """
     quieten()
-    torch.set_num_threads(config.num_threads)
-    pl.seed_everything(config.seed, workers=True, verbose=False)
+    seed = whole_number(config, "seed", 0, 2**32 - 1)
+    whole_number(config, "training.epochs", 1)
+    torch.set_num_threads(whole_number(config, "num_threads", 1))
+    pl.seed_everything(seed, workers=True, verbose=False)
     application: Application = instantiate(config, "app")
-    data = load_data(application, config, config.seed)
+    data = load_data(application, config, seed)
     return Parts(application, data, make_task(application, config, data.description))
 
 
@@ -81,22 +84,25 @@ def train(
     """
     parts = build(config)
     clipper = instantiate(config, "clipping")
-    trainer_of = instantiate(config, "trainer")
+    callbacks = instantiate(config, "callbacks").values()
+    logger = instantiate(config, "logger", save_dir=str(path)) if config.logger else False
+    make_trainer(config, logger=False, enable_checkpointing=False)
     if resume:
         folder = RunFolder.open(path, "resume")
-        folder.load_checkpoint(folder.last)
+        folder.check_resumable(parts.task)
     else:
         folder = RunFolder.create(path, config, parts.data.description)
     record = RunRecord(folder, quiet=quiet)
-    trainer: pl.Trainer = trainer_of(
+    trainer = make_trainer(
+        config,
         callbacks=[
             GradientClipping(clipper, on_report=record.on_report),
             record,
-            RandomState(),
-            *instantiate(config, "callbacks").values(),
+            RandomState(config.seed),
+            *callbacks,
             _checkpoints(folder),
         ],
-        logger=instantiate(config, "logger", save_dir=str(folder.path)) if config.logger else False,
+        logger=logger,
     )
     started = time.monotonic()
     error = _fit(trainer, parts, str(folder.last) if resume else None, record)
@@ -104,6 +110,26 @@ def train(
     metrics = _summary(config, record, error, evaluation, time.monotonic() - started)
     folder.finish(metrics, evaluation.predictions if evaluation else None)
     return metrics
+
+
+def make_trainer(config: DictConfig, **arguments: Any) -> pl.Trainer:
+    """The Trainer; UserError for settings that cannot work here."""
+    quieten()
+    trainer_of = instantiate(config, "trainer")
+    try:
+        trainer: pl.Trainer = trainer_of(**arguments)
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"trainer={config.choices.get('trainer')}: {error}") from error
+    if trainer.accumulate_grad_batches < 1:
+        raise UserError(
+            f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: must be >= 1"
+        )
+    if trainer.gradient_clip_val is not None:
+        raise UserError(
+            f"trainer.gradient_clip_val={trainer.gradient_clip_val}: would clip beside the "
+            "strategy; remove it and choose clipping=global_norm or another"
+        )
+    return trainer
 
 
 def _checkpoints(folder: RunFolder) -> ModelCheckpoint:
@@ -125,6 +151,11 @@ def _fit(
     except NonFiniteGradientError as error:
         record.diverged_at = trainer.global_step
         return str(error)
+    except SystemExit as end:
+        # Lightning answers an interrupt by leaving the process with code 1.
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
     return None
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import re
+import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -51,14 +52,15 @@ def strategies(overrides: list[str], default: str | None) -> list[str]:
 
 def seeds(value: int | list[int]) -> list[int]:
     """`seeds=3` means 0, 1, 2; a list is taken as it is. UserError for anything else."""
-    found = list(range(value)) if isinstance(value, int) else list(value)
+    found = list(range(value)) if type(value) is int else value
     if (
-        isinstance(value, bool)
+        not isinstance(found, Sequence)
         or not found
-        or not all(isinstance(s, int) and s >= 0 for s in found)
+        or not all(type(seed) is int and 0 <= seed < 2**32 for seed in found)
+        or len(set(found)) < len(found)
     ):
-        raise UserError(f"seeds={value}: must be a number >= 1 or a list of numbers >= 0")
-    return found
+        raise UserError(f"seeds={value}: must be a number >= 1 or a list of different numbers >= 0")
+    return list(found)
 
 
 def plan(config: DictConfig, overrides: list[str], root: Path) -> list[Planned]:
@@ -73,14 +75,18 @@ def plan(config: DictConfig, overrides: list[str], root: Path) -> list[Planned]:
 
 def plan_sweep(config: DictConfig, overrides: list[str], root: Path) -> list[Planned]:
     """The runs of the sweep, if `sweep=` names one: every strategy, seed and value."""
-    sweep = config.sweep
+    sweep = config.get("sweep")
     if sweep is None:
         return []
+    values = list(sweep["values"])
+    names = {f"{value:g}" for value in values if type(value) in (int, float)}
+    if not values or len(names) < len(values):
+        raise UserError(f"sweep.values={values}: must be different numbers, at least one")
     app, shared = config.app.name, [*_shared(overrides), *sweep.overrides]
     return [
         _planned(app, name, seed, [*shared, f"{sweep.axis}={value}"], root / where, value)
         for seed in seeds(sweep.seeds)
-        for value in sweep["values"]
+        for value in values
         for name in strategies(overrides, config.choices.get("clipping"))
         for where in [f"sweep/{name}-seed{seed}-{value:g}"]
     ]
@@ -109,36 +115,37 @@ def _planned(
     taken = [o for o in shared if o.startswith("clipping.") and _takes(config, o)]
     if taken:
         config = compose_run(app, own + taken)
-    command = " ".join(["gradclip-train", *(_quoted(override) for override in own + taken)])
+    command = " ".join(["gradclip-train", *map(shlex.quote, own + taken)])
     return Planned(config, path, command, value)
 
 
 def _takes(config: DictConfig, override: str) -> bool:
-    key = override.partition("=")[0]
-    return OmegaConf.select(config, key, default=None) is not None
+    """Whether a strategy has the setting; a threshold with settings of its own is none."""
+    parent, _, name = override.partition("=")[0].rpartition(".")
+    node = OmegaConf.select(config, parent)
+    return isinstance(node, DictConfig) and name in node and not OmegaConf.is_dict(node[name])
 
 
-def _quoted(override: str) -> str:
-    return f"'{override}'" if set(override) & set("[]{}() *$") else override
-
-
-def check(planned: list[Planned], overrides: list[str]) -> None:
-    """Refuse, before anything is written, a comparison that cannot work.
+def check(planned: list[Planned], overrides: list[str], description: Mapping[str, Any]) -> None:
+    """Refuse, before anything is written, a comparison that cannot work on data so described.
 
     Raises UserError for values that a clipper, an optimizer or the data refuses, for a setting
     that no strategy has, and for folders that hold other runs.
     """
     from apps.configuration import instantiate
+    from apps.fit import make_task, make_trainer
 
     for override in (o for o in _shared(overrides) if o.startswith("clipping.")):
         if not any(_takes(run.config, override) for run in planned):
             names = ", ".join(dict.fromkeys(run.config.choices.clipping for run in planned))
             raise UserError(f"{override}: no such setting in any of the strategies {names}")
     for run in planned:
-        for key in ("clipping", "optimizer", "data", "trainer"):
+        for key in ("clipping", "data"):
             instantiate(run.config, key)
+        make_task(instantiate(run.config, "app"), run.config, description)
+        make_trainer(run.config, logger=False, enable_checkpointing=False)
         folder = RunFolder(run.path)
-        if folder.path.exists() and folder.config() != OmegaConf.create(
+        if folder.holds_something and folder.config() != OmegaConf.create(
             OmegaConf.to_container(run.config, resolve=True)
         ):
             raise UserError(
@@ -153,7 +160,19 @@ def run_all(planned: list[Planned], jobs: int) -> Iterator[tuple[Planned, dict[s
     A run that ended before with the same configuration and code is not repeated; one that was
     interrupted continues. A run that fails does not stop the others.
     """
+    lost = yield from _run_pool(planned, jobs)
+    # A process that dies takes its pool with it: the rest go on one by one, to find the culprit.
+    for run in lost:
+        if (yield from _run_pool([run], 1)):
+            yield run, _failed("the process was killed (out of memory?)")
+
+
+def _run_pool(
+    planned: list[Planned], jobs: int
+) -> Generator[tuple[Planned, dict[str, Any]], None, list[Planned]]:
+    """Make runs side by side, yield what came of them, return those lost with their pool."""
     context = multiprocessing.get_context("spawn")
+    lost = []
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         futures: dict[Future[dict[str, Any]], Planned] = {}
         for run in planned:
@@ -161,17 +180,14 @@ def run_all(planned: list[Planned], jobs: int) -> Iterator[tuple[Planned, dict[s
             futures[pool.submit(_make, plain, str(run.path))] = run
         try:
             for future in as_completed(futures):
-                yield futures[future], _result(future)
+                if isinstance(future.exception(), BrokenProcessPool):
+                    lost.append(futures[future])
+                else:
+                    yield futures[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return _failed("the process was killed (out of memory?)")
+    return lost
 
 
 def _make(plain: dict[str, Any], path: str) -> dict[str, Any]:
@@ -179,13 +195,13 @@ def _make(plain: dict[str, Any], path: str) -> dict[str, Any]:
     from apps.fit import train
 
     config, folder = OmegaConf.create(plain), RunFolder(Path(path))
-    metrics = folder.metrics()
-    if metrics is not None and metrics["code"] == code_fingerprint():
-        return metrics
-    resume = folder.last.is_file() and metrics is None
-    if folder.path.exists() and not resume:
-        shutil.rmtree(folder.path)  # `check` has found it to be this very run
     try:
+        metrics = folder.metrics()
+        if metrics is not None and metrics["code"] == code_fingerprint():
+            return metrics
+        resume = folder.last.is_file() and metrics is None
+        if folder.path.exists() and not resume:
+            shutil.rmtree(folder.path)  # `check` has found it to be this very run
         return train(config, folder.path, resume=resume, quiet=True)
     except UserError as error:
         return _failed(str(error))

@@ -19,10 +19,12 @@ def run(config: DictConfig) -> None:
     from apps.run_folder import RunFolder
 
     quieten()
-    folder = RunFolder.open(Path(config.run), app=config.app)
-    source, target = Path(config.input), Path(config.output)
+    folder = RunFolder.open(Path(str(config.run)), app=config.app)
+    source, target = Path(str(config.input)), Path(str(config.output))
     if not source.exists():
         raise UserError(f"input={source}: no such file")
+    if target.is_dir():
+        raise UserError(f"output={target}: is a folder")
     if target.exists() and not config.overwrite:
         raise UserError(f"output={target}: exists; choose another file or add overwrite=true")
     if not target.absolute().parent.is_dir():

@@ -50,25 +50,29 @@ class RunRecord(pl.Callback):
         self.num_clipped = 0
         self.num_skipped = 0
         self._epochs: list[dict[str, float]] = []
-        self._pending: list[tuple[dict[str, Any], Tensor | None, ClipReport]] = []
-        self._loss: Tensor | None = None
+        self._pending: list[tuple[dict[str, Any], Tensor, ClipReport]] = []
+        self._losses: list[Tensor] = []
         self._train_losses: list[float] = []
         self._started = time.monotonic()
 
     def on_report(self, step: int, index: int, report: ClipReport) -> None:
         """Take in the report of one clip; hand this to `GradientClipping`."""
-        self._pending.append(({"step": step}, self._loss, report))
+        self._pending.append(({"step": step}, torch.stack(self._losses).mean(), report))
+        self._losses.clear()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the files, or cut those of an interrupted run back to its checkpoint."""
         self._cut(self.folder.steps, STEP_FIELDS, self.num_steps)
         self._cut(self.folder.epochs, EPOCH_FIELDS, len(self._epochs))
+        if self.diverged_at is not None:
+            trainer.should_stop = True  # it would not have gone on without the interruption
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
-        """Keep the loss of the batch for the step's row."""
-        self._loss = loss.detach()
+        """Keep the loss of the batch; a step's row has the mean over its batches."""
+        # Lightning has divided the loss by the number of batches it accumulates.
+        self._losses.append(loss.detach() * trainer.accumulate_grad_batches)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -102,6 +106,12 @@ class RunRecord(pl.Callback):
         if not self.quiet:
             self._tell(trainer, row)
 
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Write the steps that were made before training broke off."""
+        self._flush(trainer)
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what is left and judge whether the run diverged."""
         self._flush(trainer)
@@ -120,7 +130,7 @@ class RunRecord(pl.Callback):
         rows = []
         for row, loss, report in self._pending:
             values = report.as_dict()
-            row["loss"] = math.nan if loss is None else float(loss)
+            row["loss"] = float(loss)
             rows.append({name: {**values, **row}.get(name) for name in STEP_FIELDS})
             self._train_losses.append(row["loss"])
             self.num_clipped += bool(values["clipped"])
@@ -147,6 +157,7 @@ class RunRecord(pl.Callback):
             "num_steps": self.num_steps,
             "num_clipped": self.num_clipped,
             "num_skipped": self.num_skipped,
+            "diverged_at": self.diverged_at,
             "epochs": self._epochs,
         }
 
@@ -155,6 +166,7 @@ class RunRecord(pl.Callback):
         self.num_steps = state_dict["num_steps"]
         self.num_clipped = state_dict["num_clipped"]
         self.num_skipped = state_dict["num_skipped"]
+        self.diverged_at = state_dict["diverged_at"]
         self._epochs = list(state_dict["epochs"])
 
     @staticmethod
@@ -170,25 +182,19 @@ class RunRecord(pl.Callback):
 
 
 class RandomState(pl.Callback):
-    """Carries torch's random state in the checkpoint, so that a resumed run draws the same."""
+    """Seeds torch anew at the first batch of every epoch, so that a resumed run draws the same.
 
-    def __init__(self) -> None:
-        self._restored: dict[str, Any] | None = None
+    A state kept in the checkpoint would not do: after a resume Lightning makes the iterators,
+    which draw a number each, at another moment. Batches must not depend on the global state;
+    see `EpochSampler`.
+    """
 
-    def state_dict(self) -> dict[str, Any]:
-        """The generators' states as byte tensors."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the states until training starts: setting up in between draws numbers too."""
-        self._restored = state_dict
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set the restored states before the first resumed epoch."""
-        if self._restored is None:
-            return
-        torch.set_rng_state(self._restored["cpu"].cpu())
-        if torch.cuda.is_available() and self._restored["cuda"]:
-            torch.cuda.set_rng_state_all([state.cpu() for state in self._restored["cuda"]])
-        self._restored = None
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed the generators of all devices."""
+        if batch_idx == 0:
+            torch.manual_seed(hash((self.seed, trainer.current_epoch, 1)) % 2**63)

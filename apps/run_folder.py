@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -55,7 +54,10 @@ class RunFolder:
                 f"with resume={path}"
             )
         folder = cls(path)
-        folder.checkpoints.mkdir(parents=True)
+        try:
+            folder.checkpoints.mkdir(parents=True)
+        except OSError as error:
+            raise UserError(f"run_dir={path}: {error.strerror or error}") from error
         text = OmegaConf.to_yaml(config, resolve=True)
         _write(folder.config_file, f"# gradclip {gradclip_core.__version__}\n{text}")
         _write(folder.description_file, json.dumps(description, indent=2) + "\n")
@@ -74,11 +76,16 @@ class RunFolder:
             raise UserError(f"{key}={path}: a run of app={name}, not of app={app}")
         return folder
 
+    @property
+    def holds_something(self) -> bool:
+        """Whether there are files in the folder; a run that got no further left none."""
+        return any(not path.is_dir() for path in self.path.rglob("*"))
+
     def config(self) -> DictConfig:
         """The run's own configuration."""
         try:
             config = OmegaConf.load(self.config_file)
-        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
             first = str(error).splitlines()[0]
             raise UserError(f"{self.config_file}: not a configuration: {first}") from error
         if not isinstance(config, DictConfig) or OmegaConf.select(config, "app.name") is None:
@@ -99,8 +106,8 @@ class RunFolder:
             raise UserError(f"{path}: no such checkpoint; the run may have ended before its first")
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            first = str(error).splitlines()[0]
+        except Exception as error:  # damaged bytes can fail anywhere in zip, pickle and torch
+            first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"{path}: not a readable checkpoint: {first}") from error
         if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
             raise UserError(f"{path}: not a checkpoint of a run (no state_dict)")
@@ -108,12 +115,23 @@ class RunFolder:
 
     def load_weights(self, module: torch.nn.Module) -> None:
         """Load the best checkpoint strictly; UserError if it does not fit the network."""
-        checkpoint = self.load_checkpoint(self.best)
+        self._fit_in(module, self.best, self.load_checkpoint(self.best))
+
+    def check_resumable(self, module: torch.nn.Module) -> None:
+        """UserError unless the last checkpoint fits the network and can be continued."""
+        checkpoint = self.load_checkpoint(self.last)
+        self._fit_in(module, self.last, checkpoint)
+        lacking = {"callbacks", "epoch", "global_step", "loops", "optimizer_states"} - {*checkpoint}
+        if lacking:
+            raise UserError(f"{self.last}: cannot be resumed: no {', '.join(sorted(lacking))}")
+
+    @staticmethod
+    def _fit_in(module: torch.nn.Module, path: Path, checkpoint: dict[str, Any]) -> None:
         try:
             module.load_state_dict(checkpoint["state_dict"], strict=True)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError, AttributeError) as error:
             first = str(error).splitlines()[0]
-            raise UserError(f"{self.best}: does not fit this configuration: {first}") from error
+            raise UserError(f"{path}: does not fit this configuration: {first}") from error
 
     def finish(self, metrics: dict[str, Any], predictions: pd.DataFrame | None) -> None:
         """Write the predictions and then the metrics, whose presence marks the run as ended."""

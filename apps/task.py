@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +41,11 @@ class Optimization:
         params = [p for p in net.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [{"params": [p for p in params if p.ndim >= 2]}]
         groups += [{"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0}]
-        return self.optimizer([group for group in groups if group["params"]])
+        optimizer = self.optimizer([group for group in groups if group["params"]])
+        rate = optimizer.defaults["lr"]
+        if not math.isfinite(rate):  # torch refuses a negative rate alone
+            raise ValueError(f"lr must be a finite number >= 0, got {rate}")
+        return optimizer
 
     def make_schedule(self, optimizer: Optimizer, num_steps: int) -> LRScheduler | None:
         """The scheduler, stepped once per optimizer step; None for a constant rate."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ def run(config: DictConfig) -> None:
 
     if config.resume is None:
         name = f"{chosen('clipping')}-seed{config.seed}"
-        path = Path(config.run_dir or new_folder(Path("runs") / config.app.name, name))
-        metrics = train(named(config), path)
+        path = Path(str(config.run_dir or new_folder(Path("runs") / config.app.name, name)))
+        metrics = _resumable(path, lambda: train(named(config), path))
     else:
         others = [override for override in given() if not override.startswith("resume=")]
         if others:
@@ -29,11 +30,22 @@ def run(config: DictConfig) -> None:
                 f"{others[0]}: a resumed run keeps its own configuration; allowed beside resume: "
                 "nothing"
             )
-        path = Path(config.resume)
+        path = Path(str(config.resume))
         folder = RunFolder.open(path, "resume")
-        metrics = folder.metrics() or train(folder.config(), path, resume=True)
+        metrics = folder.metrics() or _resumable(
+            path, lambda: train(folder.config(), path, resume=True)
+        )
     print(describe(metrics))
     print(f"run folder: {path}")
+
+
+def _resumable(path: Path, train: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Train, and after an interrupt tell how to go on."""
+    try:
+        return train()
+    except KeyboardInterrupt:
+        print(f"to continue: gradclip-train resume={path}")
+        raise
 
 
 def describe(metrics: dict[str, Any]) -> str:

@@ -86,7 +86,9 @@ def parameter_norms(gradients: Gradients, norm_type: float = 2.0) -> Tensor:
     if device.type == "cpu":
         regular = norms.isfinite() & (norms > 0)
         for i in (~regular).nonzero().flatten().tolist():
-            norms[i] = _vector_norm(gradients.grads[i], norm_type, torch.float64)
+            grad = gradients.grads[i]
+            if norms[i] != 0 or not (grad.is_complex() or _peak(grad) == 0):
+                norms[i] = _vector_norm(grad, norm_type, torch.float64)
     if len(gradients.present) == len(gradients.params):
         return norms
     return result.index_copy_(0, torch.tensor(gradients.present, device=device), norms)
@@ -131,7 +133,9 @@ def _is_long(grad: Tensor) -> bool:
 
 
 def _norm_by_rows(grad: Tensor, norm_type: float) -> Tensor:
-    flat = grad.reshape(-1)
+    # In the order of memory, so that a transposed or channels-last gradient is not copied.
+    order = sorted(range(grad.ndim), key=grad.stride, reverse=True)
+    flat = grad.permute(order).reshape(-1)
     whole = flat.numel() // _ROW * _ROW
     dtype = _accumulator(grad, norm_type)
     rows = torch.linalg.vector_norm(flat[:whole].view(-1, _ROW), norm_type, dim=1, dtype=dtype)
@@ -211,7 +215,8 @@ def partition(gradients: Gradients, by: By) -> Partition:
     """Divide the parameters into parts.
 
     `model` is one part; `group` the optimizer's parameter groups; `module` the first component
-    of each parameter's name; `parameter` every tensor for itself; a mapping names parts by
+    of each parameter's name, after what all names begin with (a wrapper's `module.`, a task's
+    `net.`); `parameter` every tensor for itself; a mapping names parts by
     regular expression (first match wins, parameters without a match form one more part).
 
     Raises ValueError where names are needed and the caller gave none.
@@ -240,4 +245,15 @@ def _labels(gradients: Gradients, by: By) -> Sequence[int | str]:
             next((i for i, p in enumerate(patterns) if p.search(name)), len(patterns))
             for name in names
         ]
-    return [name.split(".", 1)[0] for name in names]
+    return _modules(names)
+
+
+def _modules(names: list[str]) -> list[str]:
+    """The module that each name begins with, below the wrappers that all of them share."""
+    rests = names
+    while len({rest.partition(".")[0] for rest in rests}) == 1:
+        inner = [rest.partition(".")[2] for rest in rests]
+        if not all(inner) or not any("." in name for name in inner):
+            break
+        rests = inner
+    return [rest.partition(".")[0] for rest in rests]

@@ -55,8 +55,7 @@ def multiply_in_float32(grads: list[Tensor], factor: Tensor) -> None:
     digits of it and none below 6e-8. A factor with dimensions promotes, and `out` rounds once.
     """
     for grad in grads:
-        flat = grad if grad.ndim else grad.view(1)
-        torch.mul(flat, factor.view([1] * flat.ndim), out=flat)
+        torch.mul(grad, factor.view([1] * grad.ndim), out=grad)
 
 
 def _batches(grads: list[Tensor]) -> list[list[Tensor]]:

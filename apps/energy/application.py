@@ -19,7 +19,7 @@ from apps.energy.encoding import Encoding, Features, Inputs
 from apps.energy.figures import figures
 from apps.energy.forecast import Forecast
 from apps.energy.metrics import evaluate
-from apps.energy.recalibration import recalibrate
+from apps.energy.recalibration import LEAST, recalibrate
 from apps.energy.series import Series
 from apps.energy.sources import Source
 from apps.energy.task import ForecastTask, Loss
@@ -45,9 +45,9 @@ class Energy(Application):
         Metric("mae", "MAE", "", "min", 4),
         Metric("rmse", "RMSE", "", "min", 4),
         Metric("pinball", "Pinball", "", "min", 4),
-        Metric("coverage_80", "80 % interval covers", "%", "target", 1, 80.0),
-        Metric("wql_raw", "wQL, not recalibrated", "%", "min", 2),
-        Metric("coverage_80_raw", "covers, not recalibrated", "%", "target", 1, 80.0),
+        Metric("coverage_80", "80 % covers", "%", "target", 1, 80.0),
+        Metric("wql_raw", "raw wQL", "%", "min", 2),
+        Metric("coverage_80_raw", "raw covers", "%", "target", 1, 80.0),
     )
 
     def __init__(
@@ -141,13 +141,15 @@ class Energy(Application):
         forecast = forecast_origins(task, encoding, encoding.encode(series), series, origins)
         forecast = recalibrate(forecast, self.recalibration_days)
         table = forecast.between(origins[-1], series.end).to_frame()
-        earlier = len(origins) - 1
-        account = f"{series.account} forecast from {origins[-1]}; " + (
-            f"recalibrated on the {min(earlier, self.recalibration_days)} days before"
-            if earlier >= 7 and self.recalibration_days
-            else "not recalibrated: that needs 7 more days of history"
-        )
-        return table.drop(columns=["origin", "truth"]), account.strip()
+        account = f"{series.account}; forecast from {origins[-1]}; "
+        ended = len(origins) - encoding.horizon_days
+        if self.recalibration_days == 0:
+            account += "not recalibrated, as the run was trained"
+        elif ended < LEAST:
+            account += f"not recalibrated: that needs {LEAST - ended} more days of history"
+        else:
+            account += f"recalibrated on {min(ended, self.recalibration_days)} forecasts before"
+        return table.drop(columns=["origin", "truth"]), account
 
     def figures(
         self, data: SeriesData, predictions: Mapping[str, pd.DataFrame]

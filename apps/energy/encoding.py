@@ -91,9 +91,14 @@ class Encoding:
         return int(pd.Timedelta(days=1) // pd.Timedelta(self.frequency))
 
     @property
+    def horizon_days(self) -> int:
+        """Days that the horizon reaches into."""
+        return -(-self.horizon // self.steps_per_day)
+
+    @property
     def lags_days(self) -> list[int]:
         """The lags that reach behind the horizon; at least one."""
-        nearest = -(-self.horizon // self.steps_per_day)
+        nearest = self.horizon_days
         return [days for days in sorted(self.features.lags_days) if days >= nearest] or [nearest]
 
     @property
@@ -159,7 +164,7 @@ class Encoding:
         """Sine and cosine columns of the time of day and the day of the week."""
         phases = {
             "day": np.asarray((civil - civil.normalize()) / pd.Timedelta(days=1)),
-            "week": np.asarray(civil.dayofweek / 7.0),
+            "week": np.asarray(civil.day_of_week / 7.0),
         }
         angles = np.stack([2 * np.pi * k * phases[name] for name, k in self._harmonics], axis=1)
         return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)

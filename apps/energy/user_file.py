@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from apps.energy.encoding import Encoding
+from apps.energy.recalibration import LEAST
 from apps.energy.series import Series, read_history
 from apps.errors import UserError
 
@@ -47,9 +48,9 @@ def read_user_file(
             f"{path}: {known} rows with a target; a forecast needs the {history} rows "
             f"({encoding.history_days} days) before it"
         )
-    gap = max(1, -(-encoding.horizon // encoding.steps_per_day)) * encoding.steps_per_day
-    earlier = min((known - history) // gap, recalibration_days)
-    return series, pd.DatetimeIndex([origin - i * gap * step for i in range(earlier, -1, -1)])
+    wanted = max(recalibration_days, LEAST) + encoding.horizon_days - 1 if recalibration_days else 0
+    earlier = min((known - history) // encoding.steps_per_day, wanted)
+    return series, pd.date_range(end=origin, periods=earlier + 1, freq="D")
 
 
 def _extended(series: Series, encoding: Encoding, path: Path) -> Series:

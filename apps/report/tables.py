@@ -48,50 +48,62 @@ class Table:
 
 
 def scores_table(results: Results) -> Table:
-    """Strategies, then classical baselines, against the test metrics."""
+    """Strategies, then classical baselines: the primary metric, how the runs went, the rest."""
     names = [name for name in results.strategies if results.of(name)]
     means = {m.name: {name: scores(results.of(name), m) for name in names} for m in results.metrics}
     bold = {m.name: _bold(results, m, means[m.name]) for m in results.metrics}
-    skips = any(run.skipped for run in results.runs)
-    rows = [
-        [
-            Cell(label(name), label(name)),
-            *(
-                _score(m, means[m.name][name], ("run", name) in bold[m.name])
-                for m in results.metrics
-            ),
-            _gain(results, name),
-            *_course(results, name, skips),
-        ]
-        for name in names
-    ]
-    rest = 5 + skips
-    baselines = [
-        [
-            Cell(name, name),
-            *(
-                _score(m, summarize([row.get(m.name)]), ("baseline", name) in bold[m.name])
-                for m in results.metrics
-            ),
-            *[Cell(DASH)] * rest,
-        ]
-        for name, row in results.baselines.items()
-    ]
-    groups = {"Network, by clipping strategy": rows}
-    if baselines:
-        groups["Classical baselines"] = baselines
-    return Table(_score_columns(results, skips), groups)
+    others = [m for m in results.metrics if m is not results.primary]
+    course = _course_columns(results)
+
+    def strategy(name: str) -> list[Cell]:
+        def cell(metric: Metric) -> Cell:
+            of = means[metric.name][name]
+            return _score(metric, of, ("run", name) in bold[metric.name])
+
+        middle = [_gain(results, name), *_course(results, name)]
+        name_cell = Cell(label(name), label(name))
+        return [name_cell, cell(results.primary), *middle, *map(cell, others)]
+
+    def baseline(name: str) -> list[Cell]:
+        def cell(metric: Metric) -> Cell:
+            value = summarize([results.baselines[name].get(metric.name)])
+            return _score(metric, value, ("baseline", name) in bold[metric.name])
+
+        middle = [Cell(DASH)] * len(course)
+        return [Cell(name, name), cell(results.primary), *middle, *map(cell, others)]
+
+    groups = {"Network, by clipping strategy": [strategy(name) for name in names]}
+    if results.baselines:
+        groups["Classical baselines"] = [baseline(name) for name in results.baselines]
+    heads = [_score_column(metric) for metric in (results.primary, *others)]
+    return Table([Column("Strategy", words=True), heads[0], *course, *heads[1:]], groups)
 
 
-def _score_columns(results: Results, skips: bool) -> list[Column]:
-    columns = [Column("Strategy", words=True)]
-    for m in results.metrics:
-        unit = f" ({m.unit})" if m.unit else ""
-        columns.append(Column(m.label + unit, _reading(m)))
-    gain = Column("Gain on unclipped", f"{results.primary.label}, paired, 95 %")
-    tail = [Column("Clipped", "of steps"), Column("Diverged", "runs"), Column("Failed", "runs")]
-    skipped = [Column("Skipped", "steps")] if skips else []
-    return [*columns, gain, *tail, *skipped, Column("Time", "per run")]
+def _score_column(metric: Metric) -> Column:
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return Column(metric.label + unit, _reading(metric))
+
+
+def _course_columns(results: Results) -> list[Column]:
+    """The gain and how the runs went; skips and failures only where there were any."""
+    columns = [
+        Column("Gain on unclipped", f"{results.primary.label}, paired, 95 %"),
+        Column("Clipped", "of steps"),
+        Column("Diverged", "runs"),
+    ]
+    if _any_failed(results):
+        columns.append(Column("Failed", "runs"))
+    if _any_skipped(results):
+        columns.append(Column("Skipped", "steps"))
+    return [*columns, Column("Time", "per run")]
+
+
+def _any_failed(results: Results) -> bool:
+    return any(run.status == "failed" for run in results.runs)
+
+
+def _any_skipped(results: Results) -> bool:
+    return any(run.skipped for run in results.runs)
 
 
 def _reading(metric: Metric) -> str:
@@ -134,7 +146,7 @@ def _gain(results: Results, name: str) -> Cell:
     return Cell(text, paired.gain)
 
 
-def _course(results: Results, name: str, skips: bool) -> list[Cell]:
+def _course(results: Results, name: str) -> list[Cell]:
     runs = results.of(name)
     ends, rate = count(runs), clip_rate(runs)
     seconds = summarize(run.seconds for run in runs if run.status == "completed").mean
@@ -142,8 +154,8 @@ def _course(results: Results, name: str, skips: bool) -> list[Cell]:
     return [
         Cell(percent(rate), rate),
         _of(ends, lambda c: c.diverged),
-        _of(ends, lambda c: c.failed),
-        *([Cell(str(skipped), skipped)] if skips else []),
+        *([_of(ends, lambda c: c.failed)] if _any_failed(results) else []),
+        *([Cell(str(skipped), skipped)] if _any_skipped(results) else []),
         Cell(DASH if seconds is None else duration(seconds), seconds),
     ]
 

@@ -25,14 +25,14 @@ def test_bounds_are_checked(make: Callable[[Any], Any], name: str, bad: Any) -> 
 
 @pytest.mark.parametrize("bad", [-0.1, 100.1, math.nan, math.inf, True, "10", None])
 def test_q_is_checked(bad: Any) -> None:
-    with pytest.raises(ValueError, match="^q must be a percentile between 0 and 100") as caught:
+    with pytest.raises(ValueError, match=r"^q must be a percentile between 0 and 100") as caught:
         Percentile(bad)
     assert str(caught.value).endswith(f"got {bad!r}")
 
 
 @pytest.mark.parametrize("bad", [0, -3, 2.5, True, "9", None, math.inf])
 def test_window_is_checked(bad: Any) -> None:
-    with pytest.raises(ValueError, match="^window must be an integer >= 1") as caught:
+    with pytest.raises(ValueError, match=r"^window must be an integer >= 1") as caught:
         Percentile(10, bad)
     assert str(caught.value).endswith(f"got {bad!r}")
 
@@ -40,14 +40,14 @@ def test_window_is_checked(bad: Any) -> None:
 @pytest.mark.parametrize("bad", ["drop", "", None, 1, True, ["skip"]])
 @pytest.mark.parametrize("make", [lambda **kw: ClipNorm(1.0, **kw), NoClip, Guard])
 def test_the_policy_is_checked(make: Any, bad: Any) -> None:
-    with pytest.raises(ValueError, match="^nonfinite must be one of skip, raise, zero, pass") as e:
+    with pytest.raises(ValueError, match=r"^nonfinite must be one of skip, raise, zero, pass") as e:
         make(bad) if make is Guard else make(nonfinite=bad)
     assert str(e.value).endswith(f"got {bad!r}")
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, "3", math.inf])
 def test_patience_is_checked(bad: Any) -> None:
-    with pytest.raises(ValueError, match="^patience must be an integer >= 1 or None") as caught:
+    with pytest.raises(ValueError, match=r"^patience must be an integer >= 1 or None") as caught:
         Guard("skip", bad)
     assert str(caught.value).endswith(f"got {bad!r}")
 
@@ -75,5 +75,5 @@ def test_patterns_are_checked(pattern: Any) -> None:
 
 
 def test_no_clip_takes_the_same_checks() -> None:
-    with pytest.raises(ValueError, match="^norm_type must be a number > 0 or inf, got -2$"):
+    with pytest.raises(ValueError, match=r"^norm_type must be a number > 0 or inf, got -2$"):
         NoClip(norm_type=-2)

@@ -108,7 +108,7 @@ def test_raise_names_the_tensors_and_leaves_the_gradients(kind: str) -> None:
 
 
 def test_raise_names_five_and_counts_the_rest(holding: Holding) -> None:
-    with pytest.raises(NonFiniteGradientError, match="parameter 4 of shape .* and 2 more$") as e:
+    with pytest.raises(NonFiniteGradientError, match=r"parameter 4 of shape .* and 2 more$") as e:
         ClipNorm(1.0, nonfinite="raise")(holding(*[torch.tensor([math.nan])] * 7))
     assert "parameter 5" not in str(e.value)
 

@@ -268,17 +268,17 @@ def test_the_trainers_own_clipping_is_refused(trainer: Trainer, value: float) ->
 
 def test_a_module_that_clips_itself_is_refused(trainer: Trainer) -> None:
     run = trainer(callbacks=[GradientClipping(ClipNorm(1.0))])
-    with pytest.raises(MisconfigurationException, match="ClipsItself.configure_gradient_clip"):
+    with pytest.raises(MisconfigurationException, match=r"ClipsItself.configure_gradient_clip"):
         run.fit(ClipsItself(), batches())
 
 
 @pytest.mark.parametrize("bad", [None, 1.0, ClipNorm, SGD])
 def test_the_clipper_is_checked(bad: Any) -> None:
-    with pytest.raises(TypeError, match="^clipper must be a Clipper, got "):
+    with pytest.raises(TypeError, match=r"^clipper must be a Clipper, got "):
         GradientClipping(bad)
 
 
 @pytest.mark.parametrize("bad", ["module", "", None, 0])
 def test_the_scope_is_checked(bad: Any) -> None:
-    with pytest.raises(ValueError, match="^scope must be 'optimizer' or 'model', got "):
+    with pytest.raises(ValueError, match=r"^scope must be 'optimizer' or 'model', got "):
         GradientClipping(ClipNorm(1.0), scope=bad)

@@ -45,7 +45,7 @@ def test_norms_equal_float64(
     assert norm == pytest.approx(exact(grad, norm_type), rel=2e-6)
 
 
-@pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("norm_type", [1.0, 2.0])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_long_float32_gradient_keeps_six_digits(
     holding: Holding, norm_type: float, transposed: bool
@@ -85,9 +85,9 @@ def test_powers_that_overflow_or_vanish_do_not_spoil_the_norm(
     holding: Holding, value: float, dtype: torch.dtype, norm_type: float
 ) -> None:
     params = holding(torch.full((16,), value, dtype=dtype))
-    expected = value * 16 ** (1 / norm_type)
-    assert measure(params, norm_type).item() == pytest.approx(expected, rel=1e-6)
-    assert ClipNorm(1.0, norm_type=norm_type)(params).norm.item() == pytest.approx(expected)
+    expected = pytest.approx(value * 16 ** (1 / norm_type), rel=1e-6, abs=0)
+    assert measure(params, norm_type).item() == expected
+    assert ClipNorm(1.0, norm_type=norm_type)(params).norm.item() == expected
 
 
 @pytest.mark.parametrize("norm_type", ORDERS)
@@ -164,3 +164,20 @@ def test_part_norms_are_norms_of_their_members(by: Any) -> None:
 def test_parts_by_name_need_names(by: Any) -> None:
     with pytest.raises(ValueError, match="needs parameter names: pass the model"):
         partition(collect(net().parameters()), by)
+
+
+@pytest.mark.parametrize(
+    ("names", "members"),
+    [
+        (("net.a.weight", "net.a.bias", "net.b.weight"), ((0, 1), (2,))),
+        (("module.net.a.weight", "module.net.b.weight"), ((0,), (1,))),
+        (("net.weight", "net.bias"), ((0, 1),)),
+        (("net.weight", "net.a.weight"), ((0,), (1,))),
+        (("weight", "bias"), ((0,), (1,))),
+    ],
+)
+def test_modules_are_told_apart_below_a_common_wrapper(
+    names: tuple[str, ...], members: tuple[tuple[int, ...], ...]
+) -> None:
+    pairs = [(name, nn.Parameter(torch.zeros(1))) for name in names]
+    assert partition(collect(pairs), "module").members == members

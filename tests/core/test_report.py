@@ -95,6 +95,13 @@ def test_clipping_by_value_reports_the_largest_magnitude(holding: Holding) -> No
     assert report.coefficient.item() == 0.25
 
 
+def test_clipping_by_value_in_parts_keeps_the_norms_below_the_bound(holding: Holding) -> None:
+    params = holding(torch.tensor([3.0]), torch.tensor([8.0]))
+    report = ClipValue(4.0, by="parameter")(params)
+    assert report.clipped_norms.tolist() == [3.0, 4.0]
+    assert report.clipped_share.item() == 0.5
+
+
 def test_the_baseline_makes_the_same_report_and_changes_nothing(holding: Holding) -> None:
     (param,) = holding(torch.tensor([3.0, 4.0]))
     row = NoClip()(param).as_dict()
@@ -198,6 +205,11 @@ def test_no_value_is_read_from_a_device_that_has_none(
     clipper = ASYNCHRONOUS[kind](policy)
     params = on("meta", dtype)
     metrics = [clipper(params).metrics() for _ in range(2)][-1]
+    assert {value.device.type for value in metrics.values()} == {"meta"}
+
+
+def test_a_report_without_gradients_lies_on_the_device_of_the_parameters() -> None:
+    metrics = ClipNorm(1.0)(nn.Linear(2, 2, device="meta")).metrics()
     assert {value.device.type for value in metrics.values()} == {"meta"}
 
 

@@ -1,0 +1,279 @@
+"""Comparisons: fair, complete, continued rather than repeated, and honest about failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from apps.report.results import read_results
+from apps.run_folder import RunFolder
+from tests.apps.runs import metrics, steps
+from tests.conftest import refused, succeed
+
+STRATEGIES = "clipping=[global_norm,autoclip]"
+
+
+def results(root: Path) -> dict[str, Any]:
+    """The results without times, dates and the command."""
+    record: dict[str, Any] = json.loads((root / "results.json").read_text())
+    for run in record["runs"]:
+        del run["seconds"]
+    return {key: record[key] for key in record if key not in ("created", "command", "config")}
+
+
+@pytest.fixture(autouse=True)
+def _quick(quick_baselines: None) -> None:
+    """Without the boosted trees."""
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the runs in this process, where a test can reach them, without a start each."""
+    monkeypatch.setattr(
+        "apps.grid.ProcessPoolExecutor", lambda jobs, mp_context: ThreadPoolExecutor(1)
+    )
+
+
+@pytest.fixture(scope="module")
+def report(tiny, tmp_path_factory) -> Path:
+    """A comparison of three strategies and two seeds, in two processes; read only."""
+    from apps.energy.baselines import BASELINES
+
+    root = tmp_path_factory.mktemp("report") / "r"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("hgb", "hgb_no_covariates"):
+            patch.delitem(BASELINES, name)
+        out = succeed(
+            "compare",
+            *tiny,
+            STRATEGIES,
+            "clipping.max_norm=0.2",
+            "seeds=2",
+            "jobs=2",
+            f"output_dir={root}",
+        )
+    assert "6 runs, 2 at a time" in out
+    assert f"report: {root / 'report.html'}" in out
+    return root
+
+
+def test_results_keep_the_contract(report):
+    record = results(report)
+    assert (record["app"], record["metric"], record["direction"]) == ("energy", "wql", "min")
+    found = [(run["clipping"], run["seed"]) for run in record["runs"]]
+    assert found == [(name, s) for s in (0, 1) for name in ("none", "global_norm", "autoclip")]
+    for run in record["runs"]:
+        assert run["status"] == "completed"
+        assert run["test"] == metrics(report / run["run_dir"])["test"]
+        assert run["test"]["wql"] > 0
+    assert {"seasonal_naive_day", "seasonal_naive_week", "ridge"} <= record["baselines"].keys()
+    for scores in record["baselines"].values():
+        assert scores.keys() == record["runs"][0]["test"].keys()
+    assert read_results(report / "results.json").strategies[0] == "none"
+    for name in ("report.html", "report.md"):
+        assert (report / name).stat().st_size > 1000
+
+
+def test_strategies_share_weights_and_batches(report):
+    for seed in (0, 1):
+        tables = [
+            steps(report / "runs" / f"{name}-seed{seed}")
+            for name in ("none", "global_norm", "autoclip")
+        ]
+        assert len({table["loss"][0] for table in tables}) == 1
+        assert len({table["norm"][0] for table in tables}) == 1
+        assert len({tuple(table["lr"]) for table in tables}) == 1
+    first = [steps(report / "runs" / f"none-seed{seed}")["loss"][0] for seed in (0, 1)]
+    assert first[0] != first[1]
+
+
+def test_a_setting_goes_to_the_strategies_that_have_it(report):
+    values = {
+        name: RunFolder(report / "runs" / f"{name}-seed0").config().clipping
+        for name in ("none", "global_norm", "autoclip")
+    }
+    assert values["global_norm"].max_norm == 0.2
+    assert "max_norm" not in values["none"]
+    assert values["autoclip"].max_norm._target_ == "gradclip_core.Percentile"
+    commands = {run["clipping"]: run["command"] for run in results(report)["runs"]}
+    assert "clipping.max_norm=0.2" in commands["global_norm"]
+    assert "clipping.max_norm" not in commands["none"] + commands["autoclip"]
+
+
+def test_the_printed_command_repeats_a_run(report, tmp_path):
+    import shlex
+
+    run = next(run for run in results(report)["runs"] if run["clipping"] == "global_norm")
+    command = shlex.split(run["command"])
+    assert command[0] == "gradclip-train"
+    succeed("train", *command[1:], f"run_dir={tmp_path / 'again'}")
+    assert metrics(tmp_path / "again") == metrics(report / run["run_dir"])
+
+
+def repeat(tiny: list[str], root: Path, *more: str) -> str:
+    return succeed(
+        "compare",
+        *tiny,
+        STRATEGIES,
+        "clipping.max_norm=0.2",
+        "seeds=2",
+        f"output_dir={root}",
+        *more,
+    )
+
+
+@pytest.fixture
+def copy(report: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(report, tmp_path / "copy"))
+
+
+def written(root: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in root.glob("*/*/*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_second_call_repeats_nothing(tiny, copy):
+    runs, before = written(copy), results(copy)
+    (copy / "report.html").unlink()
+    repeat(tiny, copy)
+    assert runs
+    assert written(copy) == runs
+    assert results(copy) == before
+    assert (copy / "report.html").is_file()
+
+
+@pytest.mark.usefixtures("in_process")
+def test_what_is_missing_is_made_and_the_rest_is_left(tiny, copy):
+    before = results(copy)
+    shutil.rmtree(copy / "runs" / "none-seed1")  # never begun
+    begun = copy / "runs" / "autoclip-seed0"  # killed before its first checkpoint
+    for path in [*begun.glob("*.*"), *begun.glob("checkpoints/*")]:
+        path.unlink()
+    (copy / "runs" / "global_norm-seed0" / "metrics.json").unlink()  # killed at the end
+    kept = written(copy / "runs" / "none-seed0")
+    repeat(tiny, copy)
+    assert results(copy) == before
+    assert written(copy / "runs" / "none-seed0") == kept
+
+
+@pytest.mark.usefixtures("in_process")
+def test_other_code_makes_a_run_anew(tiny, copy):
+    file = copy / "runs" / "none-seed0" / "metrics.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"code": "older", "test": {}}))
+    repeat(tiny, copy)
+    assert metrics(copy / "runs" / "none-seed0")["test"] == record["test"]
+
+
+def test_a_folder_of_other_runs_is_refused(tiny, copy, monkeypatch):
+    monkeypatch.chdir(copy)
+    line = refused(
+        "compare", *tiny, STRATEGIES, "clipping.max_norm=0.3", "seeds=2", f"output_dir={copy}"
+    )
+    assert "global_norm-seed0 holds a run with another configuration" in line
+    (copy / "runs" / "none-seed0" / "config.yaml").unlink()
+    line = refused("compare", *tiny, "seeds=1", f"output_dir={copy}")
+    assert "none-seed0" in line
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_failed_run_does_not_stop_the_others(tiny, tmp_path):
+    # A pattern that no parameter matches is found out at the first step.
+    by = "clipping.by={head: nothing_of_that_name}"
+    out = succeed(
+        "compare",
+        *tiny,
+        "clipping=[global_norm,per_group_norm,value]",
+        by,
+        "seeds=1",
+        f"output_dir={tmp_path}",
+    )
+    status = {run["clipping"]: run["status"] for run in results(tmp_path)["runs"]}
+    assert status["none"] == "completed"
+    assert set(status.values()) <= {"completed", "failed"}
+    assert out.count("failed") >= list(status.values()).count("failed")
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("error", [RuntimeError("out of luck"), ValueError("a\nb")])
+def test_an_error_in_one_run_is_its_result(tiny, tmp_path, monkeypatch, error):
+    from gradclip_core import ClipNorm
+
+    def broken(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ClipNorm, "respond", broken)
+    succeed("compare", *tiny, "clipping.max_norm=0.01", "seeds=1", f"output_dir={tmp_path}")
+    runs = {run["clipping"]: run for run in results(tmp_path)["runs"]}
+    assert runs["none"]["status"] == "completed"
+    assert runs["global_norm"]["status"] == "failed"
+    assert runs["global_norm"]["error"] == f"{type(error).__name__}: {error}"
+    assert runs["global_norm"]["test"] == {}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_divergence_of_all_is_a_report_too(tiny, tmp_path):
+    succeed(
+        "compare",
+        *tiny,
+        "optimizer=sgd",
+        "optimizer.lr=1e30",
+        "seeds=[3]",
+        "optimization.schedule=constant",
+        f"output_dir={tmp_path}",
+    )
+    assert {run["status"] for run in results(tmp_path)["runs"]} == {"diverged"}
+    assert {run["seed"] for run in results(tmp_path)["runs"]} == {3}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_sweep_is_part_of_the_results(tiny, tmp_path):
+    succeed(
+        "compare",
+        *tiny,
+        "clipping=none",
+        "seeds=1",
+        "sweep=sgd",
+        "sweep.values=[0.01,1e30]",
+        "sweep.overrides=['optimizer=sgd']",
+        f"output_dir={tmp_path}",
+    )
+    sweep = results(tmp_path)["sweep"]
+    assert sweep["axis"] == "optimizer.lr"
+    assert [(run["lr"], run["value"], run["status"]) for run in sweep["runs"]] == [
+        (0.01, 0.01, "completed"),
+        (1e30, 1e30, "diverged"),
+    ]
+    assert all((tmp_path / run["run_dir"] / "config.yaml").is_file() for run in sweep["runs"])
+
+
+def _die(plain: dict[str, Any], path: str) -> dict[str, Any]:
+    """In a worker: stand for a process that the system kills."""
+    if "autoclip" in path:
+        os._exit(9)
+    return {"status": "completed", "seed": plain["seed"], "threads": torch.get_num_threads()}
+
+
+def test_a_killed_process_takes_no_other_run_with_it(tiny, monkeypatch):
+    from apps import grid
+
+    monkeypatch.setattr(grid, "_make", _die)
+    config = RunFolder(Path("unused"))
+    planned = [
+        grid.Planned(_config(name), config.path / name, "") for name in ("a", "autoclip", "b")
+    ]
+    ended = {item.path.name: found["status"] for item, found in grid.run_all(planned, jobs=1)}
+    assert ended == {"a": "completed", "autoclip": "failed", "b": "completed"}
+
+
+def _config(name: str) -> Any:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create({"seed": 1, "name": name})

@@ -1,0 +1,133 @@
+"""Values that cannot work: each is refused in one line, before anything is written."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.conftest import refused
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "nan", "-.inf", "text", "null", "true", "[1,2]"])
+def test_threshold_of_a_norm(tiny, value):
+    line = refused("train", *tiny, f"clipping.max_norm={value}", "run_dir=r")
+    assert "clipping" in line
+    assert "max_norm" in line
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("clipping.by=layer", "clipping.by='layer': Input should be 'model', 'group'"),
+        ("clipping.norm_type=0", "norm_type must be a number > 0 or inf, got 0"),
+        ("clipping.nonfinite=explode", "clipping.nonfinite='explode'"),
+        ("clipping.patience=0", "patience must be an integer >= 1"),
+        ("optimizer.lr=-0.1", "optimizer: Invalid learning rate: -0.1"),
+        ("optimizer.lr=nan", "optimizer: Invalid learning rate: nan"),
+        ("optimizer.lr=inf", "lr must be a finite number >= 0, got inf"),
+        ("optimizer.lr=fast", "optimizer.lr='fast'"),
+        ("optimizer.betas=[2,0.9]", "optimizer: Invalid beta"),
+        ("+optimizer.momentum=0.9", "momentum"),
+        ("optimizer._target_=torch.optim.Nothing", "optimizer._target_=torch.optim.Nothing"),
+        ("seed=-1", "seed=-1: must be an integer from 0 to 4294967295"),
+        ("seed=4294967296", "seed=4294967296: must be an integer from 0"),
+        ("seed=1.5", "seed=1.5: must be an integer"),
+        ("seed=text", "seed=text: must be an integer"),
+        ("seed=null", "seed=None: must be an integer"),
+        ("seed=true", "seed=True: must be an integer"),
+        ("num_threads=0", "num_threads=0: must be an integer >= 1"),
+        ("training.epochs=0", "training.epochs=0: must be an integer >= 1"),
+        ("training.epochs=-1", "training.epochs=-1: must be an integer >= 1"),
+        ("optimization.schedule=linear", "optimization.schedule='linear'"),
+        ("optimization.warmup=1.5", "warmup must be a share between 0 and 1"),
+        ("model.hidden_size=0", "hidden_size must be >= 1, got 0"),
+        ("model.hidden_size=text", "model.hidden_size='text'"),
+        ("model.dropout=1.5", "dropout must be a share"),
+        ("model.cell=brain", "model.cell='brain'"),
+        ("app.loss=hinge", "app.loss='hinge'"),
+        ("app.batch_size=0", "batch_size=0"),
+        ("app.horizon=0", "horizon must be >= 1 or null, got 0"),
+        ("app.recalibration_days=-1", "recalibration_days must be >= 0"),
+        ("app.features.lags_days=[]", "lags_days must be whole days >= 1"),
+        ("app.features.lookback_days=0", "lookback_days must be >= 1, got 0"),
+        ("data.val_fraction=0.9", "val_fraction=0.9"),
+        ("data.frequency=fortnight", "frequency 'fortnight' is not a time step"),
+        ("data.timezone=Mars/Olympus", "Mars/Olympus"),
+        ("data.gaps=ignore", "data.gaps='ignore'"),
+        ("trainer.precision=3-bit", "trainer.precision='3-bit'"),
+        ("trainer.devices=-7", "trainer=cpu"),
+        ("+trainer.nonsense=1", "trainer=cpu"),
+        ("trainer.accumulate_grad_batches=0", "accumulate_grad_batches"),
+        ("+trainer.gradient_clip_val=1", "trainer.gradient_clip_val=1: would clip beside"),
+        ("logger=csv +logger.nonsense=1", "logger"),
+        ("+callbacks.mine._target_=nowhere.It", "callbacks.mine._target_=nowhere.It"),
+        ("+callbacks.mine=5", "callbacks"),
+    ],
+)
+def test_values_of_a_training(tiny, override, expected):
+    assert expected in refused("train", *tiny, *override.split(), "run_dir=r")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("verb", ["train", "compare"])
+def test_gpu_where_there_is_none(tiny, verb):
+    line = refused(verb, *tiny, "trainer=gpu")
+    assert "trainer=gpu: No supported gpu backend found" in line
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("seeds=0", "seeds=0: must be a number >= 1 or a list"),
+        ("seeds=-1", "seeds=-1: must be"),
+        ("seeds=1.5", "seeds=1.5: must be"),
+        ("seeds=many", "seeds=many: must be"),
+        ("seeds=null", "seeds=None: must be"),
+        ("seeds=true", "seeds=True: must be"),
+        ("seeds=[]", "seeds=[]: must be"),
+        ("seeds=[0,0]", "seeds=[0, 0]: must be"),
+        ("seeds=[0,-1]", "seeds=[0, -1]: must be"),
+        ("jobs=0", "jobs=0: must be an integer >= 1"),
+        ("clipping.max_norm=-1", "max_norm must be a number > 0"),
+        ("clipping.nonsense=1", "clipping.nonsense"),
+        ("+clipping.nonsense=1", "nonsense"),
+        ("clipping=[none] clipping.max_norm=1", "max_norm"),
+        ("clipping=[none,autoclip] clipping.max_norm=1", "clipping.max_norm=1: no such setting"),
+        ("optimizer.lr=-1", "optimizer: Invalid learning rate"),
+        ("+trainer.gradient_clip_val=1", "trainer.gradient_clip_val=1: would clip beside"),
+        ("sweep=sgd sweep.values=[small]", "sweep.values"),
+        ("sweep=sgd sweep.values=[0.1,0.1]", "sweep.values"),
+        ("sweep=sgd sweep.values=[]", "sweep.values"),
+        ("sweep=sgd sweep.axis=optimizer.speed", "optimizer.speed"),
+        ("sweep=sgd sweep.overrides=['model=nonsense']", "model=nonsense: unknown; known: gru"),
+        ("sweep=sgd sweep.values=[0.1,-1]", "Invalid learning rate: -1"),
+    ],
+)
+def test_values_of_a_comparison(tiny, override, expected):
+    line = refused("compare", *tiny, *override.split(), "output_dir=report")
+    assert expected in line
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "expected"),
+    [
+        ("evaluate", [], "run"),
+        ("predict", ["input=a.csv", "output=b.csv"], "run"),
+        ("predict", ["run=r"], "input"),
+        ("train", ["data=csv"], "data.path"),
+        ("data", ["data=csv", "data.path=a.csv"], "data.target"),
+    ],
+)
+def test_missing_settings(empty_folder, load_csv, trained, verb, arguments, expected):
+    arguments = [f"run={trained}" if argument == "run=r" else argument for argument in arguments]
+    line = refused(verb, *arguments)
+    assert "issing mandatory value" in line
+    assert expected in line
+
+
+def test_settings_beside_resume(trained):
+    for other in ("seed=1", "app=energy", "optimizer=sgd"):
+        line = refused("train", f"resume={trained}", other)
+        assert f"{other}: a resumed run keeps its own configuration" in line
