@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+APPS := $(VENV)/.apps
+DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -11,36 +12,44 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(STAMP) ## set up, get data, train clipped and unclipped, write the report
+demo: $(APPS) ## set up, get data, train clipped and unclipped, write the report
 	$(BIN)/gradclip-data app=energy
 	$(BIN)/gradclip-compare app=energy 'clipping=[none,global_norm,autoclip]' seeds=1 \
 		sweep=sgd output_dir=reports/demo
 
-test: $(STAMP) ## run the tests (a few minutes)
-	$(BIN)/python -m pytest -m "not slow" -n auto
+test: $(DEV) ## run the tests (a few minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto
 
-test-all: $(STAMP) ## run all tests, the slow ones too
-	$(BIN)/python -m pytest -n auto
+test-all: $(DEV) ## run all tests, the slow ones too
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-lint: $(STAMP) ## check format, style, types and layers
+lint: $(DEV) ## check format, style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy gradclip_core apps data_scripts
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## format the code
+format: $(DEV) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## time clipping against torch, as ratios in one process
+bench: $(APPS) ## time clipping against torch, as ratios in one process
 	$(BIN)/python -m benchmarks.clip_speed
 
 clean: ## remove the environment, caches and build products; data, runs and reports stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # torch first and pinned: a looser requirement would choose a build of its own.
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+$(APPS): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Setting up $(VENV): a few minutes, once."
+	@$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt torch
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[apps]'
+	@touch $@
+
+$(DEV): $(APPS)
+	@echo "Installing what the tests need: a minute or two, once."
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@

@@ -1,0 +1,63 @@
+"""The code in README and docs runs, and its commands name keys and choices that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from apps import CONF
+from apps.cli import search_path
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(language: str) -> list[Any]:
+    return [
+        pytest.param(code, id=f"{path.stem}-{number}")
+        for path in DOCUMENTS
+        for number, code in enumerate(
+            re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.S)
+        )
+    ]
+
+
+def commands() -> list[Any]:
+    code = "\n".join(block.values[0] for block in blocks("bash"))
+    return [line for line in code.splitlines() if line.startswith("gradclip-")]
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    exec(compile(code, "document", "exec"), namespace)
+    assert namespace
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_compose(command: str) -> None:
+    script, *overrides = shlex.split(command, comments=True)
+    if "--help" in overrides:
+        return
+    verb = script.removeprefix("gradclip-")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(verb, [*overrides, search_path("energy")])
+    assert config
+
+
+def test_every_strategy_stands_in_the_readme() -> None:
+    table = set(re.findall(r"^\| `([a-z_]+)` \|", DOCUMENTS[0].read_text(), re.M))
+    assert table == {path.stem for path in (CONF / "clipping").glob("*.yaml")}
+
+
+def test_make_targets_exist() -> None:
+    named = set(re.findall(r"^make ([a-z-]+)", "\n".join(p.read_text() for p in DOCUMENTS), re.M))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert named
+    assert named <= targets
