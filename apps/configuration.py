@@ -25,7 +25,9 @@ def instantiate(config: DictConfig, key: str, **arguments: Any) -> Any:
     """
     try:
         node = OmegaConf.select(config, key, throw_on_missing=True)
-        plain = node and OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        plain = node
+        if OmegaConf.is_config(node):
+            plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or key}: {str(error).splitlines()[0]}") from error
     if not _describes(plain):

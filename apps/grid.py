@@ -26,12 +26,16 @@ _OWN_KEY = re.compile(r"(clipping|seed|seeds|output_dir|jobs|run_dir|resume)$|sw
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One run to be made: its configuration, its folder, and the command that repeats it."""
+    """One run to be made: its configuration, its folder, and the command that repeats it.
+
+    `value` is that of a sweep. `settings`: the overrides of the strategy that it took.
+    """
 
     config: DictConfig
     path: Path
     command: str
     value: float | None = None
+    settings: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -116,7 +120,7 @@ def _planned(
     if taken:
         config = compose_run(app, own + taken)
     command = " ".join(["gradclip-train", *map(shlex.quote, own + taken)])
-    return Planned(config, path, command, value)
+    return Planned(config, path, command, value, tuple(taken))
 
 
 def _takes(config: DictConfig, override: str) -> bool:
@@ -136,7 +140,7 @@ def check(planned: list[Planned], overrides: list[str], description: Mapping[str
     from apps.fit import make_task, make_trainer
 
     for override in (o for o in _shared(overrides) if o.startswith("clipping.")):
-        if not any(_takes(run.config, override) for run in planned):
+        if not any(override in run.settings for run in planned):
             names = ", ".join(dict.fromkeys(run.config.choices.clipping for run in planned))
             raise UserError(f"{override}: no such setting in any of the strategies {names}")
     for run in planned:

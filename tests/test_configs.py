@@ -1,0 +1,193 @@
+"""Every configuration file: composes, is documented, and does what its name says."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+import gradclip_core
+from apps import CONF
+from apps.cli import search_path
+from apps.configuration import instantiate, whole_number
+from apps.errors import UserError
+from apps.run_folder import RunFolder
+from tests.apps.runs import metrics, steps
+
+CLIPPING = sorted(path.stem for path in (CONF / "clipping").glob("*.yaml"))
+OPTIMIZERS = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
+# Where a strategy's file stands: rules first, then ways to partition and named presets.
+OF_CLASS = {"NoClip": ["none"], "ClipValue": ["value"], "ClipNorm": ["global_norm"]}
+OF_THRESHOLD = {"Percentile": "autoclip", "Fixed": "global_norm"}
+_LINE = re.compile(r"^\s*(?P<key>[a-z_0-9]+):(?P<rest>.*)$")
+
+
+def composed(verb: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(verb, [*overrides, search_path("energy")])
+
+
+def options() -> list[tuple[str, str]]:
+    """Every choice of every group, such as ("clipping", "none")."""
+    files = [*CONF.glob("*/*.yaml"), *CONF.glob("energy/*/*.yaml")]
+    return sorted((path.parent.name, path.stem) for path in files)
+
+
+@pytest.mark.parametrize(("group", "choice"), options())
+def test_every_choice_composes(group, choice):
+    verb = "compare" if group == "sweep" else "train"
+    config = composed(verb, f"{group}={choice}")
+    (file,) = [*CONF.glob(f"{group}/{choice}.yaml"), *CONF.glob(f"energy/{group}/{choice}.yaml")]
+    expected = OmegaConf.load(file)
+    if group == "app":
+        assert config.app.name == choice
+    else:
+        assert set(expected) <= set(config[group] or {})
+
+
+@pytest.mark.parametrize("verb", sorted(path.stem for path in CONF.glob("*.yaml")))
+def test_every_verb_composes(verb):
+    assert composed(verb) is not None
+
+
+def _files() -> list[Path]:
+    return sorted(CONF.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", _files(), ids=lambda file: str(file.relative_to(CONF)))
+def test_every_key_is_documented(file):
+    """By a comment beside it, unless the key says where things are or is Hydra's own."""
+    text = file.read_text()
+    assert text.startswith("#"), "a file begins by saying what it is"
+    plain = {"_target_", "_partial_", "name", "dir", "run", "sweep", "subdir", "output_subdir"}
+    plain |= {"job", "chdir", "defaults", "hydra", "accelerator", "devices", "max_epochs"}
+    plain |= {"enable_progress_bar", "enable_model_summary", "version", "dataset"}
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        if match is None or match["key"] in plain or "#" in match["rest"]:
+            continue
+        assert _is_a_block(text, line), f"{file.name}: {match['key']} has no comment"
+
+
+def _is_a_block(text: str, line: str) -> bool:
+    """Whether a key opens a mapping, whose own keys are documented one by one."""
+    following = text.split(line, 1)[1].lstrip("\n")
+    return line.rstrip().endswith(":") and following.startswith(" ")
+
+
+def test_every_public_strategy_has_a_file():
+    targets = {name: OmegaConf.load(CONF / "clipping" / f"{name}.yaml") for name in CLIPPING}
+    public = [getattr(gradclip_core, name) for name in gradclip_core.__all__]
+    classes = [thing for thing in public if inspect.isclass(thing)]
+    for thing in classes:
+        if issubclass(thing, gradclip_core.Clipper) and thing is not gradclip_core.Clipper:
+            names = [n for n, c in targets.items() if c._target_.endswith(f".{thing.__name__}")]
+            assert set(OF_CLASS[thing.__name__]) <= set(names)
+        if issubclass(thing, gradclip_core.Threshold) and thing is not gradclip_core.Threshold:
+            assert OF_THRESHOLD[thing.__name__] in CLIPPING
+
+
+@pytest.mark.parametrize("name", CLIPPING)
+def test_every_strategy_states_all_its_settings(name):
+    node = OmegaConf.load(CONF / "clipping" / f"{name}.yaml")
+    clipper = instantiate(OmegaConf.create({"clipping": node}), "clipping")
+    parameters = set(inspect.signature(type(clipper).__init__).parameters) - {"self"}
+    assert set(node) - {"_target_"} == parameters
+
+
+@pytest.mark.parametrize("name", CLIPPING)
+def test_every_strategy_bounds_a_gradient_in_a_plain_loop(name):
+    clipper = instantiate(composed("train", f"clipping={name}"), "clipping")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    for scale in (1e3, 1e5):
+        optimizer.zero_grad()
+        (scale * net(torch.ones(2, 3))).sum().backward()
+        report = clipper(optimizer if name == "per_group_norm" else net)
+        optimizer.step()
+    assert bool(report.clipped) == (name != "none")
+    assert torch.isfinite(net[0].weight).all()
+
+
+@pytest.mark.parametrize("name", CLIPPING)
+def test_every_strategy_trains(train, name):
+    run = train(f"clipping={name}", "training.epochs=1")
+    assert metrics(run)["clipping"] == name
+    assert metrics(run)["status"] == "completed"
+    assert len(steps(run)) == 2
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_trains(train, name):
+    run = train(f"optimizer={name}", "training.epochs=1", "optimization.schedule=constant")
+    config = RunFolder(run).config()
+    assert metrics(run)["optimizer"] == name
+    assert config.optimizer._target_.rpartition(".")[2].lower() == name
+    assert steps(run)["lr"].tolist() == [config.optimizer.lr] * 2
+    assert steps(run)["loss"].nunique() == 2, "the weights have moved"
+
+
+def test_the_optimizers_that_were_promised_are_there():
+    promised = {"sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam", "radam"}
+    assert promised <= set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_is_fused_where_torch_can(name):
+    config = OmegaConf.load(CONF / "optimizer" / f"{name}.yaml")
+    kind = getattr(torch.optim, config._target_.rpartition(".")[2])
+    assert ("fused" in inspect.signature(kind).parameters) == bool(config.get("fused"))
+
+
+@pytest.mark.slow  # networks have tests of their own
+@pytest.mark.parametrize("name", ["gru", "lstm", "mlp", "rnn"])
+def test_every_network_trains(train, name):
+    run = train(f"model={name}", "training.epochs=1")
+    assert metrics(run)["status"] == "completed"
+
+
+def test_debug_trainer_is_short(train):
+    run = train("trainer=debug", "app.samples_per_epoch=320")
+    assert metrics(run)["steps"] == 6
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        ({"max_norm": "big"}, ["clipping.max_norm='big'", "valid number", "Threshold"]),
+        ({"max_norm": -2}, ["clipping: max_norm must be a number > 0", "-2"]),
+        ({"max_norm": 1, "nonfinite": "x"}, ["clipping.nonfinite='x'", "'skip'", "'raise'"]),
+        ({"max_norm": 1, "volume": 11}, ["clipping", "volume"]),
+        ({"max_norm": {"_target_": "gradclip_core.Percentile", "q": 101}}, ["0 and 100", "101"]),
+        ({"max_norm": {"_target_": "gradclip_core.Percentil"}}, ["gradclip_core.Percentil"]),
+    ],
+)
+def test_a_wrong_value_names_key_value_and_what_is_allowed(node, expected):
+    config = OmegaConf.create({"clipping": {"_target_": "gradclip_core.ClipNorm", **node}})
+    with pytest.raises(UserError) as caught:
+        instantiate(config, "clipping")
+    assert all(part in str(caught.value) for part in expected), str(caught.value)
+
+
+@pytest.mark.parametrize("node", [None, 5, "text", [1], {"name": "a"}])
+def test_a_node_that_describes_nothing(node):
+    with pytest.raises(UserError, match="thing: describes no object"):
+        instantiate(OmegaConf.create({"thing": node}), "thing")
+
+
+@pytest.mark.parametrize("value", [1, 7])
+def test_whole_number(value):
+    assert whole_number(OmegaConf.create({"a": {"b": value}}), "a.b", 1, 7) == value
+
+
+@pytest.mark.parametrize("value", [0, 8, 1.0, "1", None, True])
+def test_no_whole_number(value):
+    with pytest.raises(UserError, match=r"a\.b=.*: must be an integer from 1 to 7"):
+        whole_number(OmegaConf.create({"a": {"b": value}}), "a.b", 1, 7)
