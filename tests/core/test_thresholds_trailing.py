@@ -55,7 +55,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_norms_after_clipping_are_those_of_adagc(
     seed: int, settings: tuple[float, float, int, float, float]
 ) -> None:
@@ -93,9 +93,9 @@ def test_a_part_that_wakes_late_has_a_warm_up_of_its_own() -> None:
     assert rows[50] == pytest.approx([0.525, 0.525])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("q", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize("initial", [None, 0.1, 1e4])
+@pytest.mark.parametrize("initial", [None, 1e4])
 def test_the_tracker_follows_its_formula(seed: int, q: float, initial: float | None) -> None:
     series = messy(seed, parts=2)
     rows = thresholds_of(QuantileTracker(q, 0.2, initial), series)

@@ -11,7 +11,7 @@ from gradclip_core import Median, WindowZScore
 from tests.core.sequences import expected, heavy_tailed, messy, thresholds_of
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(("factor", "window"), [(2.0, 100), (1.0, 1), (5.0, 7), (0.5, 400)])
 def test_median_is_that_of_the_norms_before(seed: int, factor: float, window: int) -> None:
     def oracle(past: list[float]) -> float:
@@ -22,7 +22,7 @@ def test_median_is_that_of_the_norms_before(seed: int, factor: float, window: in
     np.testing.assert_allclose(rows, expected(oracle, series), rtol=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
     ("z", "window", "least"), [(6.0, 128, 64), (2.0, 2, 2), (3.0, 10, 10), (1.0, 400, 20)]
 )
