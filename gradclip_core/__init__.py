@@ -3,19 +3,39 @@
 from gradclip_core.clippers import ClipNorm, Clipper, ClipValue, NoClip
 from gradclip_core.guards import Guard, NonFiniteGradientError
 from gradclip_core.report import ClipReport
-from gradclip_core.thresholds import Fixed, Percentile, Threshold
+from gradclip_core.thresholds import (
+    Ema,
+    Fixed,
+    LogZScore,
+    Median,
+    Percentile,
+    QuantileTracker,
+    Scheduled,
+    Threshold,
+    TrailingNorm,
+    WindowZScore,
+    ZScore,
+)
 
 __all__ = [
     "ClipNorm",
     "ClipReport",
     "ClipValue",
     "Clipper",
+    "Ema",
     "Fixed",
     "Guard",
+    "LogZScore",
+    "Median",
     "NoClip",
     "NonFiniteGradientError",
     "Percentile",
+    "QuantileTracker",
+    "Scheduled",
     "Threshold",
+    "TrailingNorm",
+    "WindowZScore",
+    "ZScore",
 ]
 
 __version__ = "0.1.0"

@@ -14,7 +14,7 @@ from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
 from gradclip_core.norms import By, Partition, Parts
 from gradclip_core.report import ClipReport
 from gradclip_core.responses import per_gradient, scale
-from gradclip_core.thresholds import Fixed, Threshold
+from gradclip_core.thresholds import Fixed, Threshold, as_threshold
 
 
 class Clipper(nn.Module):
@@ -242,12 +242,3 @@ class ClipValue(Clipper):
             if not on_cpu or bound <= torch.finfo(grad.dtype).max:
                 grad.clamp_(-bound, bound)
         return torch.minimum(parts.norms, thresholds)
-
-
-def as_threshold(name: str, value: float | Threshold) -> Threshold:
-    """Return `value` as a Threshold; raise ValueError naming the argument if it is none."""
-    if isinstance(value, Threshold):
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ValueError(f"{name} must be a number > 0 or a Threshold, got {value!r}")
-    return Fixed(value)
