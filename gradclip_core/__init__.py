@@ -1,7 +1,10 @@
 """Gradient clipping for any PyTorch loop: composable, observable, checkpointable."""
 
-from gradclip_core.clippers import ClipNorm, Clipper, ClipValue, NoClip
+from gradclip_core.clip_norm import ClipNorm
+from gradclip_core.clip_value import ClipValue
+from gradclip_core.clippers import Clipper, NoClip
 from gradclip_core.guards import Guard, NonFiniteGradientError
+from gradclip_core.relative import Relative
 from gradclip_core.report import ClipReport
 from gradclip_core.thresholds import Fixed, Percentile, Threshold
 
@@ -15,6 +18,7 @@ __all__ = [
     "NoClip",
     "NonFiniteGradientError",
     "Percentile",
+    "Relative",
     "Threshold",
 ]
 

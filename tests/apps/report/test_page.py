@@ -182,9 +182,7 @@ def test_survivors_are_not_bold(full: tuple[Results, Path]) -> None:
     scored = [i for i, column in enumerate(table.columns) if column.head.startswith(labels)]
     assert len(scored) == 3
     bold = {
-        row[0].text: [row[i].bold for i in scored]
-        for rows in table.groups.values()
-        for row in rows
+        row[0].text: [row[i].bold for i in scored] for rows in table.groups.values() for row in rows
     }
     assert bold["autoclip"] == [True, True, True]
     assert not any(any(cells) for name, cells in bold.items() if name != "autoclip")
