@@ -30,8 +30,8 @@ class ClipValue(Clipper):
         stay zero. The threshold reported for a pair is the larger magnitude, and "clipped" means
         that an element was outside.
     response: "clamp" as above; "tanh": c * tanh(g_i / c); "tamed": g_i / (1 + |g_i| / c)
-        (Brosse, Durmus, Moulines and Sabanis 2017, arXiv:1710.05559). Both are smooth, act below the bound too and keep signs; with a
-        pair, c is the bound on the side of g_i.
+        (Brosse, Durmus, Moulines and Sabanis 2017, arXiv:1710.05559). Both are smooth, act
+        below the bound too and keep signs; with a pair, c is the bound on the side of g_i.
 
     Under the policy `pass` NaN stays NaN and infinities become +-c (NaN if "tamed"). Raises
     TypeError for complex gradients, which have no order. Other arguments and errors: see
