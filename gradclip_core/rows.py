@@ -4,6 +4,8 @@ A row is an index of the first dimension: an output unit of a Linear or Conv lay
 of an LSTM, a token of an embedding, dense or sparse. A tensor with fewer than two dimensions is
 one part. ConvTranspose keeps its output units in dimension 1, which cannot be told from the
 tensor: there a row is an input channel.
+
+A statistic keeps its state for every row, `Percentile` 8 * (window + 1) bytes: take a short window.
 """
 
 from __future__ import annotations
