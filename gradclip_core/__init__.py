@@ -1,6 +1,8 @@
 """Gradient clipping for any PyTorch loop: composable, observable, checkpointable."""
 
-from gradclip_core.clippers import ClipNorm, Clipper, ClipValue, NoClip
+from gradclip_core.clip_norm import ClipNorm
+from gradclip_core.clip_value import ClipValue
+from gradclip_core.clippers import Clipper, NoClip
 from gradclip_core.guards import Guard, NonFiniteGradientError
 from gradclip_core.report import ClipReport
 from gradclip_core.thresholds import (
@@ -10,6 +12,7 @@ from gradclip_core.thresholds import (
     Median,
     Percentile,
     QuantileTracker,
+    Relative,
     Scheduled,
     Threshold,
     TrailingNorm,
@@ -31,6 +34,7 @@ __all__ = [
     "NonFiniteGradientError",
     "Percentile",
     "QuantileTracker",
+    "Relative",
     "Scheduled",
     "Threshold",
     "TrailingNorm",

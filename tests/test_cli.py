@@ -88,7 +88,7 @@ def test_a_mistake_is_one_line_in_a_process_of_its_own(verb):
 @pytest.mark.parametrize(
     ("group", "known"),
     [
-        ("clipping", "adagc, autoclip, ema, global_norm"),
+        ("clipping", "adagc, agc, autoclip, block_rms, ema, global_norm"),
         ("optimizer", "adagrad, adam, adamw"),
         ("trainer", "cpu, debug, gpu"),
         ("model", "gru, lstm, mlp, rnn"),

@@ -4,6 +4,7 @@ from gradclip_core.thresholds.base import Fixed, Threshold, as_threshold
 from gradclip_core.thresholds.ema import Ema, LogZScore
 from gradclip_core.thresholds.percentile import Median, Percentile
 from gradclip_core.thresholds.quantile import QuantileTracker
+from gradclip_core.thresholds.relative import Relative
 from gradclip_core.thresholds.scheduled import Scheduled
 from gradclip_core.thresholds.trailing import TrailingNorm
 from gradclip_core.thresholds.window import WindowZScore
@@ -16,6 +17,7 @@ __all__ = [
     "Median",
     "Percentile",
     "QuantileTracker",
+    "Relative",
     "Scheduled",
     "Threshold",
     "TrailingNorm",

@@ -105,12 +105,15 @@ class Statistic(Threshold):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
-def as_threshold(name: str, value: float | Threshold) -> Threshold:
-    """Return `value` as a Threshold; raise ValueError naming the argument if it is none."""
+def as_threshold(name: str, value: object, others: str = "") -> Threshold:
+    """Return `value` as a Threshold; raise ValueError naming the argument if it is none.
+
+    others: what else is allowed, for the message.
+    """
     if isinstance(value, Threshold):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ValueError(f"{name} must be a number > 0 or a Threshold, got {value!r}")
+        raise ValueError(f"{name} must be a number > 0{others} or a Threshold, got {value!r}")
     return Fixed(value)
 
 
