@@ -1,21 +1,45 @@
 """Gradient clipping for any PyTorch loop: composable, observable, checkpointable."""
 
-from gradclip_core.clippers import ClipNorm, Clipper, ClipValue, NoClip
+from gradclip_core.clip_norm import ClipNorm
+from gradclip_core.clip_value import ClipValue
+from gradclip_core.clippers import Clipper, NoClip
 from gradclip_core.guards import Guard, NonFiniteGradientError
 from gradclip_core.report import ClipReport
-from gradclip_core.thresholds import Fixed, Percentile, Threshold
+from gradclip_core.thresholds import (
+    Ema,
+    Fixed,
+    LogZScore,
+    Median,
+    Percentile,
+    QuantileTracker,
+    Relative,
+    Scheduled,
+    Threshold,
+    TrailingNorm,
+    WindowZScore,
+    ZScore,
+)
 
 __all__ = [
     "ClipNorm",
     "ClipReport",
     "ClipValue",
     "Clipper",
+    "Ema",
     "Fixed",
     "Guard",
+    "LogZScore",
+    "Median",
     "NoClip",
     "NonFiniteGradientError",
     "Percentile",
+    "QuantileTracker",
+    "Relative",
+    "Scheduled",
     "Threshold",
+    "TrailingNorm",
+    "WindowZScore",
+    "ZScore",
 ]
 
 __version__ = "0.1.0"

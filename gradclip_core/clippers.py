@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from gradclip_core import guards, norms
 from gradclip_core.gradients import Gradients, Parameters, collect
 from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
-from gradclip_core.norms import By, Partition, Parts
+from gradclip_core.measure import check_measure, measure_parts, part_sizes
+from gradclip_core.norms import By, Measure, Partition, Parts
 from gradclip_core.report import ClipReport
-from gradclip_core.responses import per_gradient, scale
+from gradclip_core.selection import Selected, Selection
 from gradclip_core.thresholds import Fixed, Threshold
 
 
@@ -21,12 +22,20 @@ class Clipper(nn.Module):
     """Bounds the gradients of `parameters` in place, once per optimizer step.
 
     Call it between `backward()` (after accumulation and AMP unscaling) and `step()`. The five
-    parts of a rule: the partition `by`, the measure `norm_type`, the `threshold`, the response
-    (`respond`, which a subclass defines) and the guard (`nonfinite`, `patience`; see `Guard`).
+    parts of a rule: the partition `by`, the measure (`measure`, `norm_type`), the `threshold`, the
+    response (`respond`, which a subclass defines) and the guard (`nonfinite`, `patience`; see
+    `Guard`).
 
     by: what shares one threshold: "model", "group" (parameter groups), "module" (first
-        component of the name), "parameter", or a mapping of part name to regular expression.
+        component of the name), "parameter", "row" (each index of a tensor's first dimension, see
+        `gradclip_core.rows`), or a mapping of part name to regular expression.
     norm_type: order p of the norm, any number > 0 or inf.
+    measure: "norm", or "rms": norm / D^(1/p) of a part with D elements, the root mean square for
+        p = 2. Thresholds and reports are on the same scale.
+    exclude: regular expression; parameters whose name it matches anywhere are neither measured
+        nor clipped (AGC's last layer). Needs names.
+    min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases, scales.
+    The guard looks at excluded gradients too.
 
     Parameters without a gradient are passed by, a shared parameter counts once, sparse gradients
     are coalesced. State is in buffers that follow the gradients' device. On CPU gradients are
@@ -38,6 +47,7 @@ class Clipper(nn.Module):
 
     steps: Tensor
     clipped_steps: Tensor
+    acts_below = False  # whether the response changes parts that are not over their threshold
 
     def __init__(
         self,
@@ -45,6 +55,9 @@ class Clipper(nn.Module):
         *,
         by: By = "model",
         norm_type: float = 2.0,
+        measure: Measure = "norm",
+        exclude: str | None = None,
+        min_ndim: int = 0,
         nonfinite: Policy = "skip",
         patience: int | None = None,
     ) -> None:
@@ -52,6 +65,8 @@ class Clipper(nn.Module):
         self.threshold = threshold
         self.by = norms.check_by(by)
         self.norm_type = norms.check_norm_type(norm_type)
+        self.measure = check_measure(measure)
+        self.select = Selection(exclude, min_ndim)
         self.guard = Guard(nonfinite, patience)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
@@ -60,9 +75,26 @@ class Clipper(nn.Module):
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Bound the gradients in place; return the norms that the parts have then, (k,).
 
-        `thresholds` has shape (k,). On CPU it is called only if a part is over its threshold.
+        `thresholds` has shape (k,). On CPU it is called only if a part is over its threshold,
+        unless `acts_below` is true.
         """
         raise TypeError(f"{type(self).__name__} must implement respond(parts, thresholds)")
+
+    def limits(self, parts: Parts) -> Tensor:
+        """The threshold of each part, (k,)."""
+        thresholds: Tensor = self.threshold(parts)
+        return thresholds.expand(len(parts.norms))
+
+    def over(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """Which parts are over their threshold, (k,) bool.
+
+        Not "norms > thresholds": under the policy `pass` a NaN has to reach the response.
+        """
+        return ~(parts.norms <= thresholds)
+
+    def drops(self, over: Tensor) -> bool:
+        """Whether to drop the step's gradients because of the parts that are over; never here."""
+        return False
 
     @torch.no_grad()
     def forward(self, parameters: Parameters) -> ClipReport:
@@ -70,75 +102,88 @@ class Clipper(nn.Module):
 
         Raises NonFiniteGradientError where the guard says so.
         """
-        gradients = collect(parameters)
+        selected = self.select(collect(parameters))
+        gradients = selected.every
         if not gradients.grads:
-            return self._untouched(*self._measure(gradients))
+            return self._untouched(*self._measure(selected.chosen))
         if self.steps.device != gradients.device:
             self.to(gradients.device)
-        parts, report, skip = self._guarded(gradients)
+        parts, report, skip = self._guarded(selected)
         if not skip:
-            report = self._clip(parts, report)
+            report = self._clip(parts, gradients, report)
         self.steps += 1
         self.clipped_steps += report.clipped
         return replace(report, clip_rate=self.clipped_steps / self.steps)
 
     def _measure(self, gradients: Gradients) -> tuple[Parts, Tensor]:
         """The parts with their norms, and the norm of each parameter's gradient."""
-        key = [id(param) for param in gradients.params], gradients.names, gradients.groups
+        # A later parameter may have the id of one that is gone, but another number of rows.
+        shapes = [param.shape for param in gradients.params] if self.by == "row" else None
+        key = [id(param) for param in gradients.params], gradients.names, gradients.groups, shapes
         if self._partition is None or self._partition[0] != key:
             self._partition = key, norms.partition(gradients, self.by)
         partition = self._partition[1]
-        per_parameter = norms.parameter_norms(gradients, self.norm_type)
-        per_part = norms.combine(per_parameter, partition, self.norm_type)
+        per_part, per_parameter = measure_parts(gradients, partition, self.norm_type, self.measure)
         usable = per_part.isfinite() & (per_part > 0)
-        return Parts(per_part, usable, partition, gradients), per_parameter
+        parts = Parts(per_part, usable, partition, gradients, self.norm_type, self.measure)
+        return parts, per_parameter
 
-    def _guarded(self, gradients: Gradients) -> tuple[Parts, ClipReport, bool]:
+    def _guarded(self, selected: Selected) -> tuple[Parts, ClipReport, bool]:
         """Measure the gradients and apply the policy for those that are not finite."""
-        guard = self.guard
-        reads_host = guard.reads_host(gradients.device)
+        guard, every = self.guard, selected.every
+        reads_host = guard.reads_host(every.device)
         if guard.policy == "zero" and not reads_host:
-            guards.zero_nonfinite(gradients)
-        parts, per_parameter = self._measure(gradients)
+            guards.zero_nonfinite(every)
+        parts, per_parameter = self._measure(selected.chosen)
         report = self._untouched(parts, per_parameter)
         if not reads_host:
             return parts, report, False
-        finite = bool(parts.norms.isfinite().all())
+        finite = bool(parts.norms.isfinite().all()) and guards.all_finite(selected.rest)
         if not finite and guard.policy == "raise":
-            bad = guards.describe_nonfinite(gradients)
+            bad = guards.describe_nonfinite(every)
             raise NonFiniteGradientError(f"non-finite gradient in {bad}")
         skip = not finite and guard.policy == "skip"
         if skip:
-            guards.drop(gradients)
+            guards.drop(every)
             report = replace(report, skipped=torch.ones_like(report.skipped))
         elif not finite and guard.policy == "zero":
-            guards.zero_nonfinite(gradients)
-            parts, per_parameter = self._measure(gradients)
+            guards.zero_nonfinite(every)
+            parts, per_parameter = self._measure(selected.chosen)
             report = self._untouched(parts, per_parameter)
         guard.count(finite)
         return parts, report, skip
 
     def _untouched(self, parts: Parts, per_parameter: Tensor) -> ClipReport:
         """The report of a step that changed nothing."""
+        device = parts.norms.device
+        weights = None
+        if self.measure == "rms":
+            sizes = part_sizes(parts.gradients, parts.partition)
+            weights = (sizes / sizes.sum().clamp(min=1)) ** (1 / self.norm_type)
         return ClipReport(
             norms=parts.norms,
             clipped_norms=parts.norms,
             thresholds=torch.full_like(parts.norms, math.inf),
+            over=torch.zeros_like(parts.norms, dtype=torch.bool),
             parameter_norms=per_parameter,
-            skipped=torch.zeros((), dtype=torch.bool, device=parts.norms.device),
-            clip_rate=(self.clipped_steps / self.steps.clamp(min=1)).to(parts.norms.device),
+            skipped=torch.zeros((), dtype=torch.bool, device=device),
+            clip_rate=(self.clipped_steps / self.steps.clamp(min=1)).to(device),
             norm_type=self.norm_type,
             names=parts.gradients.names,
+            weights=weights,
         )
 
-    def _clip(self, parts: Parts, report: ClipReport) -> ClipReport:
-        thresholds = self.threshold(parts).expand(len(parts.norms))
-        # Not "norms > thresholds": under the policy `pass` a NaN has to reach the response.
-        over = ~(parts.norms <= thresholds)
-        if parts.norms.device.type == "cpu" and not over.any():
-            return replace(report, thresholds=thresholds)
-        clipped_norms = self.respond(parts, thresholds)
-        return replace(report, thresholds=thresholds, clipped_norms=clipped_norms)
+    def _clip(self, parts: Parts, every: Gradients, report: ClipReport) -> ClipReport:
+        thresholds = self.limits(parts)
+        over = self.over(parts, thresholds)
+        report = replace(report, thresholds=thresholds, over=over & ~parts.norms.isnan())
+        if self.drops(over):
+            guards.drop(every)
+            nothing, yes = torch.zeros_like(parts.norms), torch.ones_like(report.skipped)
+            return replace(report, clipped_norms=nothing, skipped=yes)
+        if parts.norms.device.type == "cpu" and not self.acts_below and not over.any():
+            return report
+        return replace(report, clipped_norms=self.respond(parts, thresholds))
 
 
 class NoClip(Clipper):
@@ -151,103 +196,22 @@ class NoClip(Clipper):
         self,
         *,
         norm_type: float = 2.0,
+        measure: Measure = "norm",
+        exclude: str | None = None,
+        min_ndim: int = 0,
         nonfinite: Policy = "pass",
         patience: int | None = None,
     ) -> None:
         super().__init__(
-            Fixed(math.inf), norm_type=norm_type, nonfinite=nonfinite, patience=patience
+            Fixed(math.inf),
+            norm_type=norm_type,
+            measure=measure,
+            exclude=exclude,
+            min_ndim=min_ndim,
+            nonfinite=nonfinite,
+            patience=patience,
         )
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Leave the gradients as they are."""
         return parts.norms
-
-
-class ClipNorm(Clipper):
-    """Scales each part of the gradient down to a norm of at most `max_norm`.
-
-    g_P <- g_P * tau / (n_P + eps) where n_P = ||g_P||_p > tau, unchanged otherwise, so that the
-    direction within a part is kept. Sources: Mikolov 2012 (thesis); Pascanu, Mikolov and Bengio
-    2013, arXiv:1211.5063, algorithm 1. With `by="parameter"` it is Keras' `clipnorm`.
-
-    max_norm: the threshold tau: a number > 0, or a `Threshold` such as `Percentile(10)`.
-    eps: added to the norm in the division. The default is PyTorch's, so that results agree with
-        `torch.nn.utils.clip_grad_norm_`; 0 is exact, as in Optax and Keras.
-
-    Under the policy `pass` an infinite norm makes finite elements 0 and infinite ones NaN, and a
-    NaN norm makes all NaN, as PyTorch does. Other arguments and errors: see `Clipper`.
-    """
-
-    def __init__(
-        self,
-        max_norm: float | Threshold,
-        *,
-        by: By = "model",
-        norm_type: float = 2.0,
-        eps: float = 1e-6,
-        nonfinite: Policy = "skip",
-        patience: int | None = None,
-    ) -> None:
-        threshold = as_threshold("max_norm", max_norm)
-        super().__init__(
-            threshold, by=by, norm_type=norm_type, nonfinite=nonfinite, patience=patience
-        )
-        if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 <= eps < math.inf:
-            raise ValueError(f"eps must be a finite number >= 0, got {eps!r}")
-        self.eps = float(eps)
-
-    def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
-        """Scale the parts that are over their threshold."""
-        over = ~(parts.norms <= thresholds)
-        factors = torch.where(over, thresholds / (parts.norms + self.eps), 1.0)
-        scale(parts, factors)
-        return parts.norms * factors
-
-
-class ClipValue(Clipper):
-    """Clamps every element of the gradient to [-clip_value, clip_value].
-
-    g_i <- max(-c, min(c, g_i)); changes the direction. Equals `torch.nn.utils.clip_grad_value_`
-    and Keras' `clipvalue`. The norm measured and reported is the largest magnitude, max |g_i|.
-
-    clip_value: the bound c: a number > 0, or a `Threshold` on the largest magnitude of a part.
-
-    Under the policy `pass` NaN stays NaN and infinities become +-c. Raises TypeError for complex
-    gradients, which have no order. Other arguments and errors: see `Clipper`.
-    """
-
-    def __init__(
-        self,
-        clip_value: float | Threshold,
-        *,
-        by: By = "model",
-        nonfinite: Policy = "skip",
-        patience: int | None = None,
-    ) -> None:
-        threshold = as_threshold("clip_value", clip_value)
-        super().__init__(
-            threshold, by=by, norm_type=math.inf, nonfinite=nonfinite, patience=patience
-        )
-
-    def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
-        """Clamp the elements of every gradient."""
-        grads = parts.gradients.grads
-        if any(grad.is_complex() for grad in grads):
-            raise TypeError("ClipValue cannot clamp complex gradients; use ClipNorm")
-        spread = per_gradient(parts, thresholds)
-        on_cpu = spread.device.type == "cpu"
-        bounds = spread.tolist() if on_cpu else spread.unbind()
-        for grad, bound in zip(grads, bounds, strict=True):
-            # A bound beyond the dtype binds nowhere, and torch refuses it as a number.
-            if not on_cpu or bound <= torch.finfo(grad.dtype).max:
-                grad.clamp_(-bound, bound)
-        return torch.minimum(parts.norms, thresholds)
-
-
-def as_threshold(name: str, value: float | Threshold) -> Threshold:
-    """Return `value` as a Threshold; raise ValueError naming the argument if it is none."""
-    if isinstance(value, Threshold):
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ValueError(f"{name} must be a number > 0 or a Threshold, got {value!r}")
-    return Fixed(value)

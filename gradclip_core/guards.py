@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
 from gradclip_core.gradients import Gradients
+from gradclip_core.norms import parameter_norms
 
 Policy: TypeAlias = Literal["skip", "raise", "zero", "pass"]
 
@@ -62,6 +64,13 @@ class Guard(nn.Module):
     def extra_repr(self) -> str:
         """The policy, for printing."""
         return f"policy={self.policy!r}, patience={self.patience}"
+
+
+def all_finite(gradients: Gradients) -> bool:
+    """Whether every element is finite; reads one value from the device, none without gradients."""
+    if not gradients.grads:
+        return True
+    return bool(parameter_norms(gradients, math.inf).isfinite().all())
 
 
 def describe_nonfinite(gradients: Gradients, limit: int = 5) -> str:

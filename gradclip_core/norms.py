@@ -17,7 +17,8 @@ from torch import Tensor
 
 from gradclip_core.gradients import Gradients
 
-By: TypeAlias = Literal["model", "group", "module", "parameter"] | Mapping[str, str]
+By: TypeAlias = Literal["model", "group", "module", "parameter", "row"] | Mapping[str, str]
+Measure: TypeAlias = Literal["norm", "rms"]
 
 # A float32 sum over one long vector loses digits (4e-3 at 5e7 elements on CPU, always low);
 # rows of this length keep each partial sum short at no extra cost.
@@ -27,20 +28,26 @@ _LONG = 4 * _ROW
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Which parameters form which part: `members[k]` holds the positions of part k."""
+    """Which parameters form which part: `members[k]` holds the positions of part k.
+
+    Where each row of a parameter is a part, `rows` holds the number of rows of each parameter;
+    the parts are then all rows of the first parameter, all of the second and so on, and each
+    parameter is the only member of its entry in `members`.
+    """
 
     members: tuple[tuple[int, ...], ...]
     num_parameters: int
+    rows: tuple[int, ...] | None = None
 
     @property
     def is_model(self) -> bool:
         """True where all parameters form one part."""
-        return len(self.members) == 1
+        return self.rows is None and len(self.members) == 1
 
     @property
     def is_parameter(self) -> bool:
         """True where each parameter is a part of its own."""
-        return len(self.members) == self.num_parameters
+        return self.rows is None and len(self.members) == self.num_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +55,16 @@ class Parts:
     """The measured parts of one step's gradient, as a threshold sees them.
 
     `norms` (k,) is the norm of each part; `usable` (k,) is true where that norm is finite and
-    positive, so that a statistic may take it in.
+    positive, so that a statistic may take it in. `norm_type` and `measure` say what the norms
+    are, so that a threshold can measure something else in the same way.
     """
 
     norms: Tensor
     usable: Tensor
     partition: Partition
     gradients: Gradients
+    norm_type: float = 2.0
+    measure: Measure = "norm"
 
 
 def scalar_dtype(device: torch.device) -> torch.dtype:
@@ -203,10 +213,10 @@ def check_by(by: By) -> By:
                     f"by[{part!r}] must be a regular expression, got {pattern!r}: {error}"
                 ) from None
         return dict(by)
-    if by not in ("model", "group", "module", "parameter"):
+    if by not in ("model", "group", "module", "parameter", "row"):
         raise ValueError(
-            "by must be 'model', 'group', 'module', 'parameter' or a mapping of part name to "
-            f"regular expression, got {by!r}"
+            "by must be 'model', 'group', 'module', 'parameter', 'row' or a mapping of part name "
+            f"to regular expression, got {by!r}"
         )
     return by
 
@@ -216,7 +226,8 @@ def partition(gradients: Gradients, by: By) -> Partition:
 
     `model` is one part; `group` the optimizer's parameter groups; `module` the first component
     of each parameter's name, after what all names begin with (a wrapper's `module.`, a task's
-    `net.`); `parameter` every tensor for itself; a mapping names parts by
+    `net.`); `parameter` every tensor for itself; `row` every index of a tensor's first dimension
+    for itself (a tensor with fewer than two dimensions is one part); a mapping names parts by
     regular expression (first match wins, parameters without a match form one more part).
 
     Raises ValueError where names are needed and the caller gave none.
@@ -224,13 +235,16 @@ def partition(gradients: Gradients, by: By) -> Partition:
     members: dict[int | str, list[int]] = {}
     for position, label in enumerate(_labels(gradients, by)):
         members.setdefault(label, []).append(position)
-    return Partition(tuple(map(tuple, members.values())), len(gradients.params))
+    rows = None
+    if by == "row":
+        rows = tuple(len(param) if param.ndim >= 2 else 1 for param in gradients.params)
+    return Partition(tuple(map(tuple, members.values())), len(gradients.params), rows)
 
 
 def _labels(gradients: Gradients, by: By) -> Sequence[int | str]:
     if by == "model":
         return [0] * len(gradients.params)
-    if by == "parameter":
+    if by in ("parameter", "row"):
         return list(range(len(gradients.params)))
     if by == "group":
         return gradients.groups

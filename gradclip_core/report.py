@@ -29,56 +29,61 @@ class ClipReport:
     norms: norm of each part of the gradient before clipping; (k,).
     clipped_norms: the same after clipping; (k,).
     thresholds: the threshold of each part, inf where there is none; (k,).
+    over: whether the part was over its threshold; (k,) bool. A smooth response changes parts
+        below their threshold too, which does not count as clipped.
     parameter_norms: norm of each parameter's gradient before clipping; (n,).
-    skipped: whether the step was dropped because the gradient was not finite; 0-d bool.
-    clip_rate: share of the steps so far in which something was clipped; 0-d.
+    skipped: whether the step was dropped: its gradient was not finite, or over the threshold of
+        a clipper that skips such steps; 0-d bool.
+    clip_rate: share of the steps so far in which a part was over its threshold; 0-d.
     norm_type: the order of all these norms.
     names: the parameters' names, None where the caller gave none; n entries.
+    weights: the share of each part in the norm of the whole, (k,), where the norms are root mean
+        squares: (D_k / D)^(1/p); None where they are plain norms.
     """
 
     norms: Tensor
     clipped_norms: Tensor
     thresholds: Tensor
+    over: Tensor
     parameter_norms: Tensor
     skipped: Tensor
     clip_rate: Tensor
     norm_type: float
     names: Sequence[str | None]
+    weights: Tensor | None = None
 
     @property
     def norm(self) -> Tensor:
         """Norm of the whole gradient before clipping; 0-d."""
-        return total(self.norms, self.norm_type)
+        return self._total(self.norms)
 
     @property
     def clipped_norm(self) -> Tensor:
         """Norm of the whole gradient after clipping; 0-d."""
-        return total(self.clipped_norms, self.norm_type)
+        return self._total(self.clipped_norms)
 
     @property
     def coefficient(self) -> Tensor:
-        """The smallest factor by which any part shrank, 1 where nothing was clipped; 0-d."""
+        """The smallest factor by which any part was scaled, 1 where nothing was; 0-d."""
         factors = self._factors()
         return factors.amin() if len(factors) else self.norms.new_ones(())
 
     @property
     def threshold(self) -> Tensor:
-        """The threshold of the part that shrank most, inf where there is none; 0-d."""
+        """The threshold of the part with the smallest factor, inf where there is none; 0-d."""
         if not len(self.norms):
             return self.norms.new_full((), torch.inf)
         return self.thresholds.gather(0, self._factors().argmin().view(1)).view(())
 
     @property
     def clipped(self) -> Tensor:
-        """Whether any part was clipped; 0-d bool."""
-        return (self.clipped_norms < self.norms).any()
+        """Whether any part was over its threshold; 0-d bool."""
+        return self.over.any()
 
     @property
     def clipped_share(self) -> Tensor:
-        """Share of the parts that were clipped; 0-d."""
-        return (self.clipped_norms < self.norms).to(self.norms.dtype).sum() / max(
-            len(self.norms), 1
-        )
+        """Share of the parts that were over their threshold; 0-d."""
+        return self.over.to(self.norms.dtype).sum() / max(len(self.over), 1)
 
     @property
     def worst_parameter(self) -> str | None:
@@ -103,8 +108,11 @@ class ClipReport:
         return row | {"worst_parameter": self.worst_parameter}
 
     def _factors(self) -> Tensor:
-        shrank = self.clipped_norms < self.norms
-        return torch.where(shrank, self.clipped_norms / self.norms, 1.0)
+        usable = self.norms.isfinite() & (self.norms > 0)
+        return torch.where(usable, self.clipped_norms / self.norms, 1.0)
+
+    def _total(self, norms: Tensor) -> Tensor:
+        return total(norms if self.weights is None else norms * self.weights, self.norm_type)
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{key}={_short(value)}" for key, value in self.as_dict().items())

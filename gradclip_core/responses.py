@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from gradclip_core.norms import Parts
+from gradclip_core.rows import spread_rows
+
+
+def spread(parts: Parts, values: Tensor) -> Sequence[Tensor]:
+    """Spread one value per part, (k,), over the gradients: each fit to broadcast over its own."""
+    if parts.partition.rows is not None:
+        return spread_rows(parts, values)
+    return per_gradient(parts, values).unbind()
 
 
 def per_gradient(parts: Parts, values: Tensor) -> Tensor:
@@ -26,18 +36,29 @@ def scale(parts: Parts, factors: Tensor) -> None:
     On CPU gradients with a factor of exactly 1 are not written.
     """
     grads = parts.gradients.grads
+    if parts.partition.rows is not None:
+        _scale_rows(grads, spread_rows(parts, factors))
+        return
     if parts.partition.is_model:
         for batch in _batches(grads):
             _scale_batch(batch, factors[0].to(batch[0].device, _scale_dtype(batch[0])))
         return
-    spread = per_gradient(parts, factors)
+    each = per_gradient(parts, factors)
     if parts.norms.device.type == "cpu":
-        chosen = [(g, f) for g, f in zip(grads, spread.tolist(), strict=True) if f != 1.0]
+        chosen = [(g, f) for g, f in zip(grads, each.tolist(), strict=True) if f != 1.0]
         for grad, factor in chosen:
             grad.mul_(factor)
         return
-    for grad, factor in zip(grads, spread.unbind(), strict=True):
+    for grad, factor in zip(grads, each.unbind(), strict=True):
         _scale_batch([grad], factor.to(grad.device, _scale_dtype(grad)))
+
+
+def _scale_rows(grads: list[Tensor], factors: list[Tensor]) -> None:
+    """Multiply each gradient by a factor for each of its rows."""
+    for grad, factor in zip(grads, factors, strict=True):
+        if factor.device.type != "cpu" or bool((factor != 1).any()):
+            # A factor with dimensions promotes, so that half precision is rounded once.
+            grad.mul_(factor.to(grad.device, _scale_dtype(grad)))
 
 
 def _scale_batch(batch: list[Tensor], factor: Tensor) -> None:

@@ -88,7 +88,7 @@ def test_a_mistake_is_one_line_in_a_process_of_its_own(verb):
 @pytest.mark.parametrize(
     ("group", "known"),
     [
-        ("clipping", "autoclip, global_norm, none"),
+        ("clipping", "adagc, agc, autoclip, block_rms, ema, global_norm"),
         ("optimizer", "adagrad, adam, adamw"),
         ("trainer", "cpu, debug, gpu"),
         ("model", "gru, lstm, mlp, rnn"),
@@ -105,7 +105,7 @@ def test_unknown_choice_lists_the_known(group, known):
 
 def test_unknown_strategy_or_sweep_in_a_comparison_lists_the_known(tiny):
     line = refused("compare", *tiny, "clipping=[none,nonsense]")
-    assert "clipping=nonsense: unknown; known: autoclip, global_norm" in line
+    assert "clipping=nonsense: unknown; known: adagc, autoclip, ema" in line
     assert "sweep=nonsense: unknown; known: sgd" in refused("compare", *tiny, "sweep=nonsense")
 
 

@@ -8,7 +8,22 @@ from typing import Any
 
 import pytest
 
-from gradclip_core import ClipNorm, ClipValue, Fixed, Guard, NoClip, Percentile
+from gradclip_core import (
+    ClipNorm,
+    ClipValue,
+    Ema,
+    Fixed,
+    Guard,
+    LogZScore,
+    Median,
+    NoClip,
+    Percentile,
+    QuantileTracker,
+    Scheduled,
+    TrailingNorm,
+    WindowZScore,
+    ZScore,
+)
 
 BAD_NUMBERS = [-1.0, 0, 0.0, math.nan, -math.inf, True, False, "1.0", None, 1j, [1.0]]
 
@@ -77,3 +92,52 @@ def test_patterns_are_checked(pattern: Any) -> None:
 def test_no_clip_takes_the_same_checks() -> None:
     with pytest.raises(ValueError, match=r"^norm_type must be a number > 0 or inf, got -2$"):
         NoClip(norm_type=-2)
+
+
+def scheduled(**arguments: Any) -> Scheduled:
+    return Scheduled(1.0, **arguments)
+
+
+FINITE = "a finite number > 0", [0, -1.0, math.nan, math.inf, True, "2", None]
+DECAY = "a number >= 0 and < 1", [1.0, -0.1, math.nan, math.inf, True, "0.9", None]
+INTEGER = "an integer >= 1", [0, -3, 2.5, True, "9", math.inf]
+FROM_0 = "an integer >= 0", [-1, 0.5, True, "9", None, math.inf]
+FROM_2 = "an integer >= 2", [1, 2.5, True, "9", None]
+POSITIVE = "a number > 0", [0, -1.0, math.nan, True, "2"]
+LEARNT: list[tuple[Any, str, tuple[str, list[Any]]]] = [
+    *[(Ema, "factor", FINITE), (Ema, "decay", DECAY)],
+    (Ema, "deviations", ("a finite number >= 0", [-0.1, math.nan, math.inf, True, "1", None])),
+    (Ema, "entry_cap", ("a number > 1 / factor", [0.6, -1, math.nan, True, "1", None])),
+    *[(LogZScore, "z", FINITE), (LogZScore, "decay", DECAY), (LogZScore, "warmup", INTEGER)],
+    *[(ZScore, "z", FINITE), (ZScore, "decay", DECAY), (ZScore, "factor", FINITE)],
+    *[(ZScore, "warmup", INTEGER), (ZScore, "patience", INTEGER), (ZScore, "cap", POSITIVE)],
+    (ZScore, "mode", ("one of adaptive_scaling, mean, percentile", ["median", "", None, 1])),
+    (ZScore, "skip_update_on_spike", ("True or False", [1, None, "yes"])),
+    *[(Median, "factor", FINITE), (Median, "window", INTEGER)],
+    *[(WindowZScore, "z", FINITE), (WindowZScore, "window", FROM_2)],
+    *[(WindowZScore, "least", FROM_2), (WindowZScore, "least", ("at most window = 128", [129]))],
+    (TrailingNorm, "relative", ("a finite number > 1", [1, math.inf, math.nan, True, "2", None])),
+    *[(TrailingNorm, "decay", DECAY), (TrailingNorm, "warmup", INTEGER)],
+    (TrailingNorm, "absolute", POSITIVE),
+    (TrailingNorm, "floor", ("from 0 to 1", [-0.1, 1.1, math.nan, True, "0", None])),
+    (QuantileTracker, "q", ("a number > 0 and < 1", [0, 1, 50, math.nan, True, "0.5", None])),
+    (QuantileTracker, "rate", ("a number > 0 and <= 1", [0, 1.1, math.nan, True, "0.5", None])),
+    (QuantileTracker, "initial", ("a finite number > 0", [0, -1, math.inf, math.nan, True, "1"])),
+    *[(scheduled, "start", FINITE), (scheduled, "end", FINITE)],
+    *[(scheduled, "warmup_steps", FROM_0), (scheduled, "decay_steps", FROM_0)],
+    (scheduled, "shape", ("one of cosine, linear", ["step", "", None, 0])),
+    (Scheduled, "threshold", ("a number > 0 or a Threshold", BAD_NUMBERS)),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "allowed", "bad"),
+    [(make, name, allowed, bad) for make, name, (allowed, values) in LEARNT for bad in values],
+)
+def test_the_settings_of_learnt_thresholds_are_checked(
+    make: Any, name: str, allowed: str, bad: Any
+) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be {allowed}") as caught:
+        make(**{name: bad})
+    assert str(caught.value).endswith(f"got {bad!r}")
+    assert "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradclip_core import ClipNorm, Clipper, ClipReport, ClipValue, NoClip, Percentile
+from gradclip_core import ClipNorm, Clipper, ClipReport, ClipValue, NoClip, Percentile, Relative
 from gradclip_core.report import SCALARS
 
 Holding = Callable[..., list[nn.Parameter]]
@@ -183,6 +183,18 @@ ASYNCHRONOUS: dict[str, Callable[[Any], Clipper]] = {
     "value": lambda policy: ClipValue(1.0, nonfinite=policy),
     "autoclip": lambda policy: ClipNorm(Percentile(10), by="parameter", nonfinite=policy),
     "none": lambda policy: NoClip(nonfinite=policy),
+    "agc": lambda policy: ClipNorm(
+        Relative(), by="row", exclude="^b", min_ndim=1, nonfinite=policy
+    ),
+    "block rms": lambda policy: ClipNorm(1.0, by="parameter", measure="rms", nonfinite=policy),
+    "budget": lambda policy: ClipNorm(1.0, by="row", budget="size", nonfinite=policy),
+    "soft": lambda policy: ClipNorm(1.0, response="soft", nonfinite=policy),
+    "tanh": lambda policy: ClipNorm(1.0, response="tanh", nonfinite=policy),
+    "huber": lambda policy: ClipNorm(1.0, response="huber", nonfinite=policy),
+    "normalize": lambda policy: ClipNorm(1.0, response="normalize", nonfinite=policy),
+    "value of rows": lambda policy: ClipValue(1.0, by="row", nonfinite=policy),
+    "asymmetric value": lambda policy: ClipValue((-1.0, 0.5), nonfinite=policy),
+    "smooth value": lambda policy: ClipValue((-1.0, 0.5), response="tanh", nonfinite=policy),
 }
 
 

@@ -16,18 +16,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gradclip_core import ClipNorm, Clipper, Fixed, Percentile, Threshold
-from gradclip_core.gradients import Gradients
-from gradclip_core.norms import Partition, Parts
+from gradclip_core.norms import Parts
+from tests.core.sequences import parts_of
 
 Holding = Callable[..., list[nn.Parameter]]
 QS = [0.0, 7.0, 10.0, 33.3, 50.0, 99.0, 100.0]
-
-
-def parts_of(*norms: float) -> Parts:
-    values = torch.tensor(norms, dtype=torch.float64)
-    members = tuple((i,) for i in range(len(norms)))
-    usable = values.isfinite() & (values > 0)
-    return Parts(values, usable, Partition(members, len(norms)), Gradients())
 
 
 def norms_with_ties(seed: int, steps: int, parts: int = 1) -> np.ndarray:

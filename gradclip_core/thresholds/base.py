@@ -1,0 +1,154 @@
+"""What every threshold is, the state of those that learn, and the checks of their arguments."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradclip_core.norms import Parts
+
+# A standard deviation never counts as less than this share of the mean (in the logarithm: as
+# less than this), so that norms which hardly differ do not make spikes of rounding errors.
+SD_FLOOR = 1e-3
+
+
+class Threshold(nn.Module):
+    """The largest norm that each part of the gradient may keep.
+
+    Subclasses implement `forward(parts) -> Tensor` of shape (k,) or (), called once for every
+    optimizer step. A statistic takes in only the norms that `parts.usable` marks: it never sees
+    NaN, inf or zero. State lives in buffers, so that `state_dict` carries it; buffers may grow
+    from their initial size to one row per part, and load back with any number of rows.
+    """
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Thresholds of this step's parts; updates the statistics."""
+        raise TypeError(f"{type(self).__name__} must implement forward(parts)")
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # Rows are allocated at the first step, so a fresh module has to take the stored shape,
+        # and the stored dtype, which is that of the norms.
+        for name, buffer in self.named_buffers(recurse=False):
+            stored = state_dict.get(prefix + name)
+            if isinstance(stored, Tensor) and stored.shape[1:] == buffer.shape[1:]:
+                setattr(self, name, torch.empty_like(stored, device=buffer.device))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class Fixed(Threshold):
+    """A constant threshold (Mikolov 2012; Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063).
+
+    Raises ValueError unless `value` is a number > 0; inf measures and never clips.
+    """
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = check_positive("threshold", value)
+
+    def forward(self, parts: Parts) -> Tensor:
+        """The constant, 0-d."""
+        return parts.norms.new_full((), self.value)
+
+    def extra_repr(self) -> str:
+        """The constant, for printing."""
+        return f"{self.value}"
+
+
+class Statistic(Threshold):
+    """A threshold that keeps rows of numbers, one row for each part, from the first step on.
+
+    A subclass declares each row in its constructor, calls `_allocate` first in `forward`, and
+    writes with `_take`. Its arguments are attributes of the same name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._initial: dict[str, float] = {}
+
+    def _declare(self, name: str, initial: float, *, width: int | None = None) -> None:
+        """A buffer of `width` numbers (or one) for each part that begins as `initial`.
+
+        An integer `initial` makes a buffer of integers.
+        """
+        dtype = torch.int64 if isinstance(initial, int) else torch.float64
+        shape = (0,) if width is None else (0, width)
+        self.register_buffer(name, torch.zeros(shape, dtype=dtype))
+        self._initial[name] = initial
+
+    def _allocate(self, parts: Parts) -> None:
+        """Make the rows at the first step; raise ValueError if the number of parts changed."""
+        given = len(parts.norms)
+        for name, initial in self._initial.items():
+            buffer: Tensor = getattr(self, name)
+            if not len(buffer):
+                like = parts.norms if buffer.is_floating_point() else parts.norms.long()
+                setattr(self, name, like.new_full((given, *buffer.shape[1:]), initial))
+            elif len(buffer) != given:
+                raise ValueError(
+                    f"this threshold holds the history of {len(buffer)} parts and was given "
+                    f"{given}; make one clipper for each set of parameters"
+                )
+
+    def _take(self, where: Tensor, **values: Tensor) -> None:
+        """Give each named buffer its new value in the rows that `where` marks."""
+        for name, value in values.items():
+            setattr(self, name, torch.where(where, value, getattr(self, name)))
+
+    def extra_repr(self) -> str:
+        """The settings, for printing."""
+        names = inspect.signature(type(self)).parameters
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+
+def as_threshold(name: str, value: object, others: str = "") -> Threshold:
+    """Return `value` as a Threshold; raise ValueError naming the argument if it is none.
+
+    others: what else is allowed, for the message.
+    """
+    if isinstance(value, Threshold):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise ValueError(f"{name} must be a number > 0{others} or a Threshold, got {value!r}")
+    return Fixed(value)
+
+
+def check_number(name: str, value: float, allowed: str, holds: Callable[[float], bool]) -> float:
+    """Return `value` as a float; raise ValueError unless it is a number for which `holds`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not holds(value):
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return float(value)
+
+
+def check_positive(name: str, value: float) -> float:
+    """Return `value` as a float; raise ValueError unless it is a number > 0 (inf is)."""
+    return check_number(name, value, "a number > 0", lambda number: number > 0)
+
+
+def check_finite(name: str, value: float) -> float:
+    """Return `value` as a float; raise ValueError unless it is a finite number > 0."""
+    allowed = "a finite number > 0"
+    return check_number(name, value, allowed, lambda number: 0 < number < math.inf)
+
+
+def check_decay(name: str, value: float) -> float:
+    """Return `value` as a float; raise ValueError unless 0 <= value < 1."""
+    return check_number(name, value, "a number >= 0 and < 1", lambda number: 0 <= number < 1)
+
+
+def check_integer(name: str, value: int, least: int = 1) -> int:
+    """Return `value`; raise ValueError unless it is an integer >= `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+    return value
+
+
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    """Return `value`; raise ValueError unless it is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    return value

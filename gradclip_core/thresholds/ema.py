@@ -1,0 +1,133 @@
+"""Exponential moving averages of the norm and of its logarithm."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gradclip_core.norms import Parts
+from gradclip_core.thresholds.base import (
+    SD_FLOOR,
+    Statistic,
+    check_decay,
+    check_finite,
+    check_integer,
+    check_number,
+)
+
+
+def moved(mean: Tensor, sd: Tensor, value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The weighted mean and standard deviation after a value that has this share of the weight.
+
+    With weight 1/t they are those of all values, with (1 - b) / (1 - b^t) the bias-corrected
+    exponential averages. No square is formed, so that norms of 1e200 do not overflow.
+    """
+    change = value - mean
+    spread = (weight * (1 - weight)).sqrt() * change
+    return mean + weight * change, torch.hypot((1 - weight).sqrt() * sd, spread)
+
+
+class Moments(Statistic):
+    """Bias-corrected exponential mean and standard deviation of one number for each part.
+
+    State: 3 numbers of 8 bytes for each part.
+    """
+
+    mean: Tensor
+    sd: Tensor
+    count: Tensor
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self.decay = check_decay("decay", decay)
+        self._declare("mean", 0.0)
+        self._declare("sd", 0.0)
+        self._declare("count", 0)
+
+    def _learn(self, parts: Parts, values: Tensor) -> None:
+        """Take in one value for each part that is usable."""
+        count = self.count + 1
+        weight = (1 - self.decay) / (1 - self.decay ** count.to(values.dtype))
+        mean, sd = moved(self.mean, self.sd, values, weight)
+        self._take(parts.usable, mean=mean, sd=sd, count=count)
+
+
+class Ema(Moments):
+    """A multiple of the moving average of the norms before this step.
+
+    tau = factor * mu + deviations * sd, with x = min(n, entry_cap * tau),
+    mu <- (b * mu + (1 - b) * x), both corrected for the start by 1 - b^t, and sd the standard
+    deviation under the same weights, at least mu / 1000; inf at the first step. Source of the
+    idea: Bengio, Boulanger-Lewandowski and Pascanu 2013, arXiv:1212.0901 (the threshold is the
+    mean norm).
+
+    factor: multiple of the mean, > 0.
+    decay: b, the weight of the past: 0.98 looks back about 50 steps.
+    deviations: standard deviations added, >= 0.
+    entry_cap: a norm enters the mean as at most this multiple of its threshold. inf is the norm
+        as it was (one spike lifts the threshold), 1 the clipped norm (the mean follows a real
+        change of level slowly).
+
+    The first norm enters as it is. State: 3 numbers of 8 bytes for each part. Raises ValueError
+    for values out of range; factor * entry_cap must be > 1, or the mean could only fall.
+    """
+
+    def __init__(
+        self,
+        factor: float = 1.5,
+        decay: float = 0.98,
+        deviations: float = 0.0,
+        entry_cap: float = 2.0,
+    ) -> None:
+        super().__init__(decay)
+        self.factor = check_finite("factor", factor)
+        self.deviations = check_number(
+            "deviations", deviations, "a finite number >= 0", lambda number: 0 <= number < math.inf
+        )
+        least = f"a number > 1 / factor = {1 / self.factor:g}"
+        self.entry_cap = check_number(
+            "entry_cap", entry_cap, least, lambda number: number * self.factor > 1
+        )
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Return the thresholds, (k,), and take in this step's norms."""
+        self._allocate(parts)
+        sd = torch.maximum(self.sd, SD_FLOOR * self.mean)
+        threshold = self.factor * self.mean + self.deviations * sd
+        threshold = threshold.masked_fill(self.count == 0, math.inf)
+        self._learn(parts, torch.minimum(parts.norms, self.entry_cap * threshold))
+        return threshold
+
+
+class LogZScore(Moments):
+    """Mean plus `z` standard deviations of the logarithm of the norms before this step.
+
+    tau = exp(mu + z * sd), with mu and sd the bias-corrected exponential mean and standard
+    deviation of min(log n, log tau); inf for the first `warmup` norms. Source: Chen et al. 2018,
+    arXiv:1804.09849 (RNMT+), section 4, who abort a step over four deviations. Norms are
+    positive and skewed to the right and their logarithm is nearly normal, so that z means what
+    it says, and one huge norm moves the mean little.
+
+    z: standard deviations, > 0.
+    decay: the weight of the past: 0.99 looks back about 100 steps.
+    warmup: norms to see before the first threshold, >= 1.
+
+    The standard deviation is at least 0.001. A spike enters as its threshold: above z = 1 the
+    deviation then grows by itself until a lasting new level is let through. State: 3 numbers of
+    8 bytes for each part. Raises ValueError for values out of range.
+    """
+
+    def __init__(self, z: float = 4.0, decay: float = 0.99, warmup: int = 25) -> None:
+        super().__init__(decay)
+        self.z = check_finite("z", z)
+        self.warmup = check_integer("warmup", warmup)
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Return the thresholds, (k,), and take in this step's norms."""
+        self._allocate(parts)
+        highest = self.mean + self.z * self.sd.clamp(min=SD_FLOOR)
+        highest = highest.masked_fill(self.count < self.warmup, math.inf)
+        self._learn(parts, torch.minimum(parts.norms.log(), highest))
+        return highest.exp()

@@ -1,0 +1,123 @@
+"""Percentiles of the norms seen: AutoClip, the rolling quantile, the rolling median."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from gradclip_core.norms import Parts
+from gradclip_core.thresholds.base import Statistic, check_finite, check_number
+from gradclip_core.thresholds.window import Window
+
+
+class Percentile(Window):
+    """The q-th percentile of the norms seen so far, this step's included: AutoClip.
+
+    tau_t = percentile({n_1, ..., n_t}, q), with linear interpolation as in NumPy. Source:
+    Seetharaman, Wichern, Pardo and Le Roux 2020, arXiv:2007.14469, section 3, who recommend
+    q = 10 (about nine steps in ten are then clipped: it acts as a normaliser; take 90 to 99 for
+    a safety net). The paper keeps every norm; `window` keeps the last so many. A short window
+    is the rolling quantile of Merad and Gaiffas 2023, arXiv:2309.17316.
+
+    State: `window` + 1 numbers of 8 bytes for each part. The update costs O(log window) on CPU
+    and one sort of the window on CUDA, without a host synchronisation. Raises ValueError unless
+    0 <= q <= 100 and window >= 1.
+    """
+
+    def __init__(self, q: float = 10.0, window: int = 10_000) -> None:
+        super().__init__(window)
+        allowed = "a percentile between 0 and 100"
+        self.q = check_number("q", q, allowed, lambda number: 0 <= number <= 100)
+        self._sorted: list[list[float]] | None = None  # the history in order, on CPU only
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Take in this step's norms and return the percentiles, (k,)."""
+        self._allocate(parts)
+        was_full = self.count >= self.window
+        replaced = self._record(parts)
+        if parts.norms.device.type == "cpu":
+            return self._on_host(parts, replaced, was_full)
+        return self._on_device()
+
+    def _on_host(self, parts: Parts, replaced: Tensor, was_full: Tensor) -> Tensor:
+        if self._sorted is None:
+            counts = self._filled().tolist()
+            self._sorted = [
+                sorted(row[:n].tolist()) for row, n in zip(self.history, counts, strict=True)
+            ]
+        else:
+            steps = zip(
+                self._sorted,
+                parts.usable.tolist(),
+                parts.norms.tolist(),
+                was_full.tolist(),
+                replaced.tolist(),
+                strict=True,
+            )
+            for ordered, usable, norm, full, old in steps:
+                if usable and full:
+                    del ordered[bisect_left(ordered, old)]
+                if usable:
+                    insort(ordered, norm)
+        return parts.norms.new_tensor([_percentile(ordered, self.q) for ordered in self._sorted])
+
+    def _on_device(self) -> Tensor:
+        ordered = self.history.masked_fill(self._empty(), math.inf).sort(dim=1).values
+        position = (self._filled().unsqueeze(1) - 1).clamp(min=0).to(ordered.dtype) * (self.q / 100)
+        low = ordered.gather(1, position.floor().long())
+        high = ordered.gather(1, position.ceil().long())
+        return torch.where(low == high, low, low + (high - low) * position.frac()).squeeze(1)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._sorted = None
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._sorted = None
+        super()._load_from_state_dict(*args)
+
+
+class Median(Statistic):
+    """A multiple of the rolling median of the norms before this step.
+
+    tau_t = factor * median({n_{t-window}, ..., n_{t-1}}), inf at the first step. Source: the
+    rule of icefall's ScaledAdam (Yao et al. 2023, arXiv:2310.11230; `clipping_scale` 2.0, 100
+    norms), which renews the median every 100 steps; here it is renewed at every step. Unclipped
+    norms are kept, and half of them may be outliers before the threshold moves: the most robust
+    of the cheap rules, which follows a real change of level within half a window. This step's
+    norm is left out, so that an early spike cannot lift its own threshold.
+
+    State: `window` + 2 numbers of 8 bytes for each part. Raises ValueError unless factor is a
+    finite number > 0 and window >= 1.
+    """
+
+    previous: Tensor
+
+    def __init__(self, factor: float = 2.0, window: int = 100) -> None:
+        super().__init__()
+        self.factor = check_finite("factor", factor)
+        self.median = Percentile(50.0, window)
+        self.window = window
+        self._declare("previous", math.inf)
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Return the thresholds, (k,), and take in this step's norms."""
+        self._allocate(parts)
+        threshold = self.factor * self.previous
+        self.previous = self.median(parts)
+        return threshold
+
+
+def _percentile(ordered: list[float], q: float) -> float:
+    """Linear interpolation between order statistics; inf while nothing was seen."""
+    if not ordered:
+        return math.inf
+    position = (len(ordered) - 1) * (q / 100)
+    low = ordered[math.floor(position)]
+    high = ordered[math.ceil(position)]
+    return low + (high - low) * (position - math.floor(position))

@@ -1,0 +1,52 @@
+"""A threshold that is a share of the parameters' own norm."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from gradclip_core.gradients import Gradients
+from gradclip_core.measure import measure_parts
+from gradclip_core.norms import Parts
+from gradclip_core.thresholds.base import Threshold
+
+
+class Relative(Threshold):
+    """A share of the norm of the part's own parameters: with `by="row"` AGC.
+
+    tau_P = factor * max(||W_P||, eps), with the same norm as the gradient's. Source: Brock, De,
+    Smith and Simonyan 2021, arXiv:2102.06171, equation 3, who use factor 0.01 for batches of
+    4096 and larger ones for smaller batches, clip each unit and leave the last linear layer
+    alone: `ClipNorm(Relative(0.01), by="row", eps=0, exclude=...)`. In a part of several
+    parameters those without a gradient do not count, as they do not in the gradient's norm.
+
+    eps keeps parameters that are zero from staying zero for ever: their gradient may have a norm
+    of factor * eps. No state; one pass over the parameters per step.
+
+    Raises ValueError unless both are finite numbers > 0.
+    """
+
+    def __init__(self, factor: float = 0.01, eps: float = 1e-3) -> None:
+        super().__init__()
+        self.factor = _check("factor", factor)
+        self.eps = _check("eps", eps)
+
+    def forward(self, parts: Parts) -> Tensor:
+        """The threshold of each part, (k,)."""
+        found = parts.gradients
+        params = [found.params[position].detach() for position in found.present]
+        weights = Gradients(found.params, found.names, found.groups, found.present, params)
+        norms, _ = measure_parts(weights, parts.partition, parts.norm_type, parts.measure)
+        return self.factor * norms.clamp(min=self.eps)
+
+    def extra_repr(self) -> str:
+        """The settings, for printing."""
+        return f"factor={self.factor:g}, eps={self.eps:g}"
+
+
+def _check(name: str, value: float) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
+    return float(value)

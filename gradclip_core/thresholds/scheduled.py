@@ -1,0 +1,81 @@
+"""A schedule over any threshold."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from gradclip_core.norms import Parts
+from gradclip_core.thresholds.base import (
+    Threshold,
+    as_threshold,
+    check_choice,
+    check_finite,
+    check_integer,
+)
+
+Shape: TypeAlias = Literal["cosine", "linear"]
+
+
+class Scheduled(Threshold):
+    """A threshold times a factor that depends on the step.
+
+    For t < warmup_steps the factor runs linearly from `start` to 1; then over `decay_steps` from
+    1 to `end`, p = (t - warmup_steps) / decay_steps: 1 + (end - 1) * p (linear) or
+    1 + (end - 1) * (1 - cos(pi * p)) / 2 (cosine); after that it stays `end`. Steps are counted
+    from 0, as calls: a step that the guard skips does not count.
+
+    threshold: a number > 0 or a `Threshold`; its statistics know nothing of the factor.
+    warmup_steps, decay_steps: integers >= 0; 0 leaves that stretch out.
+    start, end: finite numbers > 0.
+
+    State: one integer, and the threshold's own. Raises ValueError for values out of range.
+    """
+
+    step: Tensor
+
+    def __init__(
+        self,
+        threshold: float | Threshold,
+        warmup_steps: int = 0,
+        start: float = 1.0,
+        decay_steps: int = 0,
+        end: float = 1.0,
+        shape: Shape = "cosine",
+    ) -> None:
+        super().__init__()
+        self.threshold = as_threshold("threshold", threshold)
+        self.warmup_steps = check_integer("warmup_steps", warmup_steps, 0)
+        self.start = check_finite("start", start)
+        self.decay_steps = check_integer("decay_steps", decay_steps, 0)
+        self.end = check_finite("end", end)
+        self.shape = check_choice("shape", shape, get_args(Shape))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, parts: Parts) -> Tensor:
+        """The threshold of this step, (k,) or 0-d."""
+        factor = self._factor(self.step.to(parts.norms))
+        self.step = self.step + 1
+        threshold: Tensor = self.threshold(parts)
+        return factor * threshold
+
+    def _factor(self, step: Tensor) -> Tensor:
+        factor = torch.ones_like(step)
+        if self.warmup_steps:
+            factor = self.start + (1 - self.start) * (step / self.warmup_steps).clamp(max=1)
+        if self.decay_steps:
+            progress = ((step - self.warmup_steps) / self.decay_steps).clamp(0, 1)
+            if self.shape == "cosine":
+                progress = (1 - torch.cos(math.pi * progress)) / 2
+            factor = factor * (1 + (self.end - 1) * progress)
+        return factor
+
+    def extra_repr(self) -> str:
+        """The settings, for printing."""
+        return (
+            f"warmup_steps={self.warmup_steps}, start={self.start}, "
+            f"decay_steps={self.decay_steps}, end={self.end}, shape={self.shape!r}"
+        )

@@ -1,0 +1,81 @@
+"""AdaGC: each part against its own recent clipped norm."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gradclip_core.norms import Parts, total
+from gradclip_core.thresholds.base import (
+    Statistic,
+    check_decay,
+    check_integer,
+    check_number,
+    check_positive,
+)
+
+
+class TrailingNorm(Statistic):
+    """The rule of AdaGC: a little more than the moving average of a part's own clipped norms.
+
+    For the first `warmup` norms of part i: tau_i = n_i * min(1, absolute / ||(n_1, ..., n_k)||_2),
+    which is global norm clipping, and gamma_i is the least of the clipped norms. After that:
+    tau_i = relative * gamma_i and gamma_i <- b * gamma_i + (1 - b) * min(n_i, tau_i). Source:
+    Wang et al. 2025, arXiv:2502.11034, for which take `ClipNorm(TrailingNorm(), by="parameter",
+    eps=0)`.
+
+    relative: multiple of gamma, > 1. decay: b.
+    warmup: norms of global clipping, >= 1. absolute: bound of the global norm there, > 0.
+    floor: at the end of the warm-up gamma is at least this share of the mean clipped norm, 0 to
+        1; 0 is the source's rule.
+
+    Unlike the source, where one zero gradient in the warm-up makes gamma 0 and freezes the part,
+    zero and missing gradients are passed by; `floor` does the same for nearly zero ones, since
+    gamma can grow by only (1 - b) * (relative - 1) a step, 0.1 % by default. State: 3 numbers of
+    8 bytes for each part. Raises ValueError for values out of range.
+    """
+
+    gamma: Tensor
+    mean: Tensor
+    count: Tensor
+
+    def __init__(
+        self,
+        relative: float = 1.05,
+        decay: float = 0.98,
+        warmup: int = 100,
+        absolute: float = 1.0,
+        floor: float = 0.1,
+    ) -> None:
+        super().__init__()
+        allowed = "a finite number > 1"
+        self.relative = check_number("relative", relative, allowed, lambda x: 1 < x < math.inf)
+        self.decay = check_decay("decay", decay)
+        self.warmup = check_integer("warmup", warmup)
+        self.absolute = check_positive("absolute", absolute)
+        self.floor = check_number("floor", floor, "from 0 to 1", lambda x: 0 <= x <= 1)
+        self._declare("gamma", math.inf)
+        self._declare("mean", 0.0)
+        self._declare("count", 0)
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Return the thresholds, (k,), and take in this step's norms."""
+        self._allocate(parts)
+        whole = total(torch.where(parts.usable, parts.norms, 0.0), 2.0)
+        shrunk = parts.norms * (self.absolute / whole).clamp(max=1.0)
+        shrunk = torch.where(parts.usable, shrunk, self.absolute)
+        warm = self.count < self.warmup
+        threshold = torch.where(warm, shrunk, self.relative * self.gamma)
+        self._learn(parts, torch.minimum(parts.norms, threshold), warm)
+        return threshold
+
+    def _learn(self, parts: Parts, clipped: Tensor, warm: Tensor) -> None:
+        count = self.count + 1
+        mean = self.mean + (clipped - self.mean) / count
+        least = torch.minimum(self.gamma, clipped)
+        least = torch.where(count == self.warmup, torch.maximum(least, self.floor * mean), least)
+        moved = self.decay * self.gamma + (1 - self.decay) * clipped
+        self._take(parts.usable & warm, mean=mean)
+        self._take(parts.usable, gamma=torch.where(warm, least, moved), count=count)

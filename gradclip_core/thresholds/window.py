@@ -1,0 +1,86 @@
+"""The last norms of each part, in a ring, and their mean and standard deviation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gradclip_core.norms import Parts
+from gradclip_core.thresholds.base import SD_FLOOR, Statistic, check_finite, check_integer
+
+
+class Window(Statistic):
+    """A statistic of the last `window` usable norms of each part.
+
+    State: `window` + 1 numbers of 8 bytes for each part.
+    """
+
+    history: Tensor
+    count: Tensor
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        self.window = check_integer("window", window)
+        self._declare("history", 0.0, width=window)
+        self._declare("count", 0)
+
+    def _record(self, parts: Parts) -> Tensor:
+        """Write the usable norms into the ring; return what stood in their place, (k,)."""
+        slot = (self.count % self.window).unsqueeze(1)
+        replaced = self.history.gather(1, slot)
+        written = torch.where(parts.usable.unsqueeze(1), parts.norms.unsqueeze(1), replaced)
+        self.history.scatter_(1, slot, written)
+        self.count += parts.usable
+        return replaced.squeeze(1)
+
+    def _filled(self) -> Tensor:
+        """How many norms each row holds, (k,)."""
+        return self.count.clamp(max=self.window)
+
+    def _empty(self) -> Tensor:
+        """The places of the ring that hold no norm yet, (k, window)."""
+        places = torch.arange(self.window, device=self.count.device)
+        return places >= self._filled().unsqueeze(1)
+
+
+class WindowZScore(Window):
+    """Mean plus `z` standard deviations of the norms in a window before this step.
+
+    tau_t = mean(W) + z * max(sd(W), mean(W) / 1000), W = {n_{t-window}, ..., n_{t-1}}, sd with
+    the divisor |W| - 1; inf until W holds `least` norms. Source: the skip rule of OLMo-core's
+    optimizers. Unclipped norms are kept, as there: one huge norm lifts the threshold until it
+    leaves the window; `Median` and `LogZScore` resist.
+
+    z: standard deviations, > 0. window: norms kept, >= 2. least: norms to see before the first
+    threshold, from 2 to `window`.
+
+    State: `window` + 1 numbers of 8 bytes for each part. Raises ValueError for values out of
+    range.
+    """
+
+    def __init__(self, z: float = 6.0, window: int = 128, least: int = 64) -> None:
+        super().__init__(check_integer("window", window, 2))
+        self.z = check_finite("z", z)
+        self.least = check_integer("least", least, 2)
+        if least > window:
+            raise ValueError(f"least must be at most window = {window}, got {least}")
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Return the thresholds, (k,), and take in this step's norms."""
+        self._allocate(parts)
+        threshold = self._limit()
+        self._record(parts)
+        return threshold
+
+    def _limit(self) -> Tensor:
+        # Relative to the largest norm, whose square could overflow.
+        peak = self.history.amax(dim=1, keepdim=True)
+        ratios = self.history / peak
+        number = self._filled().unsqueeze(1).to(peak.dtype)
+        mean = ratios.sum(dim=1, keepdim=True) / number
+        squares = (ratios - mean).square().masked_fill(self._empty(), 0.0)
+        sd = (squares.sum(dim=1, keepdim=True) / (number - 1)).sqrt()
+        limit = peak * (mean + self.z * torch.maximum(sd, SD_FLOOR * mean))
+        return limit.masked_fill(number < self.least, math.inf).squeeze(1)

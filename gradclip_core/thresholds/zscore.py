@@ -1,0 +1,116 @@
+"""ZClip: thresholds from the z-score of a norm."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from gradclip_core.norms import Parts
+from gradclip_core.thresholds.base import (
+    SD_FLOOR,
+    Statistic,
+    check_choice,
+    check_decay,
+    check_finite,
+    check_integer,
+    check_positive,
+)
+from gradclip_core.thresholds.ema import moved
+
+Mode: TypeAlias = Literal["adaptive_scaling", "mean", "percentile"]
+
+
+class ZScore(Statistic):
+    """The rule of ZClip: norms more than `z` deviations over their mean are spikes.
+
+    With s = max(sd, mu / 1000), n is a spike where n > mu + z * s, and then
+    adaptive_scaling: tau = factor * (mu + (z * s)^2 / (n - mu)), which falls as n grows;
+    mean: tau = mu; percentile: tau = mu + z * s. Otherwise n is left alone, and mu + z * s is
+    reported. Then, with x = min(n, tau): mu <- a * mu + (1 - a) * x and
+    sd^2 <- a * sd^2 + (1 - a) * (x - mu)^2. The first `warmup` norms give mu and sd as their
+    mean and standard deviation. Source: Kumar, Owen, Roy Chowdhury and Gura 2025,
+    arXiv:2504.02507, and its code.
+
+    z: deviations, > 0. decay: a. factor: of adaptive_scaling, > 0.
+    warmup: norms to see first, >= 1.
+    cap: largest threshold of all, in the warm-up too (the source's `max_grad_norm`); None: none.
+    skip_update_on_spike: whether spikes stay out of mu and sd.
+    patience: from this many spikes in a row on, they enter mu and sd as they are, still clipped,
+        so that a lasting new level is not clipped for ever; None: never.
+
+    Unlike the source: s has a floor in place of 1e-6 in a divisor, and there is `patience`.
+    State: 4 numbers of 8 bytes for each part. Raises ValueError for values out of range.
+    """
+
+    mean: Tensor
+    sd: Tensor
+    count: Tensor
+    streak: Tensor
+
+    def __init__(
+        self,
+        z: float = 2.5,
+        decay: float = 0.97,
+        mode: Mode = "adaptive_scaling",
+        factor: float = 1.0,
+        warmup: int = 25,
+        cap: float | None = 1.0,
+        skip_update_on_spike: bool = False,
+        patience: int | None = 25,
+    ) -> None:
+        super().__init__()
+        self.z = check_finite("z", z)
+        self.decay = check_decay("decay", decay)
+        self.mode = check_choice("mode", mode, get_args(Mode))
+        self.factor = check_finite("factor", factor)
+        self.warmup = check_integer("warmup", warmup)
+        self.cap = None if cap is None else check_positive("cap", cap)
+        if not isinstance(skip_update_on_spike, bool):
+            raise ValueError(
+                f"skip_update_on_spike must be True or False, got {skip_update_on_spike!r}"
+            )
+        self.skip_update_on_spike = skip_update_on_spike
+        self.patience = None if patience is None else check_integer("patience", patience)
+        self._declare("mean", 0.0)
+        self._declare("sd", 0.0)
+        self._declare("count", 0)
+        self._declare("streak", 0)
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Return the thresholds, (k,), and take in this step's norms."""
+        self._allocate(parts)
+        distance = self.z * torch.maximum(self.sd, SD_FLOOR * self.mean)
+        boundary = self.mean + distance
+        spike = (self.count >= self.warmup) & (parts.norms > boundary)
+        threshold = torch.where(spike, self._bound(parts.norms, distance), boundary)
+        threshold = threshold.masked_fill(self.count < self.warmup, math.inf)
+        self._learn(parts, threshold, spike)
+        return threshold if self.cap is None else threshold.clamp(max=self.cap)
+
+    def _bound(self, norms: Tensor, distance: Tensor) -> Tensor:
+        """The thresholds of spikes; `distance` is z * s."""
+        if self.mode == "mean":
+            return self.mean
+        if self.mode == "percentile":
+            return self.mean + distance
+        # The quotient first: the square of a large distance would overflow.
+        return self.factor * (self.mean + distance * (distance / (norms - self.mean)))
+
+    def _learn(self, parts: Parts, threshold: Tensor, spike: Tensor) -> None:
+        streak = torch.where(spike, self.streak + 1, 0)
+        resisted = spike if self.patience is None else spike & (streak < self.patience)
+        entry = torch.where(resisted, torch.minimum(parts.norms, threshold), parts.norms)
+        enters = parts.usable & ~resisted if self.skip_update_on_spike else parts.usable
+        count = self.count + 1
+        warm_mean, warm_sd = moved(self.mean, self.sd, entry, 1 / count.to(entry.dtype))
+        mean = self.decay * self.mean + (1 - self.decay) * entry
+        # The source measures the deviation from the new mean.
+        spread = math.sqrt(1 - self.decay) * (entry - mean)
+        sd = torch.hypot(math.sqrt(self.decay) * self.sd, spread)
+        warm = self.count < self.warmup
+        mean, sd = torch.where(warm, warm_mean, mean), torch.where(warm, warm_sd, sd)
+        self._take(enters, mean=mean, sd=sd, count=count)
+        self._take(parts.usable, streak=streak)

@@ -1,0 +1,90 @@
+"""The presets of conf/clipping: each complete, explained, and safe with any gradient."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+PRESETS = sorted(Path(__file__).parents[1].joinpath("conf", "clipping").glob("*.yaml"))
+README = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
+preset = pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+
+
+@preset
+def test_every_key_of_the_class_is_there_and_commented(path: Path) -> None:
+    config = OmegaConf.load(path)
+    keys = list(inspect.signature(get_class(config["_target_"])).parameters)
+    assert [key for key in config if key != "_target_"] == keys
+    first, _, *lines = path.read_text(encoding="utf-8").splitlines()
+    assert first.startswith("# ")
+    assert [line for line in lines if "  # " not in line and not line.endswith(":")] == [
+        line for line in lines if "_target_" in line
+    ]
+
+
+@preset
+def test_it_has_a_row_in_the_readme(path: Path) -> None:
+    assert f"\n| `{path.stem}` | " in README
+
+
+def make_net() -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Module()
+    net.body = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4))
+    net.output = nn.Linear(4, 1)
+    return net
+
+
+def step(net: Any, optimizer: torch.optim.Optimizer, clipper: Any, scale: float) -> None:
+    optimizer.zero_grad()
+    x = torch.ones(2, 3)
+    net.output(net.body(x)).square().mean().backward()
+    for param in net.parameters():
+        param.grad.mul_(scale)
+    clipper(net)
+    optimizer.step()
+
+
+@preset
+@pytest.mark.parametrize("policy", ["skip", "zero"])
+def test_training_goes_on_after_any_gradient(path: Path, policy: str) -> None:
+    net, clipper = make_net(), instantiate(OmegaConf.load(path), nonfinite=policy)
+    optimizer = torch.optim.SGD(net.parameters(), 1e-3)
+    for scale in (1.0, math.nan, 0.0, math.inf, 1.0, 0.0, 1.0):
+        step(net, optimizer, clipper, scale)
+    assert all(param.isfinite().all() for param in net.parameters())
+    before = [param.detach().clone() for param in net.parameters()]
+    step(net, optimizer, clipper, 1.0)
+    assert any(not torch.equal(p, b) for p, b in zip(net.parameters(), before, strict=True))
+
+
+def bound(path: Path) -> Any:
+    config = OmegaConf.load(path)
+    return OmegaConf.to_object(config).get("max_norm", config.get("clip_value"))
+
+
+# A threshold that is learnt, or relative to weights, may let the first gradient through.
+BOUNDED = [path for path in PRESETS if isinstance(bound(path), (int, float, list))]
+
+
+@pytest.mark.parametrize("path", BOUNDED, ids=lambda path: path.stem)
+def test_a_huge_gradient_moves_nothing_far(path: Path) -> None:
+    net, clipper = make_net(), instantiate(OmegaConf.load(path))
+    before = [param.detach().clone() for param in net.parameters()]
+    step(net, torch.optim.SGD(net.parameters(), 1e-3), clipper, 1e30)
+    for param, old in zip(net.parameters(), before, strict=True):
+        torch.testing.assert_close(param.detach(), old, rtol=0, atol=1e-2)
+
+
+def test_a_threshold_inside_a_threshold_is_built() -> None:
+    config = OmegaConf.load(next(path for path in PRESETS if path.stem == "scheduled"))
+    config.max_norm.threshold = {"_target_": "gradclip_core.Median", "factor": 3.0}
+    assert instantiate(config).threshold.threshold.factor == 3.0
