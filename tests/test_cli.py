@@ -105,7 +105,7 @@ def test_unknown_choice_lists_the_known(group, known):
 
 def test_unknown_strategy_or_sweep_in_a_comparison_lists_the_known(tiny):
     line = refused("compare", *tiny, "clipping=[none,nonsense]")
-    assert "clipping=nonsense: unknown; known: adagc, autoclip, ema" in line
+    assert "clipping=nonsense: unknown; known: adagc, agc, autoclip, block_rms, ema" in line
     assert "sweep=nonsense: unknown; known: sgd" in refused("compare", *tiny, "sweep=nonsense")
 
 

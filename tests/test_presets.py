@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 from torch import nn
 
 PRESETS = sorted(Path(__file__).parents[1].joinpath("conf", "clipping").glob("*.yaml"))
-README = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
 preset = pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 
 
@@ -28,11 +27,6 @@ def test_every_key_of_the_class_is_there_and_commented(path: Path) -> None:
     assert [line for line in lines if "  # " not in line and not line.endswith(":")] == [
         line for line in lines if "_target_" in line
     ]
-
-
-@preset
-def test_it_has_a_row_in_the_readme(path: Path) -> None:
-    assert f"\n| `{path.stem}` | " in README
 
 
 def make_net() -> nn.Module:

@@ -12,14 +12,14 @@ from gradclip_core.thresholds.base import Statistic, check_finite, check_number
 
 
 class QuantileTracker(Statistic):
-    """The q-quantile of the norms, followed with one number: up where a norm is over it.
+    """A quantile of the norms, followed with one number: up where a norm is over it.
 
-    C_{t+1} = C_t * exp(-rate * (b_t - q)) with b_t = 1 where n_t <= C_t and 0 elsewhere; the
-    threshold of step t is C_t. In the long run a share q of the steps is not clipped. Source:
+    C_{t+1} = C_t * exp(-rate * (b_t - quantile)) with b_t = 1 where n_t <= C_t and 0 elsewhere; the
+    threshold of step t is C_t. In the long run a share `quantile` of the steps is not clipped. Source:
     Andrew, Thakkar, McMahan and Ramaswamy 2021, arXiv:1905.03871, without the noise that makes
     it private.
 
-    q: share of the steps to leave alone, between 0 and 1. rate: > 0 and <= 1.
+    quantile: share of the steps to leave alone, between 0 and 1. rate: > 0 and <= 1.
     initial: C at the first step, > 0; None takes each part's first norm.
 
     A norm moves C by its side alone, never by its size, so that no spike can poison it. State:
@@ -28,9 +28,13 @@ class QuantileTracker(Statistic):
 
     level: Tensor
 
-    def __init__(self, q: float = 0.5, rate: float = 0.2, initial: float | None = None) -> None:
+    def __init__(
+        self, quantile: float = 0.5, rate: float = 0.2, initial: float | None = None
+    ) -> None:
         super().__init__()
-        self.q = check_number("q", q, "a number > 0 and < 1", lambda x: 0 < x < 1)
+        self.quantile = check_number(
+            "quantile", quantile, "a number > 0 and < 1", lambda x: 0 < x < 1
+        )
         self.rate = check_number("rate", rate, "a number > 0 and <= 1", lambda x: 0 < x <= 1)
         self.initial = None if initial is None else check_finite("initial", initial)
         self._declare("level", math.inf if self.initial is None else self.initial)
@@ -41,5 +45,5 @@ class QuantileTracker(Statistic):
         starts = parts.usable & self.level.isinf()
         threshold = torch.where(starts, parts.norms, self.level)
         within = (parts.norms <= threshold).to(threshold.dtype)
-        self._take(parts.usable, level=threshold * torch.exp(-self.rate * (within - self.q)))
+        self._take(parts.usable, level=threshold * torch.exp(-self.rate * (within - self.quantile)))
         return threshold

@@ -120,7 +120,11 @@ LEARNT: list[tuple[Any, str, tuple[str, list[Any]]]] = [
     *[(TrailingNorm, "decay", DECAY), (TrailingNorm, "warmup", INTEGER)],
     (TrailingNorm, "absolute", POSITIVE),
     (TrailingNorm, "floor", ("from 0 to 1", [-0.1, 1.1, math.nan, True, "0", None])),
-    (QuantileTracker, "q", ("a number > 0 and < 1", [0, 1, 50, math.nan, True, "0.5", None])),
+    (
+        QuantileTracker,
+        "quantile",
+        ("a number > 0 and < 1", [0, 1, 50, math.nan, True, "0.5", None]),
+    ),
     (QuantileTracker, "rate", ("a number > 0 and <= 1", [0, 1.1, math.nan, True, "0.5", None])),
     (QuantileTracker, "initial", ("a finite number > 0", [0, -1, math.inf, math.nan, True, "1"])),
     *[(scheduled, "start", FINITE), (scheduled, "end", FINITE)],

@@ -229,6 +229,6 @@ def test_another_number_of_parts_is_refused(make: Make) -> None:
 
 
 def test_settings_are_printed() -> None:
-    assert repr(QuantileTracker()) == "QuantileTracker(q=0.5, rate=0.2, initial=None)"
+    assert repr(QuantileTracker()) == "QuantileTracker(quantile=0.5, rate=0.2, initial=None)"
     assert "factor=2.0, window=30" in repr(Median(2.0, 30))
     assert "warmup_steps=5, start=2.0" in repr(Scheduled(1.0, 5, 2))
