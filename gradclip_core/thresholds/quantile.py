@@ -14,10 +14,10 @@ from gradclip_core.thresholds.base import Statistic, check_finite, check_number
 class QuantileTracker(Statistic):
     """A quantile of the norms, followed with one number: up where a norm is over it.
 
-    C_{t+1} = C_t * exp(-rate * (b_t - quantile)) with b_t = 1 where n_t <= C_t and 0 elsewhere; the
+    C_{t+1} = C_t * exp(-rate * (b_t - quantile)), b_t = 1 where n_t <= C_t and 0 elsewhere; the
     threshold of step t is C_t. In the long run a share `quantile` of the steps is not clipped.
-    Source: Andrew, Thakkar, McMahan and Ramaswamy 2021, arXiv:1905.03871, without the noise that makes
-    it private.
+    Source: Andrew, Thakkar, McMahan and Ramaswamy 2021, arXiv:1905.03871, without the noise
+    that makes it private.
 
     quantile: share of the steps to leave alone, between 0 and 1. rate: > 0 and <= 1.
     initial: C at the first step, > 0; None takes each part's first norm.
