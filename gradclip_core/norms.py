@@ -24,6 +24,8 @@ Measure: TypeAlias = Literal["norm", "rms"]
 # rows of this length keep each partial sum short at no extra cost.
 _ROW = 32_768
 _LONG = 4 * _ROW
+# From this length on the smallest and largest element are found faster than an inf-norm.
+_WIDE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,26 +110,18 @@ def _norms(grads: list[Tensor], norm_type: float) -> list[Tensor]:
     """One 0-d norm per gradient, batched where that is the faster way."""
     if any(grad.is_complex() for grad in grads):
         return [_vector_norm(grad, norm_type, torch.float64) for grad in grads]
-    on_cpu = grads[0].device.type == "cpu"
-    if on_cpu and math.isinf(norm_type):
-        return [_peak(grad) for grad in grads]
-    short = [i for i, grad in enumerate(grads) if not (on_cpu and _is_long(grad))]
-    norms = [torch.empty(0)] * len(grads)
+    norms = [grads[0]] * len(grads)
     batches: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-    for i in short:
-        batches.setdefault((grads[i].device, grads[i].dtype), []).append(i)
+    for i, grad in enumerate(grads):
+        if grad.device.type == "cpu" and grad.numel() > (_LONG, _WIDE)[math.isinf(norm_type)]:
+            norms[i] = _peak(grad) if math.isinf(norm_type) else _norm_by_rows(grad, norm_type)
+        else:
+            batches.setdefault((grad.device, grad.dtype), []).append(i)
     for where in batches.values():
         batch = [grads[i] for i in where]
-        for i, norm in zip(
-            where,
-            torch._foreach_norm(batch, norm_type, dtype=_accumulator(batch[0], norm_type)),
-            strict=True,
-        ):
+        dtype = _accumulator(batch[0], norm_type)
+        for i, norm in zip(where, torch._foreach_norm(batch, norm_type, dtype=dtype), strict=True):
             norms[i] = norm
-    if len(short) < len(grads):
-        for i, grad in enumerate(grads):
-            if on_cpu and _is_long(grad):
-                norms[i] = _norm_by_rows(grad, norm_type)
     return norms
 
 
@@ -138,19 +132,20 @@ def _accumulator(grad: Tensor, norm_type: float) -> torch.dtype:
     return torch.float32
 
 
-def _is_long(grad: Tensor) -> bool:
-    return grad.numel() > _LONG
-
-
 def _norm_by_rows(grad: Tensor, norm_type: float) -> Tensor:
-    # In the order of memory, so that a transposed or channels-last gradient is not copied.
-    order = sorted(range(grad.ndim), key=grad.stride, reverse=True)
-    flat = grad.permute(order).reshape(-1)
+    flat = grad.view(-1) if grad.is_contiguous() else _in_memory_order(grad)
     whole = flat.numel() // _ROW * _ROW
     dtype = _accumulator(grad, norm_type)
-    rows = torch.linalg.vector_norm(flat[:whole].view(-1, _ROW), norm_type, dim=1, dtype=dtype)
-    rest = torch.linalg.vector_norm(flat[whole:], norm_type, dtype=dtype)
-    return total(torch.cat([rows, rest.view(1)]).double(), norm_type)
+    norms = torch.linalg.vector_norm(flat[:whole].view(-1, _ROW), norm_type, dim=1, dtype=dtype)
+    if whole < flat.numel():
+        rest = torch.linalg.vector_norm(flat[whole:], norm_type, dtype=dtype)
+        norms = torch.cat([norms, rest.view(1)])
+    return total(norms.double(), norm_type)
+
+
+def _in_memory_order(grad: Tensor) -> Tensor:
+    """All elements as a vector; a transposed or channels-last gradient is not copied."""
+    return grad.permute(sorted(range(grad.ndim), key=grad.stride, reverse=True)).reshape(-1)
 
 
 def _peak(grad: Tensor) -> Tensor:
