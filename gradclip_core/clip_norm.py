@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradclip_core import factors
+from gradclip_core.checks import check_choice, check_finite, check_integer, check_number
 from gradclip_core.clippers import Clipper
 from gradclip_core.guards import Policy
 from gradclip_core.measure import part_sizes
@@ -82,10 +83,10 @@ class ClipNorm(Clipper):
             nonfinite=nonfinite,
             patience=patience,
         )
-        self.eps = _check_number("eps", eps, ">= 0", not_below=0.0)
-        self.response = _check_choice("response", response, get_args(Response))
-        self.sharpness = _check_number("sharpness", sharpness, "> 0", not_below=math.ulp(0.0))
-        self.budget = _check_choice("budget", budget, get_args(Budget))
+        self.eps = check_number("eps", eps, "a finite number >= 0", lambda x: 0 <= x < math.inf)
+        self.response = check_choice("response", response, get_args(Response))
+        self.sharpness = check_finite("sharpness", sharpness)
+        self.budget = check_choice("budget", budget, get_args(Budget))
         if budget != "each" and measure != "norm":
             raise ValueError(f"budget must be 'each' with measure={measure!r}, got {budget!r}")
         self.max_skips = _check_max_skips(max_skips, response)
@@ -130,24 +131,10 @@ class ClipNorm(Clipper):
         return factors.hard(norms, thresholds, self.eps)
 
 
-def _check_number(name: str, value: float, allowed: str, not_below: float) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not not_below <= value < math.inf:
-        raise ValueError(f"{name} must be a finite number {allowed}, got {value!r}")
-    return float(value)
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-    return value
-
-
 def _check_max_skips(max_skips: int | None, response: str) -> int | None:
     if max_skips is None:
         return None
-    if isinstance(max_skips, bool) or not isinstance(max_skips, int) or max_skips < 1:
-        raise ValueError(f"max_skips must be an integer >= 1 or None, got {max_skips!r}")
+    check_integer("max_skips", max_skips, others=" or None")
     if response != "skip":
         raise ValueError(f"max_skips must be None with response={response!r}, got {max_skips!r}")
     return max_skips

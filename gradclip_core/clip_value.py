@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from gradclip_core.checks import check_choice
 from gradclip_core.clippers import Clipper
 from gradclip_core.guards import Policy
 from gradclip_core.measure import measure_parts
@@ -63,12 +64,9 @@ class ClipValue(Clipper):
             nonfinite=nonfinite,
             patience=patience,
         )
-        if response not in get_args(ElementResponse):
-            allowed = ", ".join(get_args(ElementResponse))
-            raise ValueError(f"response must be one of {allowed}, got {response!r}")
         if self.pair is not None and self.by == "row":
             raise ValueError("by must not be 'row' with a pair as clip_value, got 'row'")
-        self.response = response
+        self.response = check_choice("response", response, get_args(ElementResponse))
         self.acts_below = response != "clamp"
 
     def over(self, parts: Parts, thresholds: Tensor) -> Tensor:

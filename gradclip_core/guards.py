@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
+from gradclip_core.checks import check_choice, check_integer
 from gradclip_core.gradients import Gradients
 from gradclip_core.norms import parameter_norms
 
@@ -35,13 +36,9 @@ class Guard(nn.Module):
 
     def __init__(self, policy: Policy = "skip", patience: int | None = None) -> None:
         super().__init__()
-        if policy not in get_args(Policy):
-            allowed = ", ".join(get_args(Policy))
-            raise ValueError(f"nonfinite must be one of {allowed}, got {policy!r}")
-        if patience is not None and (
-            isinstance(patience, bool) or not isinstance(patience, int) or patience < 1
-        ):
-            raise ValueError(f"patience must be an integer >= 1 or None, got {patience!r}")
+        check_choice("nonfinite", policy, get_args(Policy))
+        if patience is not None:
+            check_integer("patience", patience, others=" or None")
         self.policy: Policy = policy
         self.patience = patience
         self.register_buffer("consecutive", torch.zeros((), dtype=torch.int64))

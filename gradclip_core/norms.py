@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from gradclip_core.checks import check_number
 from gradclip_core.gradients import Gradients
 
 By: TypeAlias = Literal["model", "group", "module", "parameter", "row"] | Mapping[str, str]
@@ -76,9 +77,7 @@ def scalar_dtype(device: torch.device) -> torch.dtype:
 
 def check_norm_type(norm_type: float) -> float:
     """Return the order of a norm as a float; raise ValueError unless it is positive."""
-    if isinstance(norm_type, bool) or not isinstance(norm_type, (int, float)) or not norm_type > 0:
-        raise ValueError(f"norm_type must be a number > 0 or inf, got {norm_type!r}")
-    return float(norm_type)
+    return check_number("norm_type", norm_type, "a number > 0 or inf", lambda order: order > 0)
 
 
 def parameter_norms(gradients: Gradients, norm_type: float = 2.0) -> Tensor:

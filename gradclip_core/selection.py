@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from gradclip_core.checks import check_integer
 from gradclip_core.gradients import Gradients
 
 
@@ -31,9 +32,7 @@ class Selection:
             raise ValueError(
                 f"exclude must be a regular expression or None, got {exclude!r}: {error}"
             ) from None
-        if isinstance(min_ndim, bool) or not isinstance(min_ndim, int) or min_ndim < 0:
-            raise ValueError(f"min_ndim must be an integer >= 0, got {min_ndim!r}")
-        self.min_ndim = min_ndim
+        self.min_ndim = check_integer("min_ndim", min_ndim, least=0)
 
     def __call__(self, gradients: Gradients) -> Selected:
         """Divide the gradients; raise ValueError where `exclude` needs names that are missing."""

@@ -7,15 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from gradclip_core.checks import check_decay, check_finite, check_integer, check_number
 from gradclip_core.norms import Parts
-from gradclip_core.thresholds.base import (
-    SD_FLOOR,
-    Statistic,
-    check_decay,
-    check_finite,
-    check_integer,
-    check_number,
-)
+from gradclip_core.thresholds.base import SD_FLOOR, Statistic
 
 
 def moved(mean: Tensor, sd: Tensor, value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

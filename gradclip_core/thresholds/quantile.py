@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from gradclip_core.checks import check_finite, check_number
 from gradclip_core.norms import Parts
-from gradclip_core.thresholds.base import Statistic, check_finite, check_number
+from gradclip_core.thresholds.base import Statistic
 
 
 class QuantileTracker(Statistic):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
+from gradclip_core.checks import check_finite
 from gradclip_core.gradients import Gradients
 from gradclip_core.measure import measure_parts
 from gradclip_core.norms import Parts
@@ -29,8 +28,8 @@ class Relative(Threshold):
 
     def __init__(self, factor: float = 0.01, eps: float = 1e-3) -> None:
         super().__init__()
-        self.factor = _check("factor", factor)
-        self.eps = _check("eps", eps)
+        self.factor = check_finite("factor", factor)
+        self.eps = check_finite("eps", eps)
 
     def forward(self, parts: Parts) -> Tensor:
         """The threshold of each part, (k,)."""
@@ -43,10 +42,3 @@ class Relative(Threshold):
     def extra_repr(self) -> str:
         """The settings, for printing."""
         return f"factor={self.factor:g}, eps={self.eps:g}"
-
-
-def _check(name: str, value: float) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
-    return float(value)

@@ -8,14 +8,9 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from gradclip_core.checks import check_choice, check_finite, check_integer
 from gradclip_core.norms import Parts
-from gradclip_core.thresholds.base import (
-    Threshold,
-    as_threshold,
-    check_choice,
-    check_finite,
-    check_integer,
-)
+from gradclip_core.thresholds.base import Threshold, as_threshold
 
 Shape: TypeAlias = Literal["cosine", "linear"]
 

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from gradclip_core.checks import check_finite, check_integer
 from gradclip_core.norms import Parts
-from gradclip_core.thresholds.base import SD_FLOOR, Statistic, check_finite, check_integer
+from gradclip_core.thresholds.base import SD_FLOOR, Statistic
 
 
 class Window(Statistic):

@@ -8,16 +8,15 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from gradclip_core.norms import Parts
-from gradclip_core.thresholds.base import (
-    SD_FLOOR,
-    Statistic,
+from gradclip_core.checks import (
     check_choice,
     check_decay,
     check_finite,
     check_integer,
     check_positive,
 )
+from gradclip_core.norms import Parts
+from gradclip_core.thresholds.base import SD_FLOOR, Statistic
 from gradclip_core.thresholds.ema import moved
 
 Mode: TypeAlias = Literal["adaptive_scaling", "mean", "percentile"]

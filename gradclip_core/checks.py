@@ -1,0 +1,46 @@
+"""Checks of arguments: each error is one line with the name, the value and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+
+def check_number(name: str, value: object, allowed: str, holds: Callable[[float], bool]) -> float:
+    """Return `value` as a float; raise ValueError unless it is a number for which `holds`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not holds(value):
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return float(value)
+
+
+def check_positive(name: str, value: float) -> float:
+    """Return `value` as a float; raise ValueError unless it is a number > 0 (inf is)."""
+    return check_number(name, value, "a number > 0", lambda number: number > 0)
+
+
+def check_finite(name: str, value: float) -> float:
+    """Return `value` as a float; raise ValueError unless it is a finite number > 0."""
+    allowed = "a finite number > 0"
+    return check_number(name, value, allowed, lambda number: 0 < number < math.inf)
+
+
+def check_decay(name: str, value: float) -> float:
+    """Return `value` as a float; raise ValueError unless 0 <= value < 1."""
+    return check_number(name, value, "a number >= 0 and < 1", lambda number: 0 <= number < 1)
+
+
+def check_integer(name: str, value: int, least: int = 1, others: str = "") -> int:
+    """Return `value`; raise ValueError unless it is an integer >= `least`.
+
+    others: what else the caller allows, for the message.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}{others}, got {value!r}")
+    return value
+
+
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    """Return `value`; raise ValueError unless it is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    return value
