@@ -2,9 +2,11 @@
 
 from gradclip_core.clip_norm import ClipNorm
 from gradclip_core.clip_value import ClipValue
-from gradclip_core.clippers import Clipper, NoClip
+from gradclip_core.clipper import Clipper
 from gradclip_core.guards import Guard, NonFiniteGradientError
+from gradclip_core.no_clip import NoClip
 from gradclip_core.report import ClipReport
+from gradclip_core.rule import Rule
 from gradclip_core.thresholds import (
     Ema,
     Fixed,
@@ -35,6 +37,7 @@ __all__ = [
     "Percentile",
     "QuantileTracker",
     "Relative",
+    "Rule",
     "Scheduled",
     "Threshold",
     "TrailingNorm",

@@ -10,18 +10,18 @@ from torch import Tensor
 
 from gradclip_core import factors
 from gradclip_core.checks import check_choice, check_finite, check_integer, check_number
-from gradclip_core.clippers import Clipper
 from gradclip_core.guards import Policy
 from gradclip_core.measure import part_sizes
 from gradclip_core.norms import By, Measure, Parts
 from gradclip_core.responses import scale
+from gradclip_core.rule import Rule
 from gradclip_core.thresholds import Threshold, as_threshold
 
 Response: TypeAlias = Literal["hard", "soft", "tanh", "huber", "normalize", "skip"]
 Budget: TypeAlias = Literal["each", "equal", "size"]
 
 
-class ClipNorm(Clipper):
+class ClipNorm(Rule):
     """Scales each part of the gradient down to a norm of at most `max_norm`.
 
     g_P <- g_P * tau / (n_P + eps) where n_P = ||g_P||_p > tau, unchanged otherwise, so that the
@@ -51,7 +51,7 @@ class ClipNorm(Clipper):
         results agree with `torch.nn.utils.clip_grad_norm_`; 0 is exact, as in Optax and Keras.
 
     Under the policy `pass` an infinite norm makes finite elements 0 and infinite ones NaN, and a
-    NaN norm makes all NaN, as PyTorch does. Other arguments and errors: see `Clipper`.
+    NaN norm makes all NaN, as PyTorch does. Other arguments and errors: see `Rule`.
     """
 
     consecutive_skips: Tensor

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_choice
-from gradclip_core.clippers import Clipper
 from gradclip_core.guards import Policy
 from gradclip_core.measure import measure_parts
 from gradclip_core.norms import By, Parts, combine
 from gradclip_core.responses import per_gradient, spread
+from gradclip_core.rule import Rule
 from gradclip_core.thresholds import Fixed, Threshold, as_threshold
 
 ElementResponse: TypeAlias = Literal["clamp", "tanh", "tamed"]
 
 
-class ClipValue(Clipper):
+class ClipValue(Rule):
     """Bounds every element of the gradient by [-clip_value, clip_value].
 
     g_i <- max(-c, min(c, g_i)); changes the direction. Equals `torch.nn.utils.clip_grad_value_`
@@ -36,7 +36,7 @@ class ClipValue(Clipper):
 
     Under the policy `pass` NaN stays NaN and infinities become +-c (NaN if "tamed"). Raises
     TypeError for complex gradients, which have no order. Other arguments and errors: see
-    `Clipper`.
+    `Rule`.
     """
 
     def __init__(

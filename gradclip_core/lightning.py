@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
-from gradclip_core.clippers import Clipper
+from gradclip_core.clipper import Clipper
 from gradclip_core.report import ClipReport
 
 OnReport: TypeAlias = Callable[[int, int, ClipReport], None]
@@ -56,6 +58,10 @@ class GradientClipping(pl.Callback):
         self._clippers: dict[int, Clipper] = {}
         self._steps = 0
         self._fresh = False
+        self._loss: Tensor | None = None
+        # (step, index of the optimizer, report) of rules whose work is done inside `step()`.
+        self._pending: list[tuple[int, int, ClipReport]] = []
+        self._handles: list[RemovableHandle] = []
 
     @property
     def clippers(self) -> list[Clipper]:
@@ -78,6 +84,18 @@ class GradientClipping(pl.Callback):
             )
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse a set-up that cannot work; attach the clippers to module and optimizers."""
+        self._refuse_scaled(trainer)
+        if self.scope == "model" and len(trainer.optimizers) > 1:
+            self._clipper(0).attach(model=pl_module)
+            return
+        for index, optimizer in enumerate(trainer.optimizers):
+            clipper = self._clipper(index).attach(model=pl_module, optimizer=optimizer)
+            if clipper.acts_in_step:
+                hook = functools.partial(self._complete, index)
+                self._handles.append(optimizer.register_step_post_hook(hook))
+
+    def _refuse_scaled(self, trainer: pl.Trainer) -> None:
         """Refuse a set-up in which gradients would be clipped while they carry the loss scale."""
         if getattr(trainer.precision_plugin, "scaler", None) is None:
             return
@@ -95,6 +113,23 @@ class GradientClipping(pl.Callback):
                 "precision bf16-mixed"
             )
 
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Take back what `on_fit_start` attached."""
+        for clipper in self._clippers.values():
+            clipper.detach()
+        while self._handles:
+            self._handles.pop().remove()
+
+    def on_before_backward(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
+    ) -> None:
+        """Add the loss up over the backward passes of one optimizer step."""
+        loss = loss.detach()
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None and scaler.is_enabled():
+            loss = loss / scaler._get_scale_async()
+        self._loss = loss if self._loss is None else self._loss + loss
+
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note that there are gradients which were not clipped yet."""
         self._fresh = True
@@ -109,12 +144,34 @@ class GradientClipping(pl.Callback):
         self._fresh = False
         index = 0 if whole_model else _index(trainer.optimizers, optimizer)
         clipper = self._clipper(index)
-        report = clipper(pl_module if whole_model else _named_groups(pl_module, optimizer))
-        self.last_report = report
-        self._log(pl_module, report, index, len(trainer.optimizers))
-        if self.on_report is not None:
-            self.on_report(self._steps, index, report)
+        parameters = pl_module if whole_model else _named_groups(pl_module, optimizer)
+        report = clipper(parameters, loss=self._loss)
+        self._loss = None
+        if clipper.acts_in_step:
+            self._pending.append((self._steps, index, report))
+        else:
+            self._publish(trainer, self._steps, index, report)
         self._steps += 1
+
+    def _complete(self, index: int, *_: Any) -> None:
+        """After a step of optimizer `index`: its report now says what became of the update."""
+        report = self._clipper(index).last_report
+        places = [i for i, pending in enumerate(self._pending) if pending[1] == index]
+        if places and report is not None:
+            self._pending[places[-1]] = self._pending[places[-1]][0], index, report
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
+    ) -> None:
+        """Publish the reports that were complete only after the step."""
+        while self._pending:
+            self._publish(trainer, *self._pending.pop(0))
+
+    def _publish(self, trainer: pl.Trainer, step: int, index: int, report: ClipReport) -> None:
+        self.last_report = report
+        self._log(trainer.lightning_module, report, index, len(trainer.optimizers))
+        if self.on_report is not None:
+            self.on_report(step, index, report)
 
     def _clipper(self, index: int) -> Clipper:
         if index not in self._clippers:

@@ -1,4 +1,4 @@
-"""Clippers: equal to torch, and the properties that make them clippers."""
+"""Rules: equal to torch, and the properties that make them clippers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gradclip_core import ClipNorm, Clipper, ClipValue, Fixed, Percentile
+from gradclip_core import ClipNorm, ClipValue, Fixed, Percentile, Rule
 from gradclip_core.norms import Parts
 
 Holding = Callable[..., list[nn.Parameter]]
@@ -253,7 +253,7 @@ def test_gradients_keep_their_storage_and_dtype(holding: Holding, kind: Any) -> 
     assert all(param.grad is grad for param, grad in zip(params, grads, strict=True))
 
 
-class Normalise(Clipper):
+class Normalise(Rule):
     """Sets every part to its threshold: a user's response in a few lines."""
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
@@ -269,5 +269,5 @@ def test_a_clipper_of_ones_own(holding: Holding) -> None:
 
 
 def test_a_clipper_without_a_response_says_so(holding: Holding) -> None:
-    with pytest.raises(TypeError, match="Clipper must implement respond"):
-        Clipper(Fixed(1.0))(holding(torch.tensor([2.0])))
+    with pytest.raises(TypeError, match="Rule must implement respond"):
+        Rule(Fixed(1.0))(holding(torch.tensor([2.0])))

@@ -1,4 +1,4 @@
-"""Clippers: measure the gradient, compare it with a threshold, respond, report."""
+"""A clipping rule: measure the gradient, compare it with a threshold, respond, report."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import math
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradclip_core import guards, norms
+from gradclip_core.clipper import Clipper
 from gradclip_core.gradients import Gradients, Parameters, collect
 from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
 from gradclip_core.measure import check_measure, measure_parts, part_sizes
 from gradclip_core.norms import By, Measure, Partition, Parts
 from gradclip_core.report import ClipReport
 from gradclip_core.selection import Selected, Selection
-from gradclip_core.thresholds import Fixed, Threshold
+from gradclip_core.thresholds import Threshold
 
 
-class Clipper(nn.Module):
+class Rule(Clipper):
     """Bounds the gradients of `parameters` in place, once per optimizer step.
 
-    Call it between `backward()` (after accumulation and AMP unscaling) and `step()`. The five
-    parts of a rule: the partition `by`, the measure (`measure`, `norm_type`), the `threshold`, the
-    response (`respond`, which a subclass defines) and the guard (`nonfinite`, `patience`; see
-    `Guard`).
+    The five parts of a rule: the partition `by`, the measure (`measure`, `norm_type`), the
+    `threshold`, the response (`respond`, which a subclass defines) and the guard (`nonfinite`,
+    `patience`; see `Guard`).
 
     by: what shares one threshold: "model", "group" (parameter groups), "module" (first
         component of the name), "parameter", "row" (each index of a tensor's first dimension, see
@@ -97,7 +97,7 @@ class Clipper(nn.Module):
         return False
 
     @torch.no_grad()
-    def forward(self, parameters: Parameters) -> ClipReport:
+    def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
         """Clip the gradients of a model, optimizer, parameters or named parameters in place.
 
         Raises NonFiniteGradientError where the guard says so.
@@ -105,7 +105,8 @@ class Clipper(nn.Module):
         selected = self.select(collect(parameters))
         gradients = selected.every
         if not gradients.grads:
-            return self._untouched(*self._measure(selected.chosen))
+            self.last_report = self._untouched(*self._measure(selected.chosen))
+            return self.last_report
         if self.steps.device != gradients.device:
             self.to(gradients.device)
         parts, report, skip = self._guarded(selected)
@@ -113,7 +114,8 @@ class Clipper(nn.Module):
             report = self._clip(parts, gradients, report)
         self.steps += 1
         self.clipped_steps += report.clipped
-        return replace(report, clip_rate=self.clipped_steps / self.steps)
+        self.last_report = replace(report, clip_rate=self.clipped_steps / self.steps)
+        return self.last_report
 
     def _measure(self, gradients: Gradients) -> tuple[Parts, Tensor]:
         """The parts with their norms, and the norm of each parameter's gradient."""
@@ -184,34 +186,3 @@ class Clipper(nn.Module):
         if parts.norms.device.type == "cpu" and not self.acts_below and not over.any():
             return report
         return replace(report, clipped_norms=self.respond(parts, thresholds))
-
-
-class NoClip(Clipper):
-    """Measures and never changes a gradient: the unclipped baseline with the same report.
-
-    Non-finite gradients pass through by default, as they do without any clipper.
-    """
-
-    def __init__(
-        self,
-        *,
-        norm_type: float = 2.0,
-        measure: Measure = "norm",
-        exclude: str | None = None,
-        min_ndim: int = 0,
-        nonfinite: Policy = "pass",
-        patience: int | None = None,
-    ) -> None:
-        super().__init__(
-            Fixed(math.inf),
-            norm_type=norm_type,
-            measure=measure,
-            exclude=exclude,
-            min_ndim=min_ndim,
-            nonfinite=nonfinite,
-            patience=patience,
-        )
-
-    def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
-        """Leave the gradients as they are."""
-        return parts.norms

@@ -1,0 +1,56 @@
+"""What every clipper is: one call for each optimizer step, a report, and where it is attached."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from gradclip_core.gradients import Parameters
+from gradclip_core.report import ClipReport
+
+
+class Clipper(nn.Module):
+    """Bounds what one optimizer step does. Call it between `backward()` and `step()`.
+
+    Gradients must be those the step will use: accumulated, and unscaled under AMP. Statistics
+    count that call as one step.
+
+    Most clippers need nothing else. Those that look at the model's backward pass, or at the
+    optimizer's state or update, are told which with `attach`; `GradientClipping` does that by
+    itself. State lives in buffers; what is attached is no part of it, is not copied, and is
+    not pickled.
+    """
+
+    acts_in_step = False  # whether the work is done, and the report complete, after `step()`
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last_report: ClipReport | None = None
+        self._handles: list[RemovableHandle] = []
+
+    def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
+        """Clip the gradients of a model, optimizer, parameters or named parameters in place.
+
+        loss: the loss of the step, 0-d, for rules that watch it.
+        """
+        raise TypeError(f"{type(self).__name__} must implement forward(parameters)")
+
+    def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
+        """Work on this model and this optimizer from now on; returns the clipper itself.
+
+        Raises ValueError for a model or an optimizer that the rule cannot serve.
+        """
+        self.detach()
+        return self
+
+    def detach(self) -> None:
+        """Take back every hook that `attach` placed."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Hooks belong to one model and one optimizer, and a report to one step.
+        return self.__dict__ | {"_handles": [], "last_report": None}
