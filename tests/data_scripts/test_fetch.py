@@ -137,6 +137,32 @@ def test_pip_gets_the_hash_and_the_kind_of_archive(monkeypatch, raw, sdist):
     assert ("--no-binary" if sdist else "--only-binary") in seen["command"]
 
 
+@pytest.mark.parametrize(
+    ("file", "options"),
+    [
+        ("toy-1.0-py3-none-any.whl", ""),
+        (
+            "toy-1.0-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+            "--implementation cp --python-version 3.11 --abi cp311 --platform manylinux2014_x86_64"
+            " --platform manylinux_2_17_x86_64",
+        ),
+    ],
+)
+def test_pip_is_asked_for_that_very_wheel_on_any_machine(monkeypatch, raw, file, options):
+    seen = []
+
+    def run(command, **_):
+        seen.extend(command)
+        (Path(command[command.index("--dest") + 1]) / file).write_bytes(CONTENT)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    fetch(source(file=file, package="toy==1.0"), raw)
+    assert names(raw) == [file]
+    after = " ".join(seen).partition("--only-binary :all:")[2]
+    assert after.partition("--quiet")[0].split() == options.split()
+
+
 def test_a_failing_pip_is_one_line(monkeypatch, raw):
     errors = "WARNING: x\nERROR: No matching distribution found for toy==1.0\n"
     failed = subprocess.CompletedProcess([], 1, "", errors)
