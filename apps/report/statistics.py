@@ -106,12 +106,14 @@ def t95(freedom: int) -> float:
 
 def identical(results: Results, clipping: str) -> bool:
     """Whether every seed has the very test scores of its unclipped twin."""
-    base = {run.seed: run for run in results.of(UNCLIPPED)}
+    timed = {metric.name for metric in results.metrics if not metric.repeatable}
+
+    def outcome(run: Run) -> tuple[object, ...]:
+        return run.status, {name: run.test[name] for name in run.test if name not in timed}
+
+    base = {run.seed: outcome(run) for run in results.of(UNCLIPPED)}
     runs = results.of(clipping)
-    return bool(runs) and all(
-        run.seed in base and run.test == base[run.seed].test and run.status == base[run.seed].status
-        for run in runs
-    )
+    return bool(runs) and all(base.get(run.seed) == outcome(run) for run in runs)
 
 
 def clip_rate(runs: Iterable[Run]) -> float | None:

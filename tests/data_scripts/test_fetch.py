@@ -87,6 +87,13 @@ def test_a_damaged_copy_without_a_source_is_an_error_that_says_so(raw):
         fetch(source(), raw)
 
 
+def test_an_archive_that_is_packed_anew_each_time_has_no_checksum(mirror, raw):
+    (mirror / "energy/a.csv").write_bytes(b"packed today")
+    assert fetch(source(sha256=None), raw, mirror).read_bytes() == b"packed today"
+    (mirror / "energy/a.csv").write_bytes(b"packed tomorrow")
+    assert fetch(source(sha256=None), raw, mirror).read_bytes() == b"packed today"
+
+
 def test_a_missing_mirror_folder_is_an_error(tmp_path, raw):
     with pytest.raises(DataError, match="no such folder"):
         fetch(source(), raw, tmp_path / "absent")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,16 @@ def test_identical_means_every_score_of_every_seed() -> None:
     assert not identical(two([1.0, 2.1], [1.0, 2.0]), "clip")
     assert not identical(two([1.0, 2.0], [1.0, 2.0], status="diverged"), "clip")
     assert not identical(two([], [1.0]), "clip")
+
+
+def test_times_do_not_tell_identical_runs_apart() -> None:
+    results = two([1.0], [1.0])
+    timed = Metric("seconds", "Time", repeatable=False)
+    results = replace(results, metrics=[*results.metrics, timed])
+    for seconds, run in enumerate(results.runs):
+        run.test["seconds"] = float(seconds)
+    assert identical(results, "clip")
+    assert not identical(replace(results, metrics=results.metrics[:-1]), "clip")
 
 
 def test_best_shares_the_place_at_the_printed_precision() -> None:
