@@ -98,8 +98,8 @@ def test_times_do_not_tell_identical_runs_apart() -> None:
     results = two([1.0], [1.0])
     timed = Metric("seconds", "Time", repeatable=False)
     results = replace(results, metrics=[*results.metrics, timed])
-    for seconds, run in enumerate(results.runs):
-        run.test["seconds"] = float(seconds)
+    for seconds, one in enumerate(results.runs):
+        one.test["seconds"] = float(seconds)
     assert identical(results, "clip")
     assert not identical(replace(results, metrics=results.metrics[:-1]), "clip")
 
