@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import pandas as pd
 from torch import nn
 
+from apps.report.records import Records
 from apps.report.results import Metric
 from apps.report.theme import Figure
 from apps.task import Optimization, Task
@@ -89,6 +90,14 @@ class Application(ABC):
     @abstractmethod
     def figures(self, data: Any, predictions: Mapping[str, pd.DataFrame]) -> Sequence[Figure]:
         """Pictures for the report from the predictions of runs and baselines, by name."""
+
+    def training_figures(self, data: Any, records: Records) -> Sequence[Figure]:
+        """Pictures for the report from the steps of all runs, if there are any to draw."""
+        return []
+
+    def explain(self, data: Any, steps: pd.DataFrame, diverged_at: int) -> str | None:
+        """Why a run diverged at a step, in one line, as far as its `steps.csv` and data tell."""
+        return None
 
     @property
     def notes(self) -> list[str]:

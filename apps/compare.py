@@ -26,6 +26,7 @@ def run(config: DictConfig) -> None:
     from apps.fit import build
     from apps.grid import check, plan, plan_sweep, seeds
     from apps.report.page import write_report
+    from apps.report.records import read_records
     from apps.run_folder import new_folder
 
     config = named(config)
@@ -42,9 +43,10 @@ def run(config: DictConfig) -> None:
     baselines = score_baselines(parts.application, parts.data, root / "baselines")
     runs = _train(planned + swept, root, jobs)
     results = _results(config, parts.application, runs, baselines, parts.data)
-    figures = parts.application.figures(
-        parts.data, _predictions(root, runs[: len(planned)], baselines)
-    )
+    figures = [
+        *parts.application.figures(parts.data, _predictions(root, runs[: len(planned)], baselines)),
+        *parts.application.training_figures(parts.data, read_records(results, root)),
+    ]
     report = write_report(results, root, figures)
     _print_summary(results, root)
     print(f"report: {report}")

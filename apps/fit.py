@@ -106,6 +106,9 @@ def train(
     )
     started = time.monotonic()
     error = _fit(trainer, parts, str(folder.last) if resume else None, record)
+    if error is None and record.diverged_at is not None:
+        steps = pd.read_csv(folder.steps)
+        error = parts.application.explain(parts.data, steps, record.diverged_at)
     evaluation = _evaluate(parts, folder)
     metrics = _summary(config, record, error, evaluation, time.monotonic() - started)
     folder.finish(metrics, evaluation.predictions if evaluation else None)

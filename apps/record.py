@@ -36,8 +36,9 @@ STEP_FIELDS = (
 class RunRecord(pl.Callback):
     """Writes `steps.csv` and `epochs.csv`, stops a run that diverged, and tells of progress.
 
-    A run has diverged when its training loss is not finite, or when it ends with a validation
-    loss that is not finite or above that of the untrained network. Values are read from the
+    A run has diverged when its training loss is not finite, when its forecasts are dead at the
+    end (see `Task.alive`), or when it ends with a validation loss that is not finite or above
+    that of the untrained network. Values are read from the
     device every `flush_every` steps. The files are cut back to the checkpoint on resume.
     """
 
@@ -49,6 +50,7 @@ class RunRecord(pl.Callback):
         self.num_steps = 0
         self.num_clipped = 0
         self.num_skipped = 0
+        self._dead_since: int | None = None
         self._epochs: list[dict[str, float]] = []
         self._pending: list[tuple[dict[str, Any], Tensor, ClipReport]] = []
         self._losses: list[Tensor] = []
@@ -81,6 +83,7 @@ class RunRecord(pl.Callback):
         row = self._pending[-1][0]
         row["epoch"] = trainer.current_epoch + 1
         row["lr"] = optimizer.param_groups[0]["lr"]
+        row["alive"] = getattr(pl_module, "alive", None)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
@@ -115,6 +118,8 @@ class RunRecord(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what is left and judge whether the run diverged."""
         self._flush(trainer)
+        if self.diverged_at is None:
+            self.diverged_at = self._dead_since
         if self.diverged_at is None and len(self._epochs) > 1:
             untrained, last = self._epochs[0]["val_loss"], self._epochs[-1]["val_loss"]
             if not last <= untrained:
@@ -135,6 +140,10 @@ class RunRecord(pl.Callback):
             self._train_losses.append(row["loss"])
             self.num_clipped += bool(values["clipped"])
             self.num_skipped += bool(values["skipped"])
+            if row["alive"] is None or bool(row["alive"]):
+                self._dead_since = None
+            elif self._dead_since is None:
+                self._dead_since = row["step"]
             if self.diverged_at is None and not math.isfinite(row["loss"]):
                 self.diverged_at = row["step"]
                 trainer.should_stop = True
@@ -158,6 +167,7 @@ class RunRecord(pl.Callback):
             "num_clipped": self.num_clipped,
             "num_skipped": self.num_skipped,
             "diverged_at": self.diverged_at,
+            "dead_since": self._dead_since,
             "epochs": self._epochs,
         }
 
@@ -167,6 +177,7 @@ class RunRecord(pl.Callback):
         self.num_clipped = state_dict["num_clipped"]
         self.num_skipped = state_dict["num_skipped"]
         self.diverged_at = state_dict["diverged_at"]
+        self._dead_since = state_dict["dead_since"]
         self._epochs = list(state_dict["epochs"])
 
     @staticmethod

@@ -62,8 +62,12 @@ class Optimization:
 class Task(pl.LightningModule, ABC):
     """A network with its loss. An application implements `loss`.
 
-    Clipping is no business of the task: the callback `GradientClipping` does it.
+    Clipping is no business of the task: the callback `GradientClipping` does it. A task whose
+    forecasts can die while its loss stays finite sets `alive` in `loss`: whether those of the
+    batch live, a 0-d bool.
     """
+
+    alive: Tensor | None = None
 
     def __init__(self, net: nn.Module, optimization: Optimization) -> None:
         super().__init__()

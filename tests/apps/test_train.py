@@ -104,6 +104,29 @@ def test_a_run_ending_worse_than_untrained_has_diverged(train):
     assert math.isfinite(record["test"]["wql"])
 
 
+@pytest.mark.parametrize(("lives", "expected"), [("1100", 2), ("1001", None), ("0111", None)])
+def test_forecasts_that_are_dead_at_the_end_are_a_divergence(train, monkeypatch, lives, expected):
+    from apps.energy.application import Energy
+    from apps.energy.task import ForecastTask
+
+    answers = iter(lives)
+    loss = ForecastTask.loss
+
+    def judged(self, batch):
+        if self.training:
+            self.alive = torch.tensor(next(answers) == "1")
+        return loss(self, batch)
+
+    def explain(self, data, steps, diverged_at):
+        return f"dead from step {diverged_at} of {len(steps)}"
+
+    monkeypatch.setattr(ForecastTask, "loss", judged)
+    monkeypatch.setattr(Energy, "explain", explain)
+    record = metrics(train())
+    assert record["diverged_at"] == expected
+    assert record["error"] == (None if expected is None else "dead from step 2 of 4")
+
+
 @pytest.mark.parametrize("guard", ["nonfinite=raise", "patience=1"])
 def test_a_guard_that_gives_up_is_a_result(train, guard):
     run = train(*DIVERGING, f"clipping.{guard}")
