@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from apps.csv_table import numbers, read_text, to_numeric
 from apps.energy.calendar import parse_offset
 from apps.errors import UserError
 
@@ -35,7 +36,7 @@ def read_table(
     Raises UserError when the file or a column is missing, a cell is no number or no time, or
     the times are out of order or repeated.
     """
-    text = _read_text(path)
+    text = read_text(path)
     wanted = [timestamp, target, *(covariates or ())]
     for name in wanted:
         if name not in text.columns:
@@ -45,41 +46,18 @@ def read_table(
     if "target" in wanted[2:] or (covariates is None and "target" in set(text) - {*wanted}):
         raise UserError(f"{path}: only the target may be called 'target'; rename that column")
     times, offset = _times(path, text[timestamp], utc_offset)
-    columns = {"target": _numbers(path, text[target])}
+    columns = {"target": numbers(path, text[target])}
     if covariates is None:
         others = (text[name] for name in text.columns if name not in wanted)
         # One stray word must not quietly cost a column, so any number makes it a covariate.
         columns |= {
-            str(other.name): _numbers(path, other)
+            str(other.name): numbers(path, other)
             for other in others
-            if _to_numeric(other).notna().any()
+            if to_numeric(other).notna().any()
         }
     else:
-        columns |= {name: _numbers(path, text[name]) for name in covariates}
+        columns |= {name: numbers(path, text[name]) for name in covariates}
     return pd.DataFrame({k: v.to_numpy() for k, v in columns.items()}, index=times), offset
-
-
-def _read_text(path: Path) -> pd.DataFrame:
-    try:
-        # The first line is read alone: pandas would silently rename a repeated column.
-        with path.open(encoding="utf-8-sig") as stream:
-            header = pd.read_csv(stream, header=None, dtype=str, nrows=1).iloc[0]
-        text = pd.read_csv(path, dtype=str, encoding="utf-8-sig", index_col=False)
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise UserError(f"{path}: {reason}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason})") from None
-    except pd.errors.EmptyDataError:
-        raise UserError(f"{path}: the file is empty") from None
-    except pd.errors.ParserError as error:
-        raise UserError(f"{path}: not a CSV table ({' '.join(str(error).split())})") from None
-    repeated = header[header.duplicated() & header.notna()]
-    if len(repeated):
-        raise UserError(f"{path}: column {repeated.iloc[0]!r} is there twice")
-    if text.empty:
-        raise UserError(f"{path}: a header but no rows")
-    return text
 
 
 def _times(
@@ -117,21 +95,3 @@ def _check_order(path: Path, name: str, times: pd.DatetimeIndex) -> None:
     if times.is_unique:
         raise UserError(f"{where} comes after {times[row - 1]}; rows must be in time order")
     raise UserError(f"{where} is repeated; local times with daylight saving need a UTC offset")
-
-
-def _to_numeric(text: pd.Series) -> pd.Series:
-    """Numbers, with true and false as 1 and 0; NaN for anything else."""
-    flags = text.str.strip().str.lower().map({"true": 1.0, "false": 0.0})
-    return pd.to_numeric(text, errors="coerce").astype(float).fillna(flags)
-
-
-def _numbers(path: Path, text: pd.Series) -> pd.Series:
-    numbers = _to_numeric(text)
-    bad = (numbers.isna() & text.notna()) | np.isinf(numbers)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise UserError(
-            f"{path}: column {str(text.name)!r}, data row {row + 1}:"
-            f" {text.iloc[row]!r} is not a finite number"
-        )
-    return numbers
