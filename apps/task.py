@@ -53,9 +53,10 @@ class Optimization:
             return CosineAnnealingLR(optimizer, num_steps)
         if self.schedule == "onecycle":
             rates = [group["lr"] for group in optimizer.param_groups]
-            return OneCycleLR(
-                optimizer, rates, num_steps, pct_start=self.warmup, cycle_momentum=False
-            )
+            # A rise of exactly one step makes OneCycleLR divide by zero.
+            exact = math.isclose(self.warmup * num_steps, 1)
+            rise = min(1.5 * self.warmup, 1.0) if exact else self.warmup
+            return OneCycleLR(optimizer, rates, num_steps, pct_start=rise, cycle_momentum=False)
         return None
 
 
