@@ -25,27 +25,37 @@ OPTIMIZERS = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
 _LINE = re.compile(r"^\s*(?P<key>[a-z_0-9]+):(?P<rest>.*)$")
 
 
-def composed(verb: str, *overrides: str) -> DictConfig:
+APPS = sorted(path.stem for path in (CONF / "app").glob("*.yaml"))
+
+
+def composed(verb: str, *overrides: str, app: str = "energy") -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(verb, [*overrides, search_path("energy")])
+        chosen = [] if app == "energy" else [f"app={app}"]
+        return compose(verb, [*chosen, *overrides, search_path(app)])
 
 
-def options() -> list[tuple[str, str]]:
-    """Every choice of every group, such as ("clipping", "none")."""
-    files = [*CONF.glob("*/*.yaml"), *CONF.glob("energy/*/*.yaml")]
-    return sorted((path.parent.name, path.stem) for path in files)
+def options() -> list[tuple[str, Path]]:
+    """Every file of every group with an application that offers it."""
+    own = [(app, path) for app in APPS for path in sorted(CONF.glob(f"{app}/*/*.yaml"))]
+    shared = [path for path in sorted(CONF.glob("*/*.yaml")) if path.parent.name != "app"]
+    return own + [("energy", path) for path in shared]
 
 
-@pytest.mark.parametrize(("group", "choice"), options())
-def test_every_choice_composes(group, choice):
+def _name(value: object) -> str | None:
+    return str(value.relative_to(CONF)) if isinstance(value, Path) else None
+
+
+@pytest.mark.parametrize(("app", "file"), options(), ids=_name)
+def test_every_choice_composes(app, file):
+    group, choice = file.parent.name, file.stem
     verb = "compare" if group == "sweep" else "train"
-    config = composed(verb, f"{group}={choice}")
-    (file,) = [*CONF.glob(f"{group}/{choice}.yaml"), *CONF.glob(f"energy/{group}/{choice}.yaml")]
-    expected = OmegaConf.load(file)
-    if group == "app":
-        assert config.app.name == choice
-    else:
-        assert set(expected) <= set(config[group] or {})
+    config = composed(verb, f"{group}={choice}", app=app)
+    assert set(OmegaConf.load(file)) <= set(config[group] or {})
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_every_application_composes(app):
+    assert composed("train", app=app).app.name == app
 
 
 @pytest.mark.parametrize("verb", sorted(path.stem for path in CONF.glob("*.yaml")))

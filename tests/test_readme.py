@@ -47,7 +47,8 @@ def test_commands_compose(command: str) -> None:
         return
     verb = script.removeprefix("gradclip-")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(verb, [*overrides, search_path("energy")])
+        apps = [item.removeprefix("app=") for item in overrides if item.startswith("app=")]
+        config = compose(verb, [*overrides, search_path(apps[-1] if apps else "energy")])
     assert config
 
 
