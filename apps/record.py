@@ -54,6 +54,7 @@ class RunRecord(pl.Callback):
         self._epochs: list[dict[str, float]] = []
         self._pending: list[tuple[dict[str, Any], Tensor, ClipReport]] = []
         self._losses: list[Tensor] = []
+        self._where: dict[str, Any] = {}
         self._train_losses: list[float] = []
         self._started = time.monotonic()
 
@@ -79,16 +80,18 @@ class RunRecord(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        """Complete the row that the clip of this step began; this callback stands after it."""
-        row = self._pending[-1][0]
-        row["epoch"] = trainer.current_epoch + 1
-        row["lr"] = optimizer.param_groups[0]["lr"]
-        row["alive"] = getattr(pl_module, "alive", None)
+        """Keep what the row of this step says beside its clip, which may come after the step."""
+        self._where = {
+            "epoch": trainer.current_epoch + 1,
+            "lr": optimizer.param_groups[0]["lr"],
+            "alive": getattr(pl_module, "alive", None),
+        }
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
     ) -> None:
-        """Now and then write the rows out."""
+        """Complete the row of the step, if there was one; now and then write the rows out."""
+        self._complete()
         if len(self._pending) >= self.flush_every:
             self._flush(trainer)
 
@@ -113,6 +116,7 @@ class RunRecord(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Write the steps that were made before training broke off."""
+        self._complete()
         self._flush(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -130,6 +134,10 @@ class RunRecord(pl.Callback):
     def clip_rate(self) -> float:
         """Share of the steps in which something was clipped."""
         return self.num_clipped / max(self.num_steps, 1)
+
+    def _complete(self) -> None:
+        if self._pending:
+            self._pending[-1][0].update({**self._where, **self._pending[-1][0]})
 
     def _flush(self, trainer: pl.Trainer) -> None:
         rows = []
