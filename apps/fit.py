@@ -25,7 +25,7 @@ from apps.record import RandomState, RunRecord
 from apps.run_folder import RunFolder, code_fingerprint
 from apps.task import Task
 from data_scripts.manifest import DataError
-from gradclip_core import NonFiniteGradientError
+from gradclip_core import Clipper, NonFiniteGradientError
 from gradclip_core.lightning import GradientClipping
 
 
@@ -75,6 +75,16 @@ def make_task(application: Application, config: DictConfig, description: Mapping
     return application.task(net, description, optimization)
 
 
+def make_clipper(config: DictConfig, task: Task) -> Clipper:
+    """The clipper of a configuration; UserError if it cannot serve the task and its optimizer."""
+    clipper: Clipper = instantiate(config, "clipping")
+    try:
+        clipper.attach(model=task, optimizer=task.make_optimizer()).detach()
+    except ValueError as error:
+        raise UserError(f"clipping: {error}") from error
+    return clipper
+
+
 def train(
     config: DictConfig, path: Path, *, resume: bool = False, quiet: bool = False
 ) -> dict[str, Any]:
@@ -83,7 +93,7 @@ def train(
     Nothing is written before the whole configuration has been checked.
     """
     parts = build(config)
-    clipper = instantiate(config, "clipping")
+    clipper = make_clipper(config, parts.task)
     callbacks = instantiate(config, "callbacks").values()
     logger = instantiate(config, "logger", save_dir=str(path)) if config.logger else False
     make_trainer(config, logger=False, enable_checkpointing=False)

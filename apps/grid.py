@@ -137,16 +137,16 @@ def check(planned: list[Planned], overrides: list[str], description: Mapping[str
     that no strategy has, and for folders that hold other runs.
     """
     from apps.configuration import instantiate
-    from apps.fit import make_task, make_trainer
+    from apps.fit import make_clipper, make_task, make_trainer
 
     for override in (o for o in _shared(overrides) if o.startswith("clipping.")):
         if not any(override in run.settings for run in planned):
             names = ", ".join(dict.fromkeys(run.config.choices.clipping for run in planned))
             raise UserError(f"{override}: no such setting in any of the strategies {names}")
     for run in planned:
-        for key in ("clipping", "data"):
-            instantiate(run.config, key)
-        make_task(instantiate(run.config, "app"), run.config, description)
+        instantiate(run.config, "data")
+        task = make_task(instantiate(run.config, "app"), run.config, description)
+        make_clipper(run.config, task)
         make_trainer(run.config, logger=False, enable_checkpointing=False)
         folder = RunFolder(run.path)
         if folder.holds_something and folder.config() != OmegaConf.create(

@@ -97,9 +97,13 @@ class Task(pl.LightningModule, ABC):
         """Log the validation loss, averaged over the samples of the epoch."""
         self.log("val/loss", self.validation_loss(batch), batch_size=self.batch_size(batch))
 
+    def make_optimizer(self) -> Optimizer:
+        """A fresh optimizer of the network's parameters."""
+        return self._optimization.make_optimizer(self.net)
+
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule, as Lightning wants them."""
-        optimizer = self._optimization.make_optimizer(self.net)
+        optimizer = self.make_optimizer()
         num_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self._optimization.make_schedule(optimizer, num_steps)
         if scheduler is None:

@@ -1,6 +1,7 @@
 """Gradient clipping for any PyTorch loop: composable, observable, checkpointable."""
 
 from gradclip_core.clip_norm import ClipNorm
+from gradclip_core.clip_update import Clippy, ClipUpdate, StableUpdate
 from gradclip_core.clip_value import ClipValue
 from gradclip_core.clipper import Clipper
 from gradclip_core.guards import Guard, NonFiniteGradientError
@@ -25,8 +26,10 @@ from gradclip_core.thresholds import (
 __all__ = [
     "ClipNorm",
     "ClipReport",
+    "ClipUpdate",
     "ClipValue",
     "Clipper",
+    "Clippy",
     "Ema",
     "Fixed",
     "Guard",
@@ -39,6 +42,7 @@ __all__ = [
     "Relative",
     "Rule",
     "Scheduled",
+    "StableUpdate",
     "Threshold",
     "TrailingNorm",
     "WindowZScore",

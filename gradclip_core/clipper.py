@@ -29,6 +29,7 @@ class Clipper(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.last_report: ClipReport | None = None
+        self._optimizer: Optimizer | None = None
         self._handles: list[RemovableHandle] = []
 
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
@@ -44,13 +45,15 @@ class Clipper(nn.Module):
         Raises ValueError for a model or an optimizer that the rule cannot serve.
         """
         self.detach()
+        self._optimizer = optimizer
         return self
 
     def detach(self) -> None:
         """Take back every hook that `attach` placed."""
+        self._optimizer = None
         while self._handles:
             self._handles.pop().remove()
 
     def __getstate__(self) -> dict[str, Any]:
         # Hooks belong to one model and one optimizer, and a report to one step.
-        return self.__dict__ | {"_handles": [], "last_report": None}
+        return self.__dict__ | {"_handles": [], "_optimizer": None, "last_report": None}

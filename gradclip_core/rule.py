@@ -107,11 +107,19 @@ class Rule(Clipper):
         if not gradients.grads:
             self.last_report = self._untouched(*self._measure(selected.chosen))
             return self.last_report
-        if self.steps.device != gradients.device:
-            self.to(gradients.device)
+        self._follow(gradients)
         parts, report, skip = self._guarded(selected)
         if not skip:
             report = self._clip(parts, gradients, report)
+        return self._counted(report)
+
+    def _follow(self, gradients: Gradients) -> None:
+        """Keep the state on the gradients' device."""
+        if self.steps.device != gradients.device:
+            self.to(gradients.device)
+
+    def _counted(self, report: ClipReport) -> ClipReport:
+        """Count a step; its report with the clip rate."""
         self.steps += 1
         self.clipped_steps += report.clipped
         self.last_report = replace(report, clip_rate=self.clipped_steps / self.steps)
