@@ -1,5 +1,6 @@
 """Gradient clipping for any PyTorch loop: composable, observable, checkpointable."""
 
+from gradclip_core.advice import Advice, Advisor, advise
 from gradclip_core.clip_norm import ClipNorm
 from gradclip_core.clip_update import Clippy, ClipUpdate, StableUpdate
 from gradclip_core.clip_value import ClipValue
@@ -24,6 +25,8 @@ from gradclip_core.thresholds import (
 )
 
 __all__ = [
+    "Advice",
+    "Advisor",
     "ClipNorm",
     "ClipReport",
     "ClipUpdate",
@@ -47,6 +50,7 @@ __all__ = [
     "TrailingNorm",
     "WindowZScore",
     "ZScore",
+    "advise",
 ]
 
 __version__ = "0.1.0"

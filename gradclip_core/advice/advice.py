@@ -1,0 +1,146 @@
+"""The advice: statistics, candidates, a choice, and why."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch.optim import Optimizer
+
+from gradclip_core.advice.candidates import (
+    Candidate,
+    Trial,
+    attempt,
+    candidates,
+    rolling_median,
+)
+from gradclip_core.advice.optimizers import is_adaptive, meaning
+from gradclip_core.advice.record import Record
+from gradclip_core.advice.rules import choose
+from gradclip_core.advice.statistics import (
+    NormStatistics,
+    PartStatistics,
+    describe_modules,
+    describe_norms,
+    describe_parameters,
+)
+from gradclip_core.advice.text import advice_text
+
+# Usable steps that an advice needs; the second where training broke down after them.
+MIN_STEPS, MIN_BROKEN_STEPS = 50, 10
+VANISHED = 1e-3  # of the norms from the first to the last quarter
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Which clipping would fit the recorded steps, and why. Deterministic.
+
+    choice: the recommended rule: `choice.code` as Python, `choice.line` as overrides,
+        `choice.clipper()` as the object.
+    reasons: why, in sentences, by the rules of `gradclip_core.advice.rules`.
+    notes: what else to know: what clipping means to the optimizer, what it cannot help.
+    norms, modules, parameters: the statistics behind it, largest norm first.
+    trials: what each candidate would have done, the choice among them.
+    """
+
+    choice: Candidate
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    norms: NormStatistics
+    modules: tuple[PartStatistics, ...]
+    parameters: tuple[PartStatistics, ...]
+    trials: tuple[Trial, ...]
+
+    def text(self, *, overrides: bool = False) -> str:
+        """The advice in lines of at most 100 characters.
+
+        overrides: whether to name rules by overrides of a command line instead of as Python.
+        """
+        return advice_text(self, overrides=overrides)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as plain values that JSON has; what is not finite is None."""
+        trials = [
+            {"clipping": t.candidate.line, "code": t.candidate.code}
+            | {"clipped_steps": t.clipped_steps, "coefficient": t.coefficient}
+            for t in self.trials
+        ]
+        found = {
+            "clipping": self.choice.line,
+            "code": self.choice.code,
+            "reasons": self.reasons,
+            "notes": self.notes,
+            "norms": asdict(self.norms),
+            "modules": [asdict(part) for part in self.modules],
+            "parameters": [asdict(part) for part in self.parameters],
+            "candidates": trials,
+        }
+        return {key: _plain(value) for key, value in found.items()}
+
+
+def make_advice(record: Record, optimizer: Optimizer | None) -> Advice:
+    """The advice for a record. Raises ValueError for too few usable steps."""
+    usable = record.usable
+    needed = MIN_STEPS if record.norms[-1].isfinite() else MIN_BROKEN_STEPS
+    if len(usable.norms) < needed:
+        raise ValueError(
+            f"too few steps to advise from: {len(usable.norms)} with a finite norm > 0, and at "
+            f"least {MIN_STEPS} are needed ({MIN_BROKEN_STEPS} where training then breaks down)"
+        )
+    norms, modules = describe_norms(record), describe_modules(record)
+    net = rolling_median()
+    trials = [attempt(candidate, usable) for candidate in candidates(usable)]
+    over_net = next(trial.clipped_steps for trial in trials if trial.candidate == net)
+    choice, reasons = choose(
+        usable, norms, modules, over_net=over_net, adaptive=is_adaptive(optimizer)
+    )
+    if all(trial.candidate != choice for trial in trials):
+        trials.append(attempt(choice, usable))
+    return Advice(
+        choice=choice,
+        reasons=tuple(reasons),
+        notes=tuple(_notes(choice, norms, modules, optimizer)),
+        norms=norms,
+        modules=modules,
+        parameters=describe_parameters(record),
+        trials=tuple(trials),
+    )
+
+
+def _notes(
+    choice: Candidate,
+    norms: NormStatistics,
+    modules: tuple[PartStatistics, ...],
+    optimizer: Optimizer | None,
+) -> list[str]:
+    notes = []
+    if optimizer is not None:
+        notes.append(meaning(optimizer, choice.arguments.get("value")))
+    if norms.nonfinite:
+        notes.append(
+            f"{norms.nonfinite} of the steps had no finite norm; the guard of every clipper "
+            "removes such steps (nonfinite=skip), which needs no threshold."
+        )
+    dead = [part.name for part in modules if part.zero_steps > 0.5]
+    if dead:
+        notes.append(f"No gradient in most steps reaches {', '.join(dead)}.")
+    if norms.drift <= VANISHED:
+        notes.append(
+            f"The norms all but vanished (last to first quarter {norms.drift:.2g}). Clipping only "
+            "makes norms smaller: it cannot help against that."
+        )
+    return notes
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,158 @@
+"""Recording the norms of a training without clipping, in any loop."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gradclip_core import norms
+from gradclip_core.advice.advice import Advice, make_advice
+from gradclip_core.advice.candidates import LAST_LAYERS
+from gradclip_core.advice.record import Record
+from gradclip_core.checks import check_integer
+from gradclip_core.clipper import Clipper
+from gradclip_core.gradients import Gradients, Parameters, collect
+from gradclip_core.no_clip import NoClip
+from gradclip_core.norms import By, Parts
+from gradclip_core.report import ClipReport
+from gradclip_core.rule import Rule
+from gradclip_core.thresholds import Relative
+
+
+class Advisor(Clipper):
+    """Measures like `NoClip`, remembers what it measured, and says which clipping would fit.
+
+    Call it between `backward()` and `step()` as any clipper, for 200 steps or so; it never
+    changes a gradient. Then `advise()`. In a Lightning Trainer hand it to `GradientClipping`.
+
+    window: steps to remember, the latest ones; >= 1.
+
+    Memory: 16 bytes for each parameter tensor and step, on the device of the gradients; what was
+    recorded is no part of `state_dict`. Nothing is read from the device before `advise` or
+    `record`. Raises ValueError for a window out of range, and where the number of parameters
+    changes between steps.
+    """
+
+    def __init__(self, window: int = 10_000) -> None:
+        super().__init__()
+        self.window = check_integer("window", window)
+        self.whole = NoClip()
+        self.each = _Measure(by="parameter")
+        self.units = _Measure(by="row", exclude=LAST_LAYERS, min_ndim=2)
+        self._steps: deque[tuple[Tensor, ...]] = deque(maxlen=window)
+        self._names: tuple[str, ...] = ()
+        self._groups: dict[str, tuple[int, ...]] = {}
+
+    @torch.no_grad()
+    def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
+        """Record one step's gradients; the report is that of `NoClip`."""
+        if not isinstance(parameters, (nn.Module, Optimizer, Tensor)):
+            parameters = list(parameters)  # it is walked several times
+        report: ClipReport = self.whole(parameters)
+        self.last_report = report
+        found = collect(parameters)
+        if found.grads:
+            self._remember(found)
+            each, ratio = self.each(parameters), self._unit_ratio(parameters, report)
+            self._steps.append((report.norm, each.norms, each.thresholds, ratio))
+        return report
+
+    def _remember(self, found: Gradients) -> None:
+        """Whose gradients these are; ValueError if their number has changed."""
+        if not self._steps:
+            self._names = tuple(found.name(position) for position in range(len(found.params)))
+            self._groups = _modules(found, self._names)
+        elif len(found.params) != len(self._names):
+            raise ValueError(
+                f"this advisor has recorded {len(self._names)} parameters and was given "
+                f"{len(found.params)}; make one for each set of parameters"
+            )
+
+    def _unit_ratio(self, parameters: Parameters, report: ClipReport) -> Tensor:
+        """The largest ratio of a unit's gradient to its weights, 0-d; NaN where there is none."""
+        nothing = report.norms.new_full((), math.nan)
+        if any(name is None for name in report.names):
+            return nothing
+        units = self.units(parameters)
+        return (units.norms / units.thresholds).amax() if len(units.norms) else nothing
+
+    @property
+    def record(self) -> Record:
+        """What was recorded so far, copied to the CPU. Raises ValueError if that is nothing."""
+        if not self._steps:
+            raise ValueError("nothing was recorded: call the advisor between backward and step")
+        whole, each, weights, ratios = (
+            torch.stack(column).cpu().double() for column in zip(*self._steps, strict=True)
+        )
+        return Record(whole, each, weights, ratios, self._names, self._groups)
+
+    def advise(self, optimizer: Optimizer | None = None) -> Advice:
+        """Recommend a strategy and a threshold for what was recorded.
+
+        optimizer: the one that made the steps, for what clipping means to it.
+
+        Raises ValueError for too few steps: at least `MIN_STEPS` with a finite norm are needed,
+        or `MIN_BROKEN_STEPS` where training broke down after them.
+        """
+        return make_advice(self.record, optimizer)
+
+
+def advise(
+    model: nn.Module,
+    optimizer: Optimizer,
+    closure: Callable[[], Tensor | float],
+    steps: int = 200,
+) -> Advice:
+    """Train `model` without clipping for `steps` steps and say which clipping would fit.
+
+    closure: makes one step's gradients as for `torch.optim`: clears the old ones, computes the
+        loss of the next batch, calls `backward()`, returns the loss. Each call should draw
+        another batch. Gradients must be unscaled.
+
+    This is real training: model and optimizer are changed, as by any `steps` steps; pass copies
+    where that matters. It ends early when the loss is not finite. For a loop that this does not
+    fit use `Advisor`. Raises ValueError for fewer steps than `Advisor.advise` needs.
+    """
+    advisor = Advisor(window=check_integer("steps", steps))
+    for _ in range(steps):
+        loss = torch.as_tensor(closure()).detach()
+        advisor(model)
+        if not loss.isfinite():
+            break
+        optimizer.step()
+    return advisor.advise(optimizer)
+
+
+class _Measure(Rule):
+    """Each part's gradient norm beside the norm of its weights, which it has as threshold."""
+
+    def __init__(self, *, by: By, exclude: str | None = None, min_ndim: int = 0) -> None:
+        weights = Relative(factor=1.0, eps=1e-3)
+        super().__init__(weights, by=by, exclude=exclude, min_ndim=min_ndim, nonfinite="pass")
+
+    def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """Leave the gradients as they are."""
+        return parts.norms
+
+
+def _modules(found: Gradients, names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """The positions of each top-level module's parameters, by the module's name."""
+    if any(name is None for name in found.names):
+        return {name: (position,) for position, name in enumerate(names)}
+    members = norms.partition(found, "module").members
+    paths = [name.split(".") for name in names]
+    wrappers = _shared(paths)
+    depth = len(wrappers) + (len(members) > 1)
+    return {".".join(paths[places[0]][:depth]) or "model": places for places in members}
+
+
+def _shared(paths: list[list[str]]) -> list[str]:
+    """What all paths begin with."""
+    pieces = zip(*paths, strict=False)
+    return [piece[0] for piece in itertools.takewhile(lambda p: len(set(p)) == 1, pieces)]

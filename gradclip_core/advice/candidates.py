@@ -1,0 +1,150 @@
+"""The clippers that an advice chooses from, and what they would have done to recorded norms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradclip_core.advice.record import Record, replay
+from gradclip_core.advice.statistics import percentile
+from gradclip_core.clip_norm import ClipNorm
+from gradclip_core.thresholds import (
+    Ema,
+    Fixed,
+    LogZScore,
+    Median,
+    Percentile,
+    Relative,
+    Threshold,
+    ZScore,
+)
+
+# The layers that AGC leaves alone: the last linear one, by its usual names.
+LAST_LAYERS = r"(^|\.)(head|output|classifier|fc)\."
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A clipping rule by its name, its settings, and how to make it.
+
+    strategy: its name in `conf/clipping`. overrides: what differs from that file, by key.
+    threshold, arguments: the class of the threshold and its arguments.
+    settings: further arguments of `ClipNorm`.
+    """
+
+    strategy: str
+    overrides: Mapping[str, float | str | None]
+    threshold: type[Threshold]
+    arguments: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        """The rule as overrides of a command line."""
+        values = {k: "null" if v is None else v for k, v in self.overrides.items()}
+        return " ".join(
+            [f"clipping={self.strategy}", *(f"clipping.{k}={v}" for k, v in values.items())]
+        )
+
+    @property
+    def code(self) -> str:
+        """The rule as Python, with the names of `gradclip_core`."""
+        if self.threshold is Fixed:
+            first = f"{self.arguments['value']}"
+        else:
+            first = f"{self.threshold.__name__}({_listed(self.arguments)})"
+        return f"ClipNorm({', '.join(filter(None, [first, _listed(self.settings)]))})"
+
+    def clipper(self) -> ClipNorm:
+        """The rule itself, with no history."""
+        return ClipNorm(self.threshold(**self.arguments), **self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a candidate would have done to the recorded norms.
+
+    clipped_steps: share of the usable steps in which something was over its threshold.
+    coefficient: the smallest factor by which anything would have been scaled.
+
+    A training that had been clipped would have gone another way, so both are of the steps
+    that were made, and no forecast.
+    """
+
+    candidate: Candidate
+    clipped_steps: float
+    coefficient: float
+
+
+def global_norm(max_norm: float) -> Candidate:
+    """A fixed threshold, to three significant digits."""
+    value = float(f"{max_norm:.3g}")
+    return Candidate("global_norm", {"max_norm": value}, Fixed, {"value": value})
+
+
+def rolling_median(*, by_parameter: bool = False) -> Candidate:
+    """Twice the running median, of the whole or of each parameter."""
+    where = {"by": "parameter"} if by_parameter else {}
+    return Candidate("rolling_median", where, Median, {"factor": 2.0}, where)
+
+
+def log_z() -> Candidate:
+    """Four deviations over the mean of the log-norm."""
+    return Candidate("log_z", {}, LogZScore, {"z": 4.0})
+
+
+def agc(factor: float) -> Candidate:
+    """A share of the weights' norm, for each row of a matrix."""
+    value = float(f"{factor:.3g}")
+    overrides = {"max_norm.factor": value, "min_ndim": 2}
+    settings = {"by": "row", "eps": 0.0, "exclude": LAST_LAYERS, "min_ndim": 2}
+    return Candidate("agc", overrides, Relative, {"factor": value}, settings)
+
+
+def candidates(record: Record) -> list[Candidate]:
+    """What is worth a look for the usable steps of a record."""
+    found = [
+        global_norm(1.0),
+        *(global_norm(percentile(record.norms, q)) for q in (90, 50)),
+        rolling_median(),
+        rolling_median(by_parameter=True),
+        log_z(),
+        Candidate("zclip", {"max_norm.cap": None}, ZScore, {"cap": None}),
+        Candidate("ema", {}, Ema, {"factor": 1.5}),
+        Candidate("rolling_quantile", {}, Percentile, {"q": 90.0, "window": 100}),
+        Candidate("autoclip", {}, Percentile, {"q": 10.0}),
+    ]
+    if has_units(record):
+        found += [agc(0.01), agc(percentile(record.unit_ratios, 90))]
+    return found
+
+
+def has_units(record: Record) -> bool:
+    """Whether there are rows that AGC would clip, with gradients."""
+    return bool((record.unit_ratios > 0).all())
+
+
+def attempt(candidate: Candidate, record: Record) -> Trial:
+    """Replay the usable steps of a record through a candidate's own threshold."""
+    norms, limits = _compared(candidate, record)
+    over = norms > limits
+    factors = torch.where(over, limits / norms, 1.0)
+    return Trial(candidate, float(over.any(dim=1).double().mean()), float(factors.min()))
+
+
+def _compared(candidate: Candidate, record: Record) -> tuple[Tensor, Tensor]:
+    """The measured norms (t, k) and the thresholds they meet, (t, k)."""
+    by = candidate.settings.get("by", "model")
+    if by == "row":  # the ratios were taken with the same threshold, at the factor 1
+        ratios = record.unit_ratios.unsqueeze(1)
+        return ratios, candidate.arguments["factor"] * torch.ones_like(ratios)
+    norms = record.parameters if by == "parameter" else record.norms.unsqueeze(1)
+    return norms, replay(candidate.clipper().threshold, norms)
+
+
+def _listed(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())

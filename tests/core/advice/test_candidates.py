@@ -1,0 +1,110 @@
+"""Candidates: their three forms agree, and a replay is what the clipper itself would do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+import gradclip_core
+from apps import CONF
+from gradclip_core.advice import Advisor
+from gradclip_core.advice.advice import make_advice
+from gradclip_core.advice.candidates import LAST_LAYERS, Candidate, attempt, candidates
+from gradclip_core.advice.record import Record
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 6))
+        self.head = nn.Linear(6, 1)
+
+
+def gradients(steps: int = 80) -> list[list[torch.Tensor]]:
+    """Gradients of `Net` whose size varies a lot, and a net that holds none."""
+    generator = torch.Generator().manual_seed(0)
+    scales = (1.5 * torch.randn(steps, generator=generator)).exp()
+    return [
+        [scale * torch.randn(param.shape, generator=generator) for param in make_net().parameters()]
+        for scale in scales
+    ]
+
+
+def make_net() -> Net:
+    torch.manual_seed(0)
+    return Net()
+
+
+def set_gradients(net: nn.Module, values: list[torch.Tensor]) -> None:
+    for param, value in zip(net.parameters(), values, strict=True):
+        param.grad = value.clone()
+
+
+def recorded() -> Record:
+    advisor, net = Advisor(), make_net()
+    for values in gradients():
+        set_gradients(net, values)
+        advisor(net)
+    return advisor.record
+
+
+RECORD = recorded()
+CANDIDATES = candidates(RECORD)
+every = pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.line)
+
+
+def test_all_kinds_are_there() -> None:
+    assert {candidate.settings.get("by", "model") for candidate in CANDIDATES} == {
+        "model",
+        "parameter",
+        "row",
+    }
+
+
+@every
+def test_the_replay_clips_what_the_clipper_clips(candidate: Candidate) -> None:
+    clipper, net, clipped, least = candidate.clipper(), make_net(), 0, 1.0
+    for values in gradients():
+        set_gradients(net, values)
+        report = clipper(net)
+        clipped += bool(report.clipped)
+        factors = torch.where(report.over, report.thresholds / report.norms, 1.0)
+        least = min(least, float(factors.min()))
+    trial = attempt(candidate, RECORD)
+    assert trial.clipped_steps == clipped / len(RECORD.norms)
+    assert trial.coefficient == pytest.approx(least)
+
+
+@every
+def test_line_code_and_object_are_one_rule(candidate: Candidate) -> None:
+    by_code = eval(candidate.code, vars(gradclip_core).copy())
+    choice, *overrides = candidate.line.split()
+    preset = OmegaConf.load(CONF / "clipping" / f"{choice.removeprefix('clipping=')}.yaml")
+    dotted = [override.removeprefix("clipping.") for override in overrides]
+    by_line = instantiate(OmegaConf.merge(preset, OmegaConf.from_dotlist(dotted)))
+    results = []
+    for clipper in (candidate.clipper(), by_code, by_line):
+        net = make_net()
+        for values in gradients(40):
+            set_gradients(net, values)
+            clipper(net)
+        results.append([param.grad for param in net.parameters()])
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=0, atol=0)
+
+
+def test_the_layers_that_agc_leaves_alone_are_those_of_its_preset() -> None:
+    assert OmegaConf.load(CONF / "clipping" / "agc.yaml").exclude == LAST_LAYERS
+
+
+def test_plain_values_are_strict_json() -> None:
+    found = make_advice(RECORD, None).as_dict()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["clipping"].startswith("clipping=")
+    assert len(found["candidates"]) >= len(CANDIDATES)
+    assert {part["name"] for part in found["modules"]} == {"body", "head"}
