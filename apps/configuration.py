@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import hydra.utils
@@ -66,17 +66,26 @@ def _describes(node: Any) -> bool:
 
 def _check(key: str, node: Any) -> None:
     """Check the values of a `_target_` node, and of those inside it, against annotations."""
-    if not isinstance(node, Mapping):
-        return
-    for name, value in node.items():
+    for name, value in _entries(node):
         _check(f"{key}.{name}", value)
-    if "_target_" not in node:
+    if not isinstance(node, Mapping) or "_target_" not in node:
         return
     target = _target(key, node["_target_"])
     for name, parameter in _parameters(target).items():
-        if name not in node or (isinstance(node[name], Mapping) and "_target_" in node[name]):
-            continue
-        _check_value(f"{key}.{name}", node[name], parameter)
+        if name in node and not _holds_objects(node[name]):
+            _check_value(f"{key}.{name}", node[name], parameter)
+
+
+def _entries(node: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(node, Mapping):
+        return node.items()
+    return enumerate(node) if isinstance(node, list) else ()
+
+
+def _holds_objects(node: Any) -> bool:
+    """Whether a value is an object to be built, or a list or mapping with one in it."""
+    described = isinstance(node, Mapping) and "_target_" in node
+    return described or any(_holds_objects(value) for _, value in _entries(node))
 
 
 def _target(key: str, path: str) -> Any:

@@ -1,6 +1,8 @@
 """Gradient clipping for any PyTorch loop: composable, observable, checkpointable."""
 
 from gradclip_core.advice import Advice, Advisor, advise
+from gradclip_core.by_name import ByName
+from gradclip_core.chain import Chain, chain
 from gradclip_core.clip_norm import ClipNorm
 from gradclip_core.clip_update import Clippy, ClipUpdate, StableUpdate
 from gradclip_core.clip_value import ClipValue
@@ -27,6 +29,8 @@ from gradclip_core.thresholds import (
 __all__ = [
     "Advice",
     "Advisor",
+    "ByName",
+    "Chain",
     "ClipNorm",
     "ClipReport",
     "ClipUpdate",
@@ -51,6 +55,7 @@ __all__ = [
     "WindowZScore",
     "ZScore",
     "advise",
+    "chain",
 ]
 
 __version__ = "0.1.0"

@@ -80,6 +80,17 @@ def collect(parameters: Parameters) -> Gradients:
     return found
 
 
+def as_groups(gradients: Gradients, positions: Iterable[int] | None = None) -> list[dict[str, Any]]:
+    """The parameters at these positions (all of them by default) as named groups, for `collect`."""
+    groups: dict[int, dict[str, Any]] = {}
+    for position in range(len(gradients.params)) if positions is None else positions:
+        empty: dict[str, Any] = {"params": [], "param_names": []}
+        group = groups.setdefault(gradients.groups[position], empty)
+        group["params"].append(gradients.params[position])
+        group["param_names"].append(gradients.names[position])
+    return list(groups.values())
+
+
 def _walk(parameters: Parameters) -> Iterator[tuple[int, str | None, Tensor]]:
     """Yield (group index, name, parameter) for every parameter the caller handed in."""
     if isinstance(parameters, nn.Module):

@@ -39,6 +39,7 @@ class ClipReport:
     names: the parameters' names, None where the caller gave none; n entries.
     weights: the share of each part in the norm of the whole, (k,), where the norms are root mean
         squares: (D_k / D)^(1/p); None where they are plain norms.
+    stages: the reports of the clippers that a composed one ran in this step, in their order.
     """
 
     norms: Tensor
@@ -51,6 +52,7 @@ class ClipReport:
     norm_type: float
     names: Sequence[str | None]
     weights: Tensor | None = None
+    stages: tuple[ClipReport, ...] = ()
 
     @property
     def norm(self) -> Tensor:
