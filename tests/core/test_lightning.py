@@ -14,10 +14,18 @@ pl = pytest.importorskip("lightning.pytorch", reason="lightning is not installed
 
 import torch  # noqa: E402
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # noqa: E402
+from lightning.pytorch.plugins import MixedPrecision  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.optim import SGD, AdamW, Optimizer  # noqa: E402
 
-from gradclip_core import ClipNorm, ClipReport, ClipValue, NoClip, Percentile  # noqa: E402
+from gradclip_core import (  # noqa: E402
+    ClipNorm,
+    Clipper,
+    ClipReport,
+    ClipValue,
+    NoClip,
+    Percentile,
+)
 from gradclip_core.lightning import GradientClipping  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -282,3 +290,58 @@ def test_the_clipper_is_checked(bad: Any) -> None:
 def test_the_scope_is_checked(bad: Any) -> None:
     with pytest.raises(ValueError, match=r"^scope must be 'optimizer' or 'model', got "):
         GradientClipping(ClipNorm(1.0), scope=bad)
+
+
+class Watching(Clipper):
+    """Keeps the losses that it was given."""
+
+    def forward(self, parameters: Any, *, loss: Tensor | None = None) -> ClipReport:
+        seen.append(loss)
+        return NoClip()(parameters)
+
+
+seen: list[Any] = []
+
+
+def losses_by_hand(module: Regression, every: int) -> list[Tensor]:
+    """The mean loss of the batches of each step, as a plain loop has it."""
+    optimizer, losses = OPTIMIZERS["plain"](module), []
+    data = list(batches())
+    for step in range(0, STEPS, every):
+        optimizer.zero_grad()
+        loss = torch.stack([module.loss(batch) for batch in data[step : step + every]]).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return losses
+
+
+@pytest.mark.parametrize("every", [1, 2, 4])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_clipper_is_given_the_loss_of_the_whole_step(
+    trainer: Trainer, every: int, scaled: bool
+) -> None:
+    seen.clear()
+    settings: dict[str, Any] = {"accumulate_grad_batches": every}
+    if scaled:
+        scaler = torch.amp.GradScaler("cpu", init_scale=4096.0)
+        settings["plugins"] = [MixedPrecision("bf16-mixed", "cpu")]
+        settings["plugins"][0].scaler = scaler
+    run = trainer(callbacks=[GradientClipping(Watching())], **settings)
+    fitted(run, Regression())
+    expected = losses_by_hand(Regression(), every)
+    assert len(seen) == len(expected)
+    tolerance = 5e-2 if scaled else 1e-5
+    torch.testing.assert_close(
+        torch.stack(seen).float(), torch.stack(expected), rtol=tolerance, atol=0
+    )
+    assert not any(loss.requires_grad for loss in seen)
+
+
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
+def test_a_step_without_a_loss_hands_none_on(trainer: Trainer) -> None:
+    seen.clear()
+    module = Regression()
+    module.absent = 3
+    fitted(trainer(callbacks=[GradientClipping(Watching())]), module)
+    assert [loss is None for loss in seen] == [step == 3 for step in range(STEPS)]
