@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from apps import CONF
+
 # Rules that read the optimizer's state, with an optimizer they serve.
 _SUITED: dict[str, str] = {}
 
@@ -10,3 +17,17 @@ def suited(name: str) -> list[str]:
     """Overrides that choose a preset, and an optimizer it serves."""
     optimizer = _SUITED.get(name)
     return [f"clipping={name}", *([f"optimizer={optimizer}"] if optimizer else [])]
+
+
+def with_policy(name: str, policy: str) -> list[str]:
+    """Overrides that set a preset's policy for non-finite gradients, in all clippers it has."""
+    config = OmegaConf.to_container(OmegaConf.load(CONF / "clipping" / f"{name}.yaml"))
+    return [f"{key}={policy}" for key in _keys(config, "clipping") if key.endswith(".nonfinite")]
+
+
+def _keys(node: Any, prefix: str) -> Iterator[str]:
+    if not isinstance(node, (dict, list)):
+        yield prefix
+        return
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        yield from _keys(value, f"{prefix}.{key}")

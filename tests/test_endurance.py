@@ -12,7 +12,7 @@ from apps import CONF
 from tests.apps.runs import assert_same_run, metrics, steps, weights
 from tests.apps.test_resume import Killed, interrupted
 from tests.conftest import run_verb, succeed
-from tests.presets import suited
+from tests.presets import suited, with_policy
 
 CLIPPING = sorted(path.stem for path in (CONF / "clipping").glob("*.yaml"))
 # Ten steps of which every second goes wrong, the first four in each way.
@@ -31,7 +31,7 @@ def finite(run: Path) -> bool:
 @pytest.mark.parametrize("policy", ["skip", "zero"])
 @pytest.mark.parametrize("name", [name for name in CLIPPING if name != "none"])
 def test_training_survives_any_gradient(train, name, policy):
-    run = train(*suited(name), f"clipping.nonfinite={policy}", *BROKEN)
+    run = train(*suited(name), *with_policy(name, policy), *BROKEN)
     record = steps(run)
     assert finite(run)
     assert len(record) == 10
@@ -44,7 +44,7 @@ def test_training_survives_any_gradient(train, name, policy):
 def test_a_policy_that_raises_names_the_tensors(tiny, tmp_path, name):
     run = tmp_path / "run"
     ended = run_verb(
-        "train", *tiny, *suited(name), "clipping.nonfinite=raise", *BROKEN, f"run_dir={run}"
+        "train", *tiny, *suited(name), *with_policy(name, "raise"), *BROKEN, f"run_dir={run}"
     )
     assert ended.code == 0, ended.err
     assert "diverged at step 1 (non-finite gradient in net." in ended.out
@@ -54,7 +54,7 @@ def test_a_policy_that_raises_names_the_tensors(tiny, tmp_path, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CLIPPING)
 def test_what_passes_is_a_result_not_a_crash(train, name):
-    run = train(*suited(name), "clipping.nonfinite=pass", *BROKEN)
+    run = train(*suited(name), *with_policy(name, "pass"), *BROKEN)
     assert metrics(run)["status"] in ("completed", "diverged")
     assert (metrics(run)["status"] == "diverged") or finite(run)
 
