@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,18 +12,25 @@ import lightning.pytorch as pl
 import pandas as pd
 from torch import nn
 
+from apps.errors import UserError
 from apps.report.records import Records
 from apps.report.results import Metric
+from apps.report.tables import NamedTable
 from apps.report.theme import Figure
 from apps.task import Optimization, Task
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Held-out metrics by name, and the predictions they were computed from."""
+    """Held-out metrics by name, and the predictions they were computed from.
+
+    fitted: what was fitted on validation data and predicting needs, as plain values; a run
+    keeps it in its description.
+    """
 
     metrics: dict[str, float]
     predictions: pd.DataFrame
+    fitted: dict[str, Any] = field(default_factory=dict)
 
 
 class DataModule(pl.LightningDataModule):
@@ -87,9 +94,19 @@ class Application(ABC):
         Raises UserError for a file that does not fit.
         """
 
+    def predict_text(
+        self, task: Task, description: Mapping[str, Any], text: str
+    ) -> tuple[pd.DataFrame, str]:
+        """Apply a trained task to one text, as `predict` does to a file."""
+        raise UserError(f"text: app={self.name} reads no text; give input=FILE")
+
     @abstractmethod
     def figures(self, data: Any, predictions: Mapping[str, pd.DataFrame]) -> Sequence[Figure]:
         """Pictures for the report from the predictions of runs and baselines, by name."""
+
+    def tables(self, data: Any, predictions: Mapping[str, pd.DataFrame]) -> Sequence[NamedTable]:
+        """Tables for the report from the same predictions, if there are any to show."""
+        return []
 
     def training_figures(self, data: Any, records: Records) -> Sequence[Figure]:
         """Pictures for the report from the steps of all runs, if there are any to draw."""

@@ -43,11 +43,13 @@ def run(config: DictConfig) -> None:
     baselines = score_baselines(parts.application, parts.data, root / "baselines")
     runs = _train(planned + swept, root, jobs)
     results = _results(config, parts.application, runs, baselines, parts.data)
+    predictions = _predictions(root, runs[: len(planned)], baselines)
     figures = [
-        *parts.application.figures(parts.data, _predictions(root, runs[: len(planned)], baselines)),
+        *parts.application.figures(parts.data, predictions),
         *parts.application.training_figures(parts.data, read_records(results, root)),
     ]
-    report = write_report(results, root, figures)
+    tables = parts.application.tables(parts.data, predictions)
+    report = write_report(results, root, figures, tables)
     _print_summary(results, root)
     print(f"report: {report}")
 

@@ -10,21 +10,18 @@ import pandas as pd
 from apps.errors import UserError
 
 
-def read_text(path: Path) -> pd.DataFrame:
-    """Every cell as text, empty cells as NaN.
+def read_text(path: Path, only_empty: bool = False) -> pd.DataFrame:
+    """Every cell as text, empty cells (and such words as NA, unless `only_empty`) as NaN.
 
     Raises UserError for a file that cannot be read as a table, repeated columns and no rows.
     """
+    check_encoding(path)
+    blanks = {"keep_default_na": False, "na_values": [""]} if only_empty else {}
     try:
         # The first line is read alone: pandas would silently rename a repeated column.
         with path.open(encoding="utf-8-sig") as stream:
             header = pd.read_csv(stream, header=None, dtype=str, nrows=1).iloc[0]
-        text = pd.read_csv(path, dtype=str, encoding="utf-8-sig", index_col=False)
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise UserError(f"{path}: {reason}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason})") from None
+        text = pd.read_csv(path, dtype=str, encoding="utf-8-sig", index_col=False, **blanks)
     except pd.errors.EmptyDataError:
         raise UserError(f"{path}: the file is empty") from None
     except pd.errors.ParserError as error:
@@ -35,6 +32,21 @@ def read_text(path: Path) -> pd.DataFrame:
     if text.empty:
         raise UserError(f"{path}: a header but no rows")
     return text
+
+
+def check_encoding(path: Path) -> None:
+    """UserError, naming the line, for a file that is not UTF-8 text or cannot be read."""
+    number = 0
+    try:
+        with path.open("rb") as stream:
+            for line in stream:
+                number += 1
+                line.decode("utf-8")
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise UserError(f"{path}: {reason}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: line {number}: not UTF-8 text ({error.reason})") from None
 
 
 def to_numeric(text: pd.Series) -> pd.Series:

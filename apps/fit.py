@@ -121,6 +121,8 @@ def train(
         error = parts.application.explain(parts.data, steps, record.diverged_at)
     evaluation = _evaluate(parts, folder)
     metrics = _summary(config, record, error, evaluation, time.monotonic() - started)
+    if evaluation and evaluation.fitted:
+        folder.describe(parts.data.description | evaluation.fitted)
     folder.finish(metrics, evaluation.predictions if evaluation else None)
     return metrics
 

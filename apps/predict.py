@@ -12,14 +12,37 @@ if TYPE_CHECKING:
 
 
 def run(config: DictConfig) -> None:
-    """Read the input, predict with the best checkpoint, write the output as CSV."""
+    """Read the input, predict with the best checkpoint, write the output as CSV.
+
+    One text in the place of a file is answered on the spot.
+    """
     from apps.configuration import instantiate
-    from apps.errors import UserError
     from apps.fit import make_task, quieten
     from apps.run_folder import RunFolder
 
     quieten()
     folder = RunFolder.open(Path(str(config.run)), app=config.app)
+    text = config.text
+    files = None if text is not None else _files(config)
+    folder.load_checkpoint(folder.best)
+    config, description = folder.config(), folder.description()
+    application = instantiate(config, "app")
+    task = make_task(application, config, description)
+    folder.load_weights(task)
+    if files is None:
+        answer, account = application.predict_text(task, description, str(text))
+        print(f"{answer.iloc[0].to_string()}\n{account}")
+        return
+    source, target = files
+    predictions, account = application.predict(task, description, source)
+    predictions.to_csv(target, index=False, float_format="%.6g")
+    print(f"{account}\n{len(predictions)} rows written to {target}")
+
+
+def _files(config: DictConfig) -> tuple[Path, Path]:
+    """The file to read and the one to write; UserError if one cannot be."""
+    from apps.errors import UserError
+
     source, target = Path(str(config.input)), Path(str(config.output))
     if not source.exists():
         raise UserError(f"input={source}: no such file")
@@ -29,14 +52,7 @@ def run(config: DictConfig) -> None:
         raise UserError(f"output={target}: exists; choose another file or add overwrite=true")
     if not target.absolute().parent.is_dir():
         raise UserError(f"output={target}: no such folder: {target.absolute().parent}")
-    folder.load_checkpoint(folder.best)
-    config, description = folder.config(), folder.description()
-    application = instantiate(config, "app")
-    task = make_task(application, config, description)
-    folder.load_weights(task)
-    predictions, account = application.predict(task, description, source)
-    predictions.to_csv(target, index=False, float_format="%.6g")
-    print(f"{account}\n{len(predictions)} rows written to {target}")
+    return source, target
 
 
 def main() -> None:

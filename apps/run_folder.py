@@ -1,7 +1,7 @@
 """The folder that a training run leaves behind, and reading it back.
 
 config.yaml          the resolved configuration
-data.json            what the network has to know about its data: columns, scales
+data.json            what predicting has to know about the run's data: columns, scales
 checkpoints/         best.ckpt (lowest validation loss) and last.ckpt
 steps.csv            one row per optimizer step: the clipping record
 epochs.csv           one row per epoch: training and validation loss
@@ -60,7 +60,7 @@ class RunFolder:
             raise UserError(f"run_dir={path}: {error.strerror or error}") from error
         text = OmegaConf.to_yaml(config, resolve=True)
         _write(folder.config_file, f"# gradclip {gradclip_core.__version__}\n{text}")
-        _write(folder.description_file, json.dumps(description, indent=2) + "\n")
+        folder.describe(description)
         return folder
 
     @classmethod
@@ -91,6 +91,10 @@ class RunFolder:
         if not isinstance(config, DictConfig) or OmegaConf.select(config, "app.name") is None:
             raise UserError(f"{self.config_file}: not the configuration of a run (no app.name)")
         return config
+
+    def describe(self, description: Mapping[str, Any]) -> None:
+        """Write what predicting has to know about the run's data."""
+        _write(self.description_file, json.dumps(description, indent=2) + "\n")
 
     def description(self) -> dict[str, Any]:
         """What the run noted about its data."""

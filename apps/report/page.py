@@ -19,6 +19,7 @@ from apps.report.records import Records, read_records
 from apps.report.results import Results, write_results
 from apps.report.sweep_chart import sweep_figure
 from apps.report.tables import (
+    NamedTable,
     Table,
     parameters_table,
     runs_table,
@@ -44,7 +45,12 @@ class Section:
     note: str = ""
 
 
-def write_report(results: Results, output_dir: Path, figures: Sequence[Figure] = ()) -> Path:
+def write_report(
+    results: Results,
+    output_dir: Path,
+    figures: Sequence[Figure] = (),
+    tables: Sequence[NamedTable] = (),
+) -> Path:
     """Write the whole report and return the path of report.html.
 
     results.json comes first, so that a chart that fails never costs the numbers; the report can
@@ -57,7 +63,7 @@ def write_report(results: Results, output_dir: Path, figures: Sequence[Figure] =
     output_dir.mkdir(parents=True, exist_ok=True)
     write_results(results, output_dir / "results.json")
     records = read_records(results, output_dir)
-    sections = _sections(results, records, figures)
+    sections = _sections(results, records, figures, tables)
     specs = {f.name: specification(f.chart) for section in sections for f in section.figures}
     _write_pictures(specs, output_dir / "pictures")
     page = {
@@ -84,7 +90,9 @@ def _check_names(figures: Sequence[Figure]) -> None:
         seen.add(figure.name)
 
 
-def _sections(results: Results, records: Records, figures: Sequence[Figure]) -> list[Section]:
+def _sections(
+    results: Results, records: Records, figures: Sequence[Figure], tables: Sequence[NamedTable]
+) -> list[Section]:
     lost = any(run.status != "completed" for run in results.runs)
     sections = [
         Section(
@@ -111,6 +119,10 @@ def _sections(results: Results, records: Records, figures: Sequence[Figure]) -> 
             _sweep_note(results),
         ),
         Section("application", "The application", figures),
+    ]
+    sections += [
+        Section(f"application-{i}", named.title, (), named.table, named.note)
+        for i, named in enumerate(tables, 1)
     ]
     return [section for section in sections if section.figures or section.table]
 

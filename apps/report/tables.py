@@ -47,6 +47,15 @@ class Table:
     groups: dict[str, list[list[Cell]]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class NamedTable:
+    """A table of an application, with its title and a note on how to read it."""
+
+    title: str
+    table: Table
+    note: str = ""
+
+
 def scores_table(results: Results) -> Table:
     """Strategies, then classical baselines: the primary metric, how the runs went, the rest."""
     names = [name for name in results.strategies if results.of(name)]

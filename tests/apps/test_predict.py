@@ -144,6 +144,10 @@ def test_little_history_is_enough_without_recalibration(trained, tmp_path):
     assert "recalibrated on 7 forecasts before" in account
 
 
+def test_a_text_is_not_for_this_application(trained, empty_folder):
+    assert "app=energy reads no text" in refused("predict", f"run={trained}", "text=hello")
+
+
 def _half_hourly(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(timestamp=pd.date_range("2024-01-01", periods=len(table), freq="30min"))
 

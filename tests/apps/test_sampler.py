@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.sampler import EpochSampler
+from apps.sampler import EpochSampler, LengthSampler
 
 
 def draw(size: int, number: int, seed: int, epoch: int) -> list[int]:
@@ -42,3 +42,26 @@ def test_every_sample_has_its_turn():
 def test_the_draw_is_the_same_on_every_machine():
     # A changed draw would make a resumed run continue with other batches.
     assert draw(10, 4, 3, 2) == draw(10, 10, 3, 2)[:4] == [9, 7, 5, 8]
+
+
+def batches(sampler: LengthSampler, epoch: int) -> list[list[int]]:
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+@given(st.lists(st.integers(0, 90), min_size=1, max_size=400), st.integers(1, 7))
+def test_batches_of_similar_length_hold_every_sample_once(lengths, batch_size):
+    sampler = LengthSampler(lengths, batch_size, seed=3)
+    found = batches(sampler, 0)
+    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
+    assert len(found) == len(sampler)
+    assert max(map(len, found)) <= batch_size
+    assert batches(LengthSampler(lengths, batch_size, seed=3), 0) == found
+
+
+def test_batches_differ_by_epoch_and_seed_and_hold_little_padding():
+    lengths = [(17 * i) % 101 for i in range(1000)]
+    one, two = LengthSampler(lengths, 10, seed=0), LengthSampler(lengths, 10, seed=1)
+    assert len({str(batches(s, epoch)) for s in (one, two) for epoch in (0, 1)}) == 4
+    padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches(one, 0))
+    assert padded < 1.1 * sum(lengths)

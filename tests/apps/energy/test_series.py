@@ -159,7 +159,7 @@ CSV = table().to_csv(index=False)
     [
         ("", "the file is empty"),
         ("timestamp,load\n", "a header but no rows"),
-        (b"\xff\xfe\x00timestamp", "not UTF-8 text"),
+        (b"timestamp,load\n2024-01-01,\xff\n", "line 2: not UTF-8 text"),
         ("timestamp,load\n2024-01-01,1\n2024-01-02,1,2,3\n", "not a CSV table"),
         ("timestamp,load,load\n2024-01-01,1,2\n", "column 'load' is there twice"),
         ("when,load\n2024-01-01,1\n", "no column 'timestamp'; there are when, load"),

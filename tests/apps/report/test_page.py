@@ -16,7 +16,7 @@ import pytest
 from apps.report import Figure, Results, read_results, write_report
 from apps.report.norms import NUM_STRETCHES
 from apps.report.records import read_records, worst_parameters
-from apps.report.tables import scores_table
+from apps.report.tables import Cell, Column, NamedTable, Table, scores_table
 from tests.apps.report.comparisons import make_results, make_run
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -208,3 +208,16 @@ def read_as(results: Results, direction: str) -> Results:
     metric = replace(results.primary, direction=direction, target=target)  # type: ignore[arg-type]
     others = [other for other in results.metrics if other.name != metric.name]
     return replace(results, direction=direction, metrics=[metric, *others])  # type: ignore[arg-type]
+
+
+def test_a_table_of_the_application_has_a_section(
+    full: tuple[Results, Path], tmp_path: Path
+) -> None:
+    table = Table([Column("Text", words=True)], {"": [[Cell("<b>bad | worse</b>")]]})
+    page = write_report(full[0], tmp_path, (), [NamedTable("Mistakes", table, "Read them.")])
+    html, markdown = page.read_text(), (tmp_path / "report.md").read_text()
+    assert "Mistakes" in html
+    assert "&lt;b&gt;bad | worse&lt;/b&gt;" in html
+    assert "## Mistakes\n\n| Text |" in markdown
+    assert "bad \\| worse" in markdown
+    assert "Read them." in markdown
