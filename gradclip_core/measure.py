@@ -33,9 +33,9 @@ def measure_parts(
         per_part = norms.combine(per_parameter, partition, norm_type)
     else:
         per_part = row_norms(gradients, norm_type)
-        rows = torch.split(per_part, list(partition.rows)) if partition.rows else ()
-        totals = [norms.total(row, norm_type).view(1) for row in rows]
-        per_parameter = torch.cat(totals) if totals else per_part
+        per_parameter = per_part
+        if partition.rows:
+            per_parameter = norms.segment_totals(per_part, partition.rows, norm_type)
     if measure == "rms":
         each = Partition(tuple((i,) for i in range(len(per_parameter))), len(per_parameter))
         per_part = per_part / part_sizes(gradients, partition).clamp(min=1) ** (1 / norm_type)

@@ -15,18 +15,16 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from gradclip_core import native
 from gradclip_core.checks import check_number
 from gradclip_core.gradients import Gradients
+from gradclip_core.reductions import norms_in_few_calls, norms_of_segments
 
 By: TypeAlias = Literal["model", "group", "module", "parameter", "row"] | Mapping[str, str]
 Measure: TypeAlias = Literal["norm", "rms"]
 
-# A float32 sum over one long vector loses digits (4e-3 at 5e7 elements on CPU, always low);
-# rows of this length keep each partial sum short at no extra cost.
-_ROW = 32_768
-_LONG = 4 * _ROW
-# From this length on the smallest and largest element are found faster than an inf-norm.
-_WIDE = 4096
+# A norm below this may come from squares that lost digits, or vanished, in float32.
+SMALL = 1e-15
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,31 +89,44 @@ def parameter_norms(gradients: Gradients, norm_type: float = 2.0) -> Tensor:
     result = torch.zeros(len(gradients.params), dtype=scalar_dtype(device), device=device)
     if not gradients.grads:
         return result
-    pieces = _norms(gradients.grads, norm_type)
-    norms = torch.stack([n if n.device == device else n.to(device) for n in pieces])
-    norms = norms.to(result.dtype)
-    if device.type == "cpu":
-        regular = norms.isfinite() & (norms > 0)
-        for i in (~regular).nonzero().flatten().tolist():
-            grad = gradients.grads[i]
-            if norms[i] != 0 or not (grad.is_complex() or _peak(grad) == 0):
-                norms[i] = _vector_norm(grad, norm_type, torch.float64)
+    if device.type == "cpu" and native.on_cpu(gradients.grads):
+        norms = _on_cpu(gradients.grads, norm_type)
+    else:
+        pieces = _norms(gradients.grads, norm_type)
+        norms = torch.stack([n if n.device == device else n.to(device) for n in pieces])
+        norms = norms.to(result.dtype)
     if len(gradients.present) == len(gradients.params):
         return norms
     return result.index_copy_(0, torch.tensor(gradients.present, device=device), norms)
 
 
+def _on_cpu(grads: list[Tensor], norm_type: float) -> Tensor:
+    """The norm of each gradient, (n,), with every overflow and underflow mended."""
+    if native.supports(norm_type):
+        batch = native.batch(grads)
+        if batch is not None:
+            return batch.norms(norm_type)
+    if any(map(Tensor.is_complex, grads)):
+        return torch.stack([_vector_norm(grad, norm_type) for grad in grads])
+    if not native.supports(norm_type):
+        norms = torch.stack(torch._foreach_norm(grads, norm_type, dtype=torch.float64))
+    else:
+        norms = norms_in_few_calls(grads, norm_type)
+    smallest, largest = torch.aminmax(norms)
+    if not (smallest > SMALL and largest < math.inf):
+        for i in (~((norms > SMALL) & norms.isfinite())).nonzero().flatten().tolist():
+            norms[i] = _vector_norm(grads[i], norm_type)
+    return norms
+
+
 def _norms(grads: list[Tensor], norm_type: float) -> list[Tensor]:
-    """One 0-d norm per gradient, batched where that is the faster way."""
+    """One 0-d norm per gradient, in one call for all of a device and dtype."""
     if any(grad.is_complex() for grad in grads):
-        return [_vector_norm(grad, norm_type, torch.float64) for grad in grads]
+        return [_vector_norm(grad, norm_type) for grad in grads]
     norms = [grads[0]] * len(grads)
     batches: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for i, grad in enumerate(grads):
-        if grad.device.type == "cpu" and grad.numel() > (_LONG, _WIDE)[math.isinf(norm_type)]:
-            norms[i] = _peak(grad) if math.isinf(norm_type) else _norm_by_rows(grad, norm_type)
-        else:
-            batches.setdefault((grad.device, grad.dtype), []).append(i)
+        batches.setdefault((grad.device, grad.dtype), []).append(i)
     for where in batches.values():
         batch = [grads[i] for i in where]
         dtype = _accumulator(batch[0], norm_type)
@@ -131,30 +142,9 @@ def _accumulator(grad: Tensor, norm_type: float) -> torch.dtype:
     return torch.float32
 
 
-def _norm_by_rows(grad: Tensor, norm_type: float) -> Tensor:
-    flat = grad.view(-1) if grad.is_contiguous() else _in_memory_order(grad)
-    whole = flat.numel() // _ROW * _ROW
-    dtype = _accumulator(grad, norm_type)
-    norms = torch.linalg.vector_norm(flat[:whole].view(-1, _ROW), norm_type, dim=1, dtype=dtype)
-    if whole < flat.numel():
-        rest = torch.linalg.vector_norm(flat[whole:], norm_type, dtype=dtype)
-        norms = torch.cat([norms, rest.view(1)])
-    return total(norms.double(), norm_type)
-
-
-def _in_memory_order(grad: Tensor) -> Tensor:
-    """All elements as a vector; a transposed or channels-last gradient is not copied."""
-    return grad.permute(sorted(range(grad.ndim), key=grad.stride, reverse=True)).reshape(-1)
-
-
-def _peak(grad: Tensor) -> Tensor:
-    low, high = torch.aminmax(grad)
-    return torch.maximum(-low, high).to(_accumulator(grad, math.inf))
-
-
-def _vector_norm(grad: Tensor, norm_type: float, dtype: torch.dtype) -> Tensor:
+def _vector_norm(grad: Tensor, norm_type: float) -> Tensor:
     values = grad.abs() if grad.is_complex() else grad
-    return total(values.to(dtype).flatten(), norm_type)
+    return total(values.to(scalar_dtype(grad.device)).flatten(), norm_type)
 
 
 def total(norms: Tensor, norm_type: float) -> Tensor:
@@ -191,7 +181,21 @@ def combine(norms: Tensor, partition: Partition, norm_type: float) -> Tensor:
         return norms
     if partition.is_model:
         return total(norms, norm_type).view(1)
-    return torch.stack([total(norms[list(part)], norm_type) for part in partition.members])
+    order = [position for part in partition.members for position in part]
+    return segment_totals(norms[order], [len(part) for part in partition.members], norm_type)
+
+
+def segment_totals(norms: Tensor, lengths: Sequence[int], norm_type: float) -> Tensor:
+    """The p-norm of each of the segments that a vector of norms falls into."""
+    if norms.device.type != "cpu":
+        return torch.stack([total(piece, norm_type) for piece in torch.split(norms, list(lengths))])
+    totals = norms_of_segments(norms, lengths, norm_type)
+    regular = (totals > 0) & totals.isfinite()
+    if not regular.all():
+        pieces = torch.split(norms, list(lengths))
+        for i in (~regular).nonzero().flatten().tolist():
+            totals[i] = total(pieces[i], norm_type)
+    return totals
 
 
 def check_by(by: By) -> By:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from gradclip_core import native
 from gradclip_core.norms import Parts
+from gradclip_core.reductions import norms_of_segments
 from gradclip_core.rows import spread_rows
 
 
@@ -36,29 +39,60 @@ def scale(parts: Parts, factors: Tensor) -> None:
     On CPU gradients with a factor of exactly 1 are not written.
     """
     grads = parts.gradients.grads
-    if parts.partition.rows is not None:
-        _scale_rows(grads, spread_rows(parts, factors))
-        return
     if parts.partition.is_model:
-        for batch in _batches(grads):
-            _scale_batch(batch, factors[0].to(batch[0].device, _scale_dtype(batch[0])))
+        scale_all(grads, factors[0])
+    elif parts.partition.rows is not None:
+        _scale_rows(parts, factors)
+    else:
+        _scale_each(grads, per_gradient(parts, factors))
+
+
+def scale_all(grads: list[Tensor], factor: Tensor) -> None:
+    """Multiply all gradients by one factor, 0-d, in place."""
+    batch = native.batch(grads) if factor.device.type == "cpu" else None
+    if batch is not None:
+        batch.scale(factor.item())
         return
-    each = per_gradient(parts, factors)
-    if parts.norms.device.type == "cpu":
-        chosen = [(g, f) for g, f in zip(grads, each.tolist(), strict=True) if f != 1.0]
-        for grad, factor in chosen:
-            grad.mul_(factor)
+    for same in _batches(grads):
+        _scale_batch(same, factor.to(same[0].device, _scale_dtype(same[0])))
+
+
+def _scale_each(grads: list[Tensor], factors: Tensor) -> None:
+    """Multiply each gradient by its own factor, in place."""
+    if factors.device.type == "cpu":
+        binding = factors != 1.0
+        if not binding.all():
+            grads = [grad for grad, binds in zip(grads, binding.tolist(), strict=True) if binds]
+            factors = factors[binding]
+        batch = native.batch(grads)
+        if batch is not None:
+            batch.scale(factors)
+            return
+        for dtype in {_scale_dtype(grad) for grad in grads}:
+            pairs = zip(grads, factors.to(dtype).unbind(), strict=True)
+            same = [(grad, factor) for grad, factor in pairs if _scale_dtype(grad) is dtype]
+            torch._foreach_mul_([grad for grad, _ in same], [factor for _, factor in same])
         return
-    for grad, factor in zip(grads, each.unbind(), strict=True):
+    for grad, factor in zip(grads, factors.unbind(), strict=True):
         _scale_batch([grad], factor.to(grad.device, _scale_dtype(grad)))
 
 
-def _scale_rows(grads: list[Tensor], factors: list[Tensor]) -> None:
-    """Multiply each gradient by a factor for each of its rows."""
-    for grad, factor in zip(grads, factors, strict=True):
-        if factor.device.type != "cpu" or bool((factor != 1).any()):
-            # A factor with dimensions promotes, so that half precision is rounded once.
-            grad.mul_(factor.to(grad.device, _scale_dtype(grad)))
+def _scale_rows(parts: Parts, factors: Tensor) -> None:
+    """Multiply each row of each gradient by its own factor, in place."""
+    grads, each = parts.gradients.grads, spread_rows(parts, factors)
+    if factors.device.type == "cpu":
+        flat = torch.cat([factor.view(-1) for factor in each])
+        rows = [factor.numel() for factor in each]
+        binds = norms_of_segments((flat != 1.0).double(), rows, math.inf).tolist()
+        chosen = [i for i, binding in enumerate(binds) if binding]
+        grads, each = [grads[i] for i in chosen], [each[i] for i in chosen]
+        batch = native.batch(grads, [rows[i] for i in chosen])
+        if batch is not None:
+            batch.scale(torch.cat([factor.view(-1) for factor in each]))
+            return
+    for grad, factor in zip(grads, each, strict=True):
+        # A factor with dimensions promotes, so that half precision is rounded once.
+        grad.mul_(factor.to(grad.device, _scale_dtype(grad)))
 
 
 def _scale_batch(batch: list[Tensor], factor: Tensor) -> None:

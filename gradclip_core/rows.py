@@ -15,8 +15,13 @@ import math
 import torch
 from torch import Tensor
 
+from gradclip_core import native
 from gradclip_core.gradients import Gradients
-from gradclip_core.norms import Parts, scalar_dtype
+from gradclip_core.norms import SMALL, Parts, scalar_dtype
+from gradclip_core.reductions import norms_of_rows, together, wide
+
+# Tensors up to this size are put together, so that one call measures all of the same width.
+_SHORT = 65_536
 
 
 def row_norms(gradients: Gradients, norm_type: float) -> Tensor:
@@ -24,18 +29,46 @@ def row_norms(gradients: Gradients, norm_type: float) -> Tensor:
 
     Zero for rows without a gradient. Rows are never looped over; no host synchronisation on CUDA.
     """
-    device = gradients.device
-    present = dict(zip(gradients.present, gradients.grads, strict=True))
-    pieces = []
-    for position, param in enumerate(gradients.params):
-        rows = len(param) if param.ndim >= 2 else 1
-        piece = torch.zeros(rows, dtype=scalar_dtype(device), device=device)
-        if position in present:
-            index = row_index(param, present[position])
-            norms = _norms(present[position], norm_type, param.ndim).to(piece)
-            piece = norms if index is None else piece.index_copy_(0, index.to(device), norms)
-        pieces.append(piece)
-    return torch.cat(pieces) if pieces else torch.zeros(0, dtype=scalar_dtype(device))
+    device, dtype = gradients.device, scalar_dtype(gradients.device)
+    heights = [len(param) if param.ndim >= 2 else 1 for param in gradients.params]
+    if not heights:
+        return torch.zeros(0, dtype=dtype)
+    held = [gradients.params[position] for position in gradients.present]
+    pairs = list(zip(held, gradients.grads, strict=True))
+    rows = [len(grad) if param.ndim >= 2 else 1 for param, grad in pairs]
+    norms = _norms_of_rows(gradients.grads, rows, norm_type).to(device)
+    indices = [row_index(param, grad) for param, grad in pairs]
+    if len(pairs) == len(heights) and all(index is None for index in indices):
+        return norms
+    pieces = [torch.zeros(height, dtype=dtype, device=device) for height in heights]
+    for position, index, piece in zip(
+        gradients.present, indices, torch.split(norms, rows), strict=True
+    ):
+        if index is None:
+            pieces[position] = piece
+        else:
+            pieces[position].index_copy_(0, index.to(device), piece)
+    return torch.cat(pieces)
+
+
+def _norms_of_rows(grads: list[Tensor], rows: list[int], norm_type: float) -> Tensor:
+    """The norms of all rows of all gradients: by the compiled kernel, else in few calls."""
+    batch = native.batch(grads, rows) if native.supports(norm_type) else None
+    if batch is not None:
+        return batch.norms(norm_type)
+    norms: dict[int, Tensor] = {}
+    narrow: dict[tuple[torch.device, torch.dtype, int], list[int]] = {}
+    for i, grad in enumerate(grads):
+        if grad.numel() > _SHORT or grad.is_complex():
+            norms[i] = _norms(grad, norm_type, rows[i])
+        else:
+            width = grad.numel() // rows[i]
+            narrow.setdefault((grad.device, grad.dtype, width), []).append(i)
+    for (_, _, width), where in narrow.items():
+        flat = together([grads[i] for i in where])
+        found = _norms(flat.view(-1, width), norm_type, flat.numel() // width)
+        norms.update(zip(where, torch.split(found, [rows[i] for i in where]), strict=True))
+    return torch.cat([norms[i] for i in range(len(grads))]) if grads else torch.zeros(0)
 
 
 def row_index(param: Tensor, grad: Tensor) -> Tensor | None:
@@ -66,18 +99,23 @@ def spread_rows(parts: Parts, values: Tensor) -> list[Tensor]:
     return spread
 
 
-def _norms(grad: Tensor, norm_type: float, ndim: int) -> Tensor:
+def _norms(grad: Tensor, norm_type: float, rows: int) -> Tensor:
     """The norm of each row of one gradient, in memory order: no copy of channels-last weights."""
     values = grad.abs() if grad.is_complex() else grad
-    values = values if ndim >= 2 else values.reshape(1, -1)
+    values = values if rows > 1 or grad.ndim >= 2 else values.reshape(1, -1)
     dims = tuple(range(1, values.ndim))
-    narrow = norm_type in (1.0, 2.0, math.inf) and values.dtype is not torch.float64
-    dtype = torch.float32 if narrow else scalar_dtype(grad.device)
-    norms: Tensor = torch.linalg.vector_norm(values, norm_type, dim=dims, dtype=dtype)
-    norms = norms.to(scalar_dtype(grad.device))
-    if grad.device.type == "cpu":
-        irregular = ~(norms.isfinite() & (norms > 0))
-        if irregular.any():
+    on_cpu = grad.device.type == "cpu"
+    if on_cpu and norm_type == 2.0 and values.ndim == 2:
+        norms = norms_of_rows(wide(values))
+    else:
+        narrow = norm_type in (1.0, 2.0, math.inf) and values.dtype is not torch.float64
+        dtype = torch.float32 if narrow else scalar_dtype(grad.device)
+        norms = torch.linalg.vector_norm(values, norm_type, dim=dims, dtype=dtype)
+        norms = norms.to(scalar_dtype(grad.device))
+    if on_cpu:
+        smallest, largest = torch.aminmax(norms)
+        if not (smallest > SMALL and largest < math.inf):
+            irregular = ~((norms > SMALL) & norms.isfinite())
             norms[irregular] = _scaled_norms(values[irregular], norm_type, dims)
     return norms
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+
+from gradclip_core import native
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -34,6 +36,19 @@ def _trainer(**settings: Any) -> Any:
         "max_epochs": 1,
     }
     return pl.Trainer(**(quiet | settings))
+
+
+@pytest.fixture(scope="module", params=["compiled", "pytorch"])
+def either_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run a module's tests with the compiled kernel, and again without it."""
+    if request.param == "compiled":
+        if not native.available():
+            pytest.skip("needs a C compiler")
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "library", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from torch import nn
 
 from gradclip_core import ClipValue, Percentile
 
+pytestmark = pytest.mark.usefixtures("either_way")
 Holding = Callable[..., list[nn.Parameter]]
 EPS = {torch.float16: 2e-3, torch.bfloat16: 1e-2, torch.float32: 1e-6, torch.float64: 1e-14}
 PAIRS = [(-1.0, 1.0), (-0.5, 2.0), (0.0, 1.0), (-3.0, 0.0), (-math.inf, 0.5), (-0.25, math.inf)]

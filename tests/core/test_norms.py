@@ -16,6 +16,7 @@ from gradclip_core import ClipNorm
 from gradclip_core.gradients import collect
 from gradclip_core.norms import combine, parameter_norms, partition, total
 
+pytestmark = pytest.mark.usefixtures("either_way")
 Holding = Callable[..., list[nn.Parameter]]
 ORDERS = [0.5, 1.0, 1.5, 2.0, 3.0, 8.0, math.inf]
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]

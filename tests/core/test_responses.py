@@ -13,6 +13,7 @@ from gradclip_core.gradients import Gradients
 from gradclip_core.norms import Partition, Parts
 from gradclip_core.responses import multiply_in_float32, per_gradient, scale
 
+pytestmark = pytest.mark.usefixtures("either_way")
 Holding = Callable[..., list[nn.Parameter]]
 HALF = [torch.float16, torch.bfloat16]
 

@@ -17,6 +17,7 @@ from gradclip_core import ClipNorm, ClipValue, Percentile
 from gradclip_core.gradients import collect
 from gradclip_core.rows import row_norms
 
+pytestmark = pytest.mark.usefixtures("either_way")
 Holding = Callable[..., list[nn.Parameter]]
 EPS = {torch.float16: 2e-3, torch.bfloat16: 1e-2, torch.float32: 1e-5, torch.float64: 1e-12}
 shapes = st.lists(st.lists(st.integers(1, 5), max_size=4), min_size=1, max_size=4)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gradclip_core import ClipNorm, ClipValue, Fixed, Percentile, Rule
 from gradclip_core.norms import Parts
 
+pytestmark = pytest.mark.usefixtures("either_way")
 Holding = Callable[..., list[nn.Parameter]]
 HALF, FULL = [torch.float16, torch.bfloat16], [torch.float32, torch.float64]
 RTOL = {torch.float32: 2e-5, torch.float64: 1e-12}
