@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from gradclip_core import sharding
 from gradclip_core.checks import check_choice
 from gradclip_core.guards import Policy
 from gradclip_core.measure import measure_parts
@@ -80,7 +81,8 @@ class ClipValue(Rule):
             smallest, largest = torch.aminmax(grad)
             beyond = ~((smallest >= low) & (largest <= high))
             outside[position] = beyond.to(parts.norms).view(1)
-        return combine(torch.cat(outside), parts.partition, math.inf) > 0
+        outside_anywhere = sharding.whole(torch.cat(outside), parts.gradients, math.inf)
+        return combine(outside_anywhere, parts.partition, math.inf) > 0
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Bound the elements of every gradient."""

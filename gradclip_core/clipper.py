@@ -35,7 +35,8 @@ class Clipper(nn.Module):
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
         """Clip the gradients of a model, optimizer, parameters or named parameters in place.
 
-        loss: the loss of the step, 0-d, for rules that watch it.
+        loss: the loss of the step, 0-d, for rules that watch it; of this process's samples,
+            which such a rule passes through `sharding.joint_loss`.
         """
         raise TypeError(f"{type(self).__name__} must implement forward(parameters)")
 

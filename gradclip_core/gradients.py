@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from gradclip_core import sharding
+
 Parameters: TypeAlias = (
     nn.Module
     | torch.optim.Optimizer
@@ -26,8 +28,9 @@ class Gradients:
     `params` lists every parameter once, also those without a gradient, so that the position of
     a parameter (and with it the state of a per-parameter threshold) is the same at each step.
     `present` holds the positions that have a gradient and `grads` their gradients, in the same
-    order: the dense tensor itself, or the values of a coalesced sparse one, so that scaling
-    them in place scales the gradient.
+    order: the dense tensor itself, or the values of a coalesced sparse one, or the local shard
+    of a DTensor, so that scaling them in place scales the gradient. Where there are DTensors,
+    `spreads` says of each parameter over which processes; see `gradclip_core.sharding`.
     """
 
     params: list[Tensor] = field(default_factory=list)
@@ -35,6 +38,7 @@ class Gradients:
     groups: list[int] = field(default_factory=list)
     present: list[int] = field(default_factory=list)
     grads: list[Tensor] = field(default_factory=list)
+    spreads: list[sharding.Spread | None] = field(default_factory=list)
 
     def name(self, position: int) -> str:
         """The name of a parameter, or its position and shape where the caller gave no names."""
@@ -53,7 +57,7 @@ def collect(parameters: Parameters) -> Gradients:
     Accepts a module, an optimizer, one tensor, or an iterable of tensors, of `(name, tensor)`
     pairs (`model.named_parameters()`) or of parameter groups (`{"params": [...]}`). A parameter
     that occurs several times counts once. Sparse gradients are coalesced in place; empty
-    gradients count as absent.
+    gradients count as absent. Of DTensors the local shard is taken.
 
     Raises TypeError for anything else.
     """
@@ -77,7 +81,7 @@ def collect(parameters: Parameters) -> Gradients:
                 continue
         found.present.append(position)
         found.grads.append(grad)
-    return found
+    return sharding.localize(found)
 
 
 def as_groups(gradients: Gradients, positions: Iterable[int] | None = None) -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
+from gradclip_core import sharding
 from gradclip_core.checks import check_choice, check_integer
 from gradclip_core.gradients import Gradients
-from gradclip_core.norms import parameter_norms
+from gradclip_core.norms import parameter_norms, scalar_dtype
 
 Policy: TypeAlias = Literal["skip", "raise", "zero", "pass"]
 
@@ -72,11 +73,16 @@ def all_finite(gradients: Gradients) -> bool:
 
 def describe_nonfinite(gradients: Gradients, limit: int = 5) -> str:
     """Name the parameters whose gradients are not finite, with their counts of NaN and inf."""
-    found = []
+    device = gradients.device
+    counts = torch.zeros(2, len(gradients.params), dtype=scalar_dtype(device), device=device)
     for position, grad in zip(gradients.present, gradients.grads, strict=True):
-        nans, infs = int(grad.isnan().sum()), int(grad.isinf().sum())
-        if nans or infs:
-            found.append(f"{gradients.name(position)} ({nans} NaN, {infs} inf)")
+        counts[0, position], counts[1, position] = grad.isnan().sum(), grad.isinf().sum()
+    everywhere = [sharding.whole(row, gradients, 1.0).round().int().tolist() for row in counts]
+    found = [
+        f"{gradients.name(position)} ({nans} NaN, {infs} inf)"
+        for position, (nans, infs) in enumerate(zip(*everywhere, strict=True))
+        if nans or infs
+    ]
     more = f" and {len(found) - limit} more" if len(found) > limit else ""
     return ", ".join(found[:limit]) + more
 

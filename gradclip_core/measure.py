@@ -7,7 +7,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from gradclip_core import norms
+from gradclip_core import norms, sharding
 from gradclip_core.gradients import Gradients
 from gradclip_core.norms import Measure, Partition
 from gradclip_core.rows import row_norms
@@ -46,7 +46,7 @@ def measure_parts(
 def part_sizes(gradients: Gradients, partition: Partition) -> Tensor:
     """The number of elements of each part, of the parameters that are present: (k,)."""
     numel = [0] * len(gradients.params)
-    for position in gradients.present:
+    for position in sharding.held(gradients):
         numel[position] = gradients.params[position].numel()
     device, dtype = gradients.device, norms.scalar_dtype(gradients.device)
     counts = partition.rows or (1,) * len(partition.members)

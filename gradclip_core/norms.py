@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from gradclip_core import native
+from gradclip_core import native, sharding
 from gradclip_core.checks import check_number
 from gradclip_core.gradients import Gradients
 from gradclip_core.reductions import norms_in_few_calls, norms_of_segments
@@ -96,8 +96,9 @@ def parameter_norms(gradients: Gradients, norm_type: float = 2.0) -> Tensor:
         norms = torch.stack([n if n.device == device else n.to(device) for n in pieces])
         norms = norms.to(result.dtype)
     if len(gradients.present) == len(gradients.params):
-        return norms
-    return result.index_copy_(0, torch.tensor(gradients.present, device=device), norms)
+        return sharding.whole(norms, gradients, norm_type)
+    result.index_copy_(0, torch.tensor(gradients.present, device=device), norms)
+    return sharding.whole(result, gradients, norm_type)
 
 
 def _on_cpu(grads: list[Tensor], norm_type: float) -> Tensor:
@@ -228,8 +229,10 @@ def partition(gradients: Gradients, by: By) -> Partition:
     for itself (a tensor with fewer than two dimensions is one part); a mapping names parts by
     regular expression (first match wins, parameters without a match form one more part).
 
-    Raises ValueError where names are needed and the caller gave none.
+    Raises ValueError where names are needed and the caller gave none, TypeError for parameters
+    of FSDP1.
     """
+    sharding.refuse_flat(gradients.params)
     members: dict[int | str, list[int]] = {}
     for position, label in enumerate(_labels(gradients, by)):
         members.setdefault(label, []).append(position)

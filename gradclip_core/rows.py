@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from gradclip_core import native
+from gradclip_core import native, sharding
 from gradclip_core.gradients import Gradients
 from gradclip_core.norms import SMALL, Parts, scalar_dtype
 from gradclip_core.reductions import norms_of_rows, together, wide
@@ -37,9 +37,10 @@ def row_norms(gradients: Gradients, norm_type: float) -> Tensor:
     pairs = list(zip(held, gradients.grads, strict=True))
     rows = [len(grad) if param.ndim >= 2 else 1 for param, grad in pairs]
     norms = _norms_of_rows(gradients.grads, rows, norm_type).to(device)
-    indices = [row_index(param, grad) for param, grad in pairs]
+    places = zip(gradients.present, gradients.grads, strict=True)
+    indices = [row_index(gradients, position, grad) for position, grad in places]
     if len(pairs) == len(heights) and all(index is None for index in indices):
-        return norms
+        return sharding.whole(norms, gradients, norm_type, heights)
     pieces = [torch.zeros(height, dtype=dtype, device=device) for height in heights]
     for position, index, piece in zip(
         gradients.present, indices, torch.split(norms, rows), strict=True
@@ -48,7 +49,7 @@ def row_norms(gradients: Gradients, norm_type: float) -> Tensor:
             pieces[position] = piece
         else:
             pieces[position].index_copy_(0, index.to(device), piece)
-    return torch.cat(pieces)
+    return sharding.whole(torch.cat(pieces), gradients, norm_type, heights)
 
 
 def _norms_of_rows(grads: list[Tensor], rows: list[int], norm_type: float) -> Tensor:
@@ -71,13 +72,16 @@ def _norms_of_rows(grads: list[Tensor], rows: list[int], norm_type: float) -> Te
     return torch.cat([norms[i] for i in range(len(grads))]) if grads else torch.zeros(0)
 
 
-def row_index(param: Tensor, grad: Tensor) -> Tensor | None:
-    """The rows that the values of a sparse gradient stand in; None where they are all rows.
+def row_index(gradients: Gradients, position: int, grad: Tensor) -> Tensor | None:
+    """The rows that a sparse gradient or a shard stands in; None where they are all rows.
 
     Raises ValueError for gradients that are sparse in more than their first dimension.
     """
+    param = gradients.params[position]
     if param.ndim < 2 or grad.shape == param.shape:
         return None
+    if gradients.spreads and gradients.spreads[position] is not None:
+        return sharding.local_rows(param)
     if param.grad is None or param.grad.sparse_dim() != 1:
         raise ValueError(
             "by='row' takes sparse gradients with one sparse dimension, as embeddings have them, "
@@ -88,11 +92,11 @@ def row_index(param: Tensor, grad: Tensor) -> Tensor | None:
 
 def spread_rows(parts: Parts, values: Tensor) -> list[Tensor]:
     """Spread one value per row, (k,), over the gradients: each shaped to broadcast over its own."""
-    params, present = parts.gradients.params, parts.gradients.present
+    found = parts.gradients
     pieces = torch.split(values, list(parts.partition.rows or ()))
     spread = []
-    for position, grad in zip(present, parts.gradients.grads, strict=True):
-        piece, index = pieces[position], row_index(params[position], grad)
+    for position, grad in zip(found.present, found.grads, strict=True):
+        piece, index = pieces[position], row_index(found, position, grad)
         if index is not None:
             piece = piece[index.to(piece.device)]
         spread.append(piece.view([-1] + [1] * (grad.ndim - 1)) if grad.ndim else piece.view(()))

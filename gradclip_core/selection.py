@@ -49,6 +49,7 @@ class Selection:
             into.params.append(param)
             into.names.append(gradients.names[position])
             into.groups.append(gradients.groups[position])
+            into.spreads.extend(gradients.spreads[position : position + 1])
         return Selected(gradients, chosen, rest)
 
     def _excludes(self, name: str | None) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
+from gradclip_core import sharding
 from gradclip_core.checks import check_finite
-from gradclip_core.gradients import Gradients
 from gradclip_core.measure import measure_parts
 from gradclip_core.norms import Parts
 from gradclip_core.thresholds.base import Threshold
@@ -34,8 +36,9 @@ class Relative(Threshold):
     def forward(self, parts: Parts) -> Tensor:
         """The threshold of each part, (k,)."""
         found = parts.gradients
-        params = [found.params[position].detach() for position in found.present]
-        weights = Gradients(found.params, found.names, found.groups, found.present, params)
+        present = sharding.held(found)
+        params = [sharding.local(found.params[position].detach()) for position in present]
+        weights = replace(found, present=present, grads=params)
         norms, _ = measure_parts(weights, parts.partition, parts.norm_type, parts.measure)
         return self.factor * norms.clamp(min=self.eps)
 
