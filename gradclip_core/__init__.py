@@ -1,5 +1,6 @@
 """Gradient clipping for any PyTorch loop: composable, observable, checkpointable."""
 
+from gradclip_core.acclip import ACClip
 from gradclip_core.advice import Advice, Advisor, advise
 from gradclip_core.by_name import ByName
 from gradclip_core.chain import Chain, chain
@@ -11,6 +12,8 @@ from gradclip_core.guards import Guard, NonFiniteGradientError
 from gradclip_core.no_clip import NoClip
 from gradclip_core.report import ClipReport
 from gradclip_core.rule import Rule
+from gradclip_core.spam import Spam
+from gradclip_core.stable_spam import StableSpam
 from gradclip_core.thresholds import (
     Ema,
     Fixed,
@@ -27,6 +30,7 @@ from gradclip_core.thresholds import (
 )
 
 __all__ = [
+    "ACClip",
     "Advice",
     "Advisor",
     "ByName",
@@ -49,6 +53,8 @@ __all__ = [
     "Relative",
     "Rule",
     "Scheduled",
+    "Spam",
+    "StableSpam",
     "StableUpdate",
     "Threshold",
     "TrailingNorm",

@@ -55,6 +55,14 @@ class Clipper(nn.Module):
         while self._handles:
             self._handles.pop().remove()
 
+    def _attached(self) -> Optimizer:
+        if self._optimizer is None:
+            raise ValueError(
+                f"{type(self).__name__} needs the optimizer: call "
+                "clipper.attach(optimizer=optimizer) first"
+            )
+        return self._optimizer
+
     def __getstate__(self) -> dict[str, Any]:
         # Hooks belong to one model and one optimizer, and a report to one step.
         return self.__dict__ | {"_handles": [], "_optimizer": None, "last_report": None}

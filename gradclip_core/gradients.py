@@ -95,6 +95,17 @@ def as_groups(gradients: Gradients, positions: Iterable[int] | None = None) -> l
     return list(groups.values())
 
 
+def check_elements(gradients: Gradients, rule: str) -> None:
+    """Raise TypeError where a rule that compares elements one by one meets gradients without order.
+
+    Complex gradients, and sparse ones, whose values stand at places of their own.
+    """
+    for position, grad in zip(gradients.present, gradients.grads, strict=True):
+        if grad.is_complex() or grad.shape != gradients.params[position].shape:
+            kind = "complex" if grad.is_complex() else "sparse"
+            raise TypeError(f"{rule} cannot take {kind} gradients; use ClipNorm")
+
+
 def _walk(parameters: Parameters) -> Iterator[tuple[int, str | None, Tensor]]:
     """Yield (group index, name, parameter) for every parameter the caller handed in."""
     if isinstance(parameters, nn.Module):

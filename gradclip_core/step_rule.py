@@ -89,14 +89,6 @@ class StepRule(ClipNorm):
         _, self.last_report, skip = self._guarded(selected)
         return self._counted(self.last_report) if skip else self.last_report
 
-    def _attached(self) -> Optimizer:
-        if self._optimizer is None:
-            raise ValueError(
-                f"{type(self).__name__} acts in the optimizer's step: call "
-                "clipper.attach(optimizer=optimizer) first"
-            )
-        return self._optimizer
-
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
         params = [param for group in optimizer.param_groups for param in group["params"]]
         self._before = {id(param): param.detach().clone() for param in params}

@@ -9,14 +9,13 @@ from omegaconf import OmegaConf
 
 from apps import CONF
 
-# Rules that read the optimizer's state, with an optimizer they serve.
-_SUITED: dict[str, str] = {}
+# Rules that not every optimizer suits, with one they serve.
+_SUITED = {"acclip": ["optimizer=sgd", "optimizer.momentum=0"]}
 
 
 def suited(name: str) -> list[str]:
     """Overrides that choose a preset, and an optimizer it serves."""
-    optimizer = _SUITED.get(name)
-    return [f"clipping={name}", *([f"optimizer={optimizer}"] if optimizer else [])]
+    return [f"clipping={name}", *_SUITED.get(name, [])]
 
 
 def with_policy(name: str, policy: str) -> list[str]:

@@ -26,6 +26,23 @@ def test_threshold_of_a_norm(tiny, value):
 
 
 @pytest.mark.parametrize(
+    ("clipping", "optimizer", "expected"),
+    [
+        ("spam", "sgd", "serves Adam, AdamW, NAdam, RAdam, RMSprop, Adadelta; got SGD"),
+        ("spam", "adagrad", "got Adagrad"),
+        ("stable_adamw", "sgd", "StableUpdate reads the second moment"),
+        ("acclip", "adamw", "ACClip with momentum=0.9 serves SGD(momentum=0)"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["train", "compare"])
+def test_a_rule_and_an_optimizer_that_do_not_suit(tiny, verb, clipping, optimizer, expected):
+    place = "run_dir=r" if verb == "train" else "output_dir=r"
+    line = refused(verb, *tiny, f"clipping={clipping}", f"optimizer={optimizer}", place)
+    assert "clipping: " in line
+    assert expected in line
+
+
+@pytest.mark.parametrize(
     ("override", "expected"),
     [
         ("clipping.by=layer", "clipping.by='layer': Input should be 'model', 'group'"),
