@@ -95,11 +95,18 @@ def as_groups(gradients: Gradients, positions: Iterable[int] | None = None) -> l
     return list(groups.values())
 
 
+def check_unsharded(gradients: Gradients, rule: str) -> None:
+    """Raise TypeError for DTensors, to a rule that needs whole tensors."""
+    if any(gradients.spreads):
+        raise TypeError(f"{rule} cannot take sharded gradients (DTensors); use ClipNorm")
+
+
 def check_elements(gradients: Gradients, rule: str) -> None:
     """Raise TypeError where a rule that compares elements one by one meets gradients without order.
 
-    Complex gradients, and sparse ones, whose values stand at places of their own.
+    Complex gradients; sparse ones, whose values stand at places of their own; and DTensors.
     """
+    check_unsharded(gradients, rule)
     for position, grad in zip(gradients.present, gradients.grads, strict=True):
         if grad.is_complex() or grad.shape != gradients.params[position].shape:
             kind = "complex" if grad.is_complex() else "sparse"

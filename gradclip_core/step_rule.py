@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from gradclip_core.clip_norm import ClipNorm
-from gradclip_core.gradients import Gradients, Parameters, collect
+from gradclip_core.gradients import Gradients, Parameters, check_unsharded, collect
 from gradclip_core.norms import Parts
 from gradclip_core.report import ClipReport
 from gradclip_core.responses import spread
@@ -74,11 +74,12 @@ class StepRule(ClipNorm):
 
         The report is of the gradients; `last_report` changes to that of the update in `step()`.
         Raises NonFiniteGradientError where the guard says so, ValueError if no optimizer is
-        attached.
+        attached, TypeError for DTensors.
         """
         optimizer = self._attached()
         selected = self.select(collect(parameters))
         found = selected.chosen
+        check_unsharded(found, type(self).__name__)
         self._chosen = Gradients(found.params, found.names, found.groups)
         if not selected.every.grads:
             self.last_report = self._untouched(*self._measure(found))

@@ -1,0 +1,172 @@
+"""Optimizers that clip: any of torch's with any clipper, for a loop without further calls.
+
+optimizer = gradclip_core.optimizers.AdamW(model.parameters(), 1e-3, clipper=ClipNorm(1.0))
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from gradclip_core.clipper import Clipper
+from gradclip_core.during_step import DuringStep
+from gradclip_core.gradients import collect
+from gradclip_core.report import ClipReport
+
+Closure = Callable[[], Any]
+
+
+class Clipping(Optimizer):
+    """What `clipped` adds to an optimizer; `isinstance` tells such an optimizer by it.
+
+    `step()` clips the gradients first; with a closure, after every time it is evaluated, with
+    the loss that it returns. Gradients that carry the scale of a GradScaler, as fused optimizers
+    take them, are unscaled before. `clipper` is attached to the optimizer, and its state is in
+    `state_dict()`. Names of parameters are known if the optimizer was given them
+    (`model.named_parameters()`).
+    """
+
+    clipper: Clipper
+
+    @property
+    def last_report(self) -> ClipReport | None:
+        """What the latest step did; None before the first."""
+        return self.clipper.last_report
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer's state, and the clipper's under `clipper`."""
+        return {**super().state_dict(), "clipper": dict(self.clipper.state_dict())}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned; ValueError for the state of a plain optimizer."""
+        if "clipper" not in state_dict:
+            raise ValueError(
+                f"this state is of an optimizer without a clipper; give {type(self).__name__} "
+                "one of its own"
+            )
+        super().load_state_dict(state_dict)
+        self.clipper.load_state_dict(state_dict["clipper"])
+
+    def _install(self, clipper: Clipper) -> None:
+        if not isinstance(clipper, Clipper):
+            raise TypeError(f"clipper must be a Clipper, got {type(clipper).__name__}")
+        self.clipper = clipper.attach(optimizer=self)
+        self._unscaled = DuringStep(self)
+        # Not a method `step` of this class: torch would wrap it and the one below it, and every
+        # hook would be called twice.
+        self.register_step_pre_hook(_before_step)
+
+    def _clip(self, loss: Any = None) -> None:
+        scale = getattr(self, "grad_scale", None)
+        if scale is not None:
+            self._unscaled.set(functools.partial(_unscale, self, scale))
+        self.clipper(self, loss=loss.detach() if isinstance(loss, Tensor) else None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "clipper": self.clipper}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        clipper = state.pop("clipper", None)
+        super().__setstate__(state)
+        if clipper is not None:  # `load_state_dict` comes here too, without one
+            self._install(clipper)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A class that `clipped` has made is found by what it was made of.
+        made_of = next((base for base, kind in _CLASSES.items() if kind is type(self)), type(self))
+        return _blank, (made_of,), self.__getstate__()
+
+
+_CLASSES: dict[type[Optimizer], type[Clipping]] = {}
+
+
+def clipped(base: type[Optimizer]) -> Any:
+    """The class of an optimizer that clips: the signature of `base` and a keyword `clipper`.
+
+    base: a torch optimizer, or one that follows its protocol (`step` hooks, closures). The class
+    is the same one for the same `base`. Its optimizers can be copied and pickled, work with
+    learning rate schedulers, parameter groups and GradScaler, and hold the clipper's latest
+    report in `last_report`. See `Clipping`.
+
+    Raises TypeError unless `base` is a class of optimizers, and one that does not clip yet.
+    """
+    if not (isinstance(base, type) and issubclass(base, Optimizer)) or issubclass(base, Clipping):
+        raise TypeError(f"clipped takes a class of optimizers without a clipper, got {base!r}")
+    if base not in _CLASSES:
+        _CLASSES[base] = _make_class(base)
+    return _CLASSES[base]
+
+
+def _make_class(base: type[Optimizer]) -> type[Clipping]:
+    def init(self: Clipping, *args: Any, clipper: Clipper, **settings: Any) -> None:
+        base.__init__(self, *args, **settings)
+        self._install(clipper)
+
+    doc = f"`{base.__name__}` with a clipper; see `Clipping` and `{base.__module__}`."
+    kind = type(base.__name__, (Clipping, base), {"__init__": init, "__doc__": doc})
+    kind.__module__ = __name__
+    given = inspect.signature(base)
+    clipper = inspect.Parameter("clipper", inspect.Parameter.KEYWORD_ONLY, annotation=Clipper)
+    parameters = sorted([*given.parameters.values(), clipper], key=lambda p: p.kind)
+    kind.__signature__ = given.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return kind
+
+
+def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
+    """Clip before the step, or after each evaluation of its closure."""
+    clipping = cast(Clipping, optimizer)
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None:
+        clipping._clip()
+        return None
+
+    def clips() -> Any:
+        with torch.enable_grad():
+            loss = closure()
+        clipping._clip(loss)
+        return loss
+
+    rest = {name: value for name, value in kwargs.items() if name != "closure"}
+    return (args[0], clips, *args[2:]), rest
+
+
+def _unscale(optimizer: Clipping, scale: Tensor) -> Callable[[], None]:
+    """Divide the gradients by the scale that the step would divide by; return what restores it."""
+    for grad in collect(optimizer).grads:
+        grad.div_(scale.to(grad.device))
+    optimizer.grad_scale = None  # type: ignore[attr-defined]
+
+    def restore() -> None:
+        optimizer.grad_scale = scale  # type: ignore[attr-defined]
+
+    return restore
+
+
+def _blank(kind: type[Optimizer]) -> Optimizer:
+    """An optimizer to which the state of a copied or pickled one is given."""
+    kind = kind if issubclass(kind, Clipping) else clipped(kind)
+    blank: Optimizer = kind.__new__(kind)
+    return blank
+
+
+ASGD = clipped(torch.optim.ASGD)
+Adadelta = clipped(torch.optim.Adadelta)
+Adafactor = clipped(torch.optim.Adafactor)
+Adagrad = clipped(torch.optim.Adagrad)
+Adam = clipped(torch.optim.Adam)
+AdamW = clipped(torch.optim.AdamW)
+Adamax = clipped(torch.optim.Adamax)
+LBFGS = clipped(torch.optim.LBFGS)
+Muon = clipped(torch.optim.Muon)
+NAdam = clipped(torch.optim.NAdam)
+RAdam = clipped(torch.optim.RAdam)
+RMSprop = clipped(torch.optim.RMSprop)
+Rprop = clipped(torch.optim.Rprop)
+SGD = clipped(torch.optim.SGD)
+SparseAdam = clipped(torch.optim.SparseAdam)
