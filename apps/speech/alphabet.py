@@ -1,0 +1,66 @@
+"""The tokens of a recogniser: words of a small vocabulary, or characters."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from apps.errors import UserError
+from apps.speech.utterances import Utterance
+
+Units = Literal["words", "characters"]
+BLANK = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Alphabet:
+    """Tokens of a network's outputs 1, 2, ...; output 0 is the blank of CTC."""
+
+    units: Units
+    tokens: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.units not in get_args(Units):
+            allowed = ", ".join(get_args(Units))
+            raise ValueError(f"units must be one of {allowed}, got {self.units!r}")
+
+    @property
+    def size(self) -> int:
+        """Number of outputs, the blank among them."""
+        return len(self.tokens) + 1
+
+    def encode(self, text: str) -> list[int]:
+        """The outputs that spell a text; UserError for what is not in the alphabet."""
+        places = {token: i for i, token in enumerate(self.tokens, start=BLANK + 1)}
+        pieces = self.split(text)
+        unknown = [piece for piece in pieces if piece not in places]
+        if unknown:
+            kind = "word" if self.units == "words" else "character"
+            raise UserError(
+                f"{kind} {unknown[0]!r} is not in the alphabet of the training transcripts"
+            )
+        return [places[piece] for piece in pieces]
+
+    def split(self, text: str) -> Sequence[str]:
+        """A text in tokens."""
+        return text.split() if self.units == "words" else text
+
+    def join(self, outputs: Iterable[int]) -> str:
+        """The text that outputs spell; blanks are left out."""
+        pieces = [self.tokens[i - 1] for i in outputs if i != BLANK]
+        return " ".join((" " if self.units == "words" else "").join(pieces).split())
+
+
+def least_frames(outputs: Sequence[int]) -> int:
+    """Frames that CTC needs for outputs: one each, and a blank between equal neighbours."""
+    repeats = sum(a == b for a, b in itertools.pairwise(outputs))
+    return len(outputs) + repeats
+
+
+def fit_alphabet(utterances: Iterable[Utterance], units: Units) -> Alphabet:
+    """The tokens that the transcripts are made of, in alphabetical order."""
+    texts = [utterance.text for utterance in utterances]
+    pieces = {piece for text in texts for piece in (text.split() if units == "words" else text)}
+    return Alphabet(units, tuple(sorted(pieces)))

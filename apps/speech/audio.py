@@ -1,0 +1,60 @@
+"""Reading audio files, with every damage named."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import soundfile
+import torch
+from torch import Tensor
+from torchaudio.functional import resample
+
+from apps.errors import UserError
+from apps.speech.utterances import Utterance
+
+# How much shorter than its manifest says a file may be, in seconds.
+TOLERANCE = 0.1
+
+
+def load(utterance: Utterance, sample_rate: int) -> Tensor:
+    """The samples of an utterance (N,), float32 in [-1, 1]: mono, at `sample_rate`.
+
+    Channels are averaged. Raises UserError naming the file when it cannot be read, is empty or
+    truncated, or was recorded at a lower rate, since what it lacks cannot be made up.
+    """
+    path = utterance.path
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, frames = int(file.samplerate), int(file.frames)
+            samples = file.read(dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
+        reason = "no such file" if not path.is_file() else f"cannot be read as audio ({error})"
+        raise UserError(f"{path}: {reason}") from error
+    lacking = frames - len(samples)
+    if utterance.duration is not None:
+        lacking = max(lacking, int((utterance.duration - TOLERANCE) * rate) - len(samples))
+    if lacking > 0 or _is_cut(path):
+        raise UserError(f"{path}: truncated: ends after {len(samples) / rate:.2f} s")
+    if len(samples) == 0:
+        raise UserError(f"{path}: holds no sound")
+    if rate < sample_rate:
+        raise UserError(
+            f"{path}: recorded at {rate} Hz, but the features need {sample_rate} Hz; "
+            f"train with features.sample_rate={rate} for such files"
+        )
+    mono = torch.from_numpy(samples).mean(dim=1)
+    if not bool(mono.isfinite().all()):
+        raise UserError(f"{path}: holds samples that are not finite")
+    return mono if rate == sample_rate else resample(mono, rate, sample_rate)
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a WAV file is shorter than its header says; libsndfile reads it all the same."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    if len(head) < 8 or head[:4] != b"RIFF":
+        return False
+    (size,) = struct.unpack("<I", head[4:])
+    # Recorders that stream leave the size empty.
+    return bool(0 < size < 0xFFFFFFFF and path.stat().st_size < size)

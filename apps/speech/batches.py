@@ -1,0 +1,61 @@
+"""Utterances as batches of padded frames and the outputs to be found in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from apps.speech.feature_store import FeatureStore
+from apps.speech.features import FrontEnd
+
+
+class Batch(NamedTuple):
+    """Frames (B, T, D) padded with zeros, their lengths (B,), outputs (sum of U,), counts (B,)."""
+
+    frames: Tensor
+    lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+
+
+class Utterances(Dataset[Batch]):
+    """Utterances with their outputs, fetched a batch at a time by a list of numbers.
+
+    rows: where each one's features lie in the store. lengths: their stacked frames.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        front_end: FrontEnd,
+        targets: Sequence[Sequence[int]],
+        rows: Sequence[int],
+    ) -> None:
+        self.store = store
+        self.front_end = front_end
+        self.targets = targets
+        self.rows = rows
+        self.lengths = [front_end.num_frames(int(store.lengths[row])) for row in rows]
+
+    def __len__(self) -> int:
+        """Number of utterances."""
+        return len(self.targets)
+
+    def frames(self, number: int) -> Tensor:
+        """The stacked frames (T, D) of one utterance."""
+        return self.front_end.stacked(self.store[self.rows[number]])
+
+    def __getitem__(self, numbers: list[int]) -> Batch:
+        """The utterances of these numbers as one batch."""
+        frames = [self.frames(number) for number in numbers]
+        targets = [self.targets[number] for number in numbers]
+        return Batch(
+            torch.nn.utils.rnn.pad_sequence(frames, batch_first=True),
+            torch.tensor([len(one) for one in frames]),
+            torch.tensor([output for one in targets for output in one]),
+            torch.tensor([len(one) for one in targets]),
+        )

@@ -1,0 +1,158 @@
+"""The speech application's data: utterances as features and outputs, in batches."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from apps.application import DataModule
+from apps.errors import UserError
+from apps.sampler import LengthSampler
+from apps.speech.alphabet import Alphabet, fit_alphabet, least_frames
+from apps.speech.batches import Batch, Utterances
+from apps.speech.feature_store import feature_store
+from apps.speech.features import FrontEnd
+from apps.speech.sources import PARTS, Source
+from apps.speech.utterances import Corpus, Part, Utterance
+
+
+class SpeechData(DataModule):
+    """Utterances of a source in three parts, with features and outputs.
+
+    cache: folder of computed features; None computes them anew. skip_bad: leave out, with a
+    warning, training and validation utterances that cannot be used.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        front_end: FrontEnd,
+        *,
+        batch_size: int,
+        seed: int,
+        cache: Path | None = None,
+        num_workers: int = 0,
+        skip_bad: bool = False,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.front_end = front_end
+        self.batch_size = batch_size
+        self.seed = seed
+        self.cache = cache
+        self.num_workers = num_workers
+        self.skip_bad = skip_bad
+
+    def prepare_data(self) -> None:
+        """Fetch what has to be fetched."""
+        self.source.fetch()
+
+    def setup(self, stage: str) -> None:
+        """Read the transcripts, compute the features and check that each pair fits, once."""
+        if hasattr(self, "alphabet"):
+            return
+        corpus = self.source.read()
+        alphabet = fit_alphabet(corpus["train"], self.source.units)
+        self.utterances: dict[Part, list[Utterance]] = {}
+        self.parts: dict[Part, Utterances] = {}
+        for part in PARTS:
+            self._load(part, corpus, alphabet)
+        self.alphabet = alphabet
+        self.account = self._account()
+
+    def _load(self, part: Part, corpus: Corpus, alphabet: Alphabet) -> None:
+        """Keep the utterances of a part that can be used, all of them unless `skip_bad`."""
+        skip = _warn if self.skip_bad and part != "test" else None
+        chosen = list(corpus[part])
+        store, numbers = feature_store(chosen, self.front_end, self.cache, skip)
+        kept, targets, rows = [], [], []
+        for row, number in enumerate(numbers):
+            utterance = chosen[number]
+            try:
+                outputs = self._outputs(utterance, alphabet, int(store.lengths[row]))
+            except UserError as error:
+                if skip is None:
+                    raise
+                skip(str(error))
+                continue
+            kept.append(utterance)
+            targets.append(outputs)
+            rows.append(row)
+        if not kept:
+            raise UserError(f"{self.source.name}: no utterance of the part {part} can be used")
+        self.utterances[part] = kept
+        self.parts[part] = Utterances(store, self.front_end, targets, rows)
+
+    def _outputs(self, utterance: Utterance, alphabet: Alphabet, length: int) -> Sequence[int]:
+        """The outputs of an utterance; UserError if its frames cannot hold them."""
+        try:
+            outputs = alphabet.encode(utterance.text)
+        except UserError as error:
+            raise UserError(f"{utterance.path}: {error}") from error
+        frames, least = self.front_end.num_frames(length), least_frames(outputs)
+        if frames < least:
+            raise UserError(
+                f"{utterance.path}: {frames} frames are too few for its transcript, whose "
+                f"{len(outputs)} {alphabet.units} need {least} under CTC; lower features.stack or "
+                "features.hop_ms, or leave it out with app.skip_bad=true"
+            )
+        return outputs
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a trained run has to know about its data, as plain values."""
+        return {"units": self.alphabet.units, "tokens": list(self.alphabet.tokens)}
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the transcripts, their parts and the lengths of the audio."""
+        whole = hashlib.sha256()
+        for part in PARTS:
+            data = self.parts[part]
+            for utterance, length in zip(self.utterances[part], data.lengths, strict=True):
+                whole.update(f"{part} {utterance.path.name} {utterance.text} {length}\n".encode())
+        return whole.hexdigest()[:16]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of similar length, drawn anew in each epoch."""
+        lengths = self.parts["train"].lengths
+        return self._loader("train", LengthSampler(lengths, self.batch_size, self.seed))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation part in order of length."""
+        lengths = self.parts["val"].lengths
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        starts = range(0, len(order), self.batch_size)
+        return self._loader("val", [order[i : i + self.batch_size] for i in starts])
+
+    def _loader(self, part: Part, batches: Iterable[list[int]]) -> DataLoader[Batch]:
+        return DataLoader(
+            self.parts[part],
+            batch_size=None,
+            sampler=batches,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _account(self) -> str:
+        counts, speakers, minutes = [], [], []
+        for part in PARTS:
+            counts.append(len(self.utterances[part]))
+            speakers.append(len({u.speaker for u in self.utterances[part]}))
+            frames = sum(self.parts[part].lengths)
+            minutes.append(frames * self.front_end.frame_seconds / 60)
+        return (
+            f"{self.source.name}: utterances to train, validate, test: "
+            f"{', '.join(map(str, counts))}; minutes: "
+            f"{', '.join(f'{m:.1f}' for m in minutes)}; speakers: "
+            f"{', '.join(map(str, speakers))}; {len(self.alphabet.tokens)} {self.alphabet.units}."
+        )
+
+
+def _warn(message: str) -> None:
+    logging.getLogger(__name__).warning("left out: %s", message)

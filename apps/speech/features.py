@@ -1,0 +1,113 @@
+"""Features of speech: log-mel energies or MFCC, normalised, in stacked frames."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torchaudio.transforms import MFCC, MelSpectrogram, SpecAugment
+
+Kind = Literal["logmel", "mfcc"]
+_FLOOR = 1e-6
+
+
+class FrontEnd:
+    """Turns samples into frames of features.
+
+    kind: `logmel`, the logarithm of mel-band energies, or `mfcc`, their cosine transform.
+    sample_rate: in Hz, of the samples. num_bands: features of a frame. window_ms, hop_ms:
+    length and distance of frames. stack: frames that a network sees as one, so that it gets
+    `stack * num_bands` inputs every `stack * hop_ms` milliseconds.
+    """
+
+    def __init__(
+        self,
+        kind: Kind = "logmel",
+        sample_rate: int = 8000,
+        num_bands: int = 40,
+        window_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        stack: int = 3,
+    ) -> None:
+        if kind not in get_args(Kind):
+            raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+        if sample_rate < 4000:
+            raise ValueError(f"sample_rate must be >= 4000 Hz, got {sample_rate}")
+        if min(num_bands, stack) < 1:
+            raise ValueError(f"num_bands={num_bands}, stack={stack}: both must be >= 1")
+        if not 0 < hop_ms <= window_ms:
+            raise ValueError(f"hop_ms={hop_ms}: must be > 0 and at most window_ms={window_ms}")
+        self.kind: Kind = kind
+        self.sample_rate = sample_rate
+        self.num_bands = num_bands
+        self.window_ms = window_ms
+        self.hop_ms = hop_ms
+        self.stack = stack
+        # Narrow bands of a short window may hold no bin of the spectrum; twice as many do.
+        self._n_fft = 2 << (int(sample_rate * window_ms / 1000) - 1).bit_length()
+        self._transform = self._make()
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds between two stacked frames."""
+        return self.stack * self.hop_ms / 1000
+
+    @property
+    def num_inputs(self) -> int:
+        """Features of a stacked frame."""
+        return self.stack * self.num_bands
+
+    @property
+    def key(self) -> str:
+        """A text that changes with the features of single frames."""
+        parts = (self.kind, self.sample_rate, self.num_bands, self.window_ms, self.hop_ms)
+        return " ".join(map(str, parts))
+
+    @torch.no_grad()
+    def __call__(self, samples: Tensor) -> Tensor:
+        """Features (T, num_bands) of samples (N,), each of mean 0 and variance 1 over time."""
+        least = self._n_fft
+        if len(samples) < least:
+            samples = torch.nn.functional.pad(samples, (0, least - len(samples)))
+        features: Tensor = self._transform(samples)
+        if self.kind == "logmel":
+            features = (features + _FLOOR).log()
+        features = features.T
+        spread = features.std(dim=0, correction=0, keepdim=True)
+        return (features - features.mean(dim=0, keepdim=True)) / (spread + 1e-5)
+
+    def stacked(self, features: Tensor) -> Tensor:
+        """Frames (T, F) in groups (ceil(T / stack), stack * F), the last filled up with zeros."""
+        lacking = -len(features) % self.stack
+        padded = torch.nn.functional.pad(features, (0, 0, 0, lacking))
+        return padded.reshape(-1, self.num_inputs)
+
+    def num_frames(self, length: int) -> int:
+        """Number of stacked frames of `length` single ones."""
+        return -(-length // self.stack)
+
+    def _make(self) -> Any:
+        spectrum = {
+            "n_fft": self._n_fft,
+            "win_length": int(self.sample_rate * self.window_ms / 1000),
+            "hop_length": int(self.sample_rate * self.hop_ms / 1000),
+            "f_min": 20.0,
+        }
+        if self.kind == "logmel":
+            return MelSpectrogram(self.sample_rate, n_mels=self.num_bands, **spectrum)
+        spectrum["n_mels"] = max(40, self.num_bands)
+        return MFCC(self.sample_rate, self.num_bands, log_mels=True, melkwargs=spectrum)
+
+
+def spec_augment(
+    num_time_masks: int = 2, time_mask: int = 24, num_band_masks: int = 2, band_mask: int = 6
+) -> Any:
+    """torchaudio's SpecAugment (Park et al. 2019, arXiv:1904.08779): masks of zeros.
+
+    time_mask, band_mask: largest width of a mask in single frames and in bands. Each utterance
+    of a batch (B, F, T) gets masks of its own.
+    """
+    if min(num_time_masks, time_mask, num_band_masks, band_mask) < 0:
+        raise ValueError("numbers and widths of masks must be >= 0")
+    return SpecAugment(num_time_masks, time_mask, num_band_masks, band_mask, zero_masking=True)

@@ -1,0 +1,192 @@
+"""Acoustic models: frames (B, T, D) and lengths (B,) to scores (B, T, V) of the outputs.
+
+All keep the number of frames (the front end has stacked them already), and an utterance's scores
+do not depend on what it is padded with, but for the Conformer's (see there).
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchaudio.models import Conformer
+
+Cell = Literal["lstm", "gru"]
+_CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+
+class RecurrentLayer(nn.Module):
+    """A recurrent layer over padded sequences, (B, T, D) to (B, T, ways * hidden_size).
+
+    The backward cell reads every sequence turned around within its own length: the result of
+    packed sequences, on CPU several times as fast, since packing leaves the fused kernel.
+    """
+
+    def __init__(self, cell: Cell, size: int, hidden_size: int, bidirectional: bool) -> None:
+        super().__init__()
+        self.ways = nn.ModuleList(
+            _CELLS[cell](size, hidden_size, batch_first=True) for _ in range(1 + bidirectional)
+        )
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """States (B, T, ways * hidden_size); those after a sequence's end mean nothing."""
+        states = [self.ways[0](frames)[0]]
+        if len(self.ways) == 2:
+            states.append(turned(self.ways[1](turned(frames, lengths))[0], lengths))
+        return torch.cat(states, dim=-1)
+
+
+def turned(sequences: Tensor, lengths: Tensor) -> Tensor:
+    """Sequences (B, T, D), each turned around within its own length; what follows stays."""
+    places = torch.arange(sequences.shape[1], device=sequences.device)
+    back = lengths.to(sequences.device)[:, None] - 1 - places
+    index = torch.where(back >= 0, back, places)
+    return sequences.gather(1, index[..., None].expand_as(sequences))
+
+
+def within(lengths: Tensor, size: int) -> Tensor:
+    """True (B, T) at the frames of a sequence, False at the padding after it."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+class RecurrentCTC(nn.Module):
+    """(Bi)LSTM or (Bi)GRU layers with layer normalisation (Graves et al. 2013, arXiv:1303.5778).
+
+    cell: lstm or gru. hidden_size: width of one direction. dropout: after each layer.
+    """
+
+    def __init__(
+        self,
+        num_inputs: int,
+        num_stacked: int,
+        num_outputs: int,
+        cell: Cell = "lstm",
+        hidden_size: int = 96,
+        num_layers: int = 2,
+        bidirectional: bool = True,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        _check_sizes(hidden_size, num_layers, dropout)
+        width = hidden_size * (1 + bidirectional)
+        sizes = [num_inputs, *([width] * (num_layers - 1))]
+        self.layers = nn.ModuleList(
+            RecurrentLayer(cell, size, hidden_size, bidirectional) for size in sizes
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in sizes)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width, num_outputs)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Scores (B, T, V)."""
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            frames = self.dropout(norm(layer(frames, lengths)))
+        scores: Tensor = self.output(frames)
+        return scores
+
+
+class ConvolutionalCTC(nn.Module):
+    """Convolutions over time and frequency, then GRU layers, after Deep Speech 2.
+
+    Amodei et al. 2016, arXiv:1512.02595, with the stacked frames as channels and with layer in
+    the place of batch normalisation. channels: of each convolution. kernel: its width in frames.
+    """
+
+    def __init__(
+        self,
+        num_inputs: int,
+        num_stacked: int,
+        num_outputs: int,
+        channels: int = 32,
+        num_convolutions: int = 2,
+        kernel: int = 5,
+        hidden_size: int = 96,
+        num_layers: int = 2,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        _check_sizes(hidden_size, num_layers, dropout)
+        if min(channels, num_convolutions) < 1 or kernel < 1 or kernel % 2 == 0:
+            raise ValueError(
+                f"channels={channels}, num_convolutions={num_convolutions}, kernel={kernel}: must "
+                "be >= 1, the kernel odd"
+            )
+        self.num_stacked = num_stacked
+        sizes = [num_stacked, *([channels] * num_convolutions)]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(a, b, (kernel, 5), stride=(1, 2), padding=(kernel // 2, 2))
+            for a, b in itertools.pairwise(sizes)
+        )
+        bands = num_inputs // num_stacked
+        for _ in range(num_convolutions):
+            bands = (bands + 1) // 2
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(channels * bands)
+        self.recurrent = RecurrentCTC(
+            channels * bands,
+            num_stacked,
+            num_outputs,
+            "gru",
+            hidden_size,
+            num_layers,
+            dropout=dropout,
+        )
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Scores (B, T, V)."""
+        kept = within(lengths, frames.shape[1])[:, None, :, None]
+        maps = frames.reshape(*frames.shape[:2], self.num_stacked, -1).transpose(1, 2)
+        for convolution in self.convolutions:
+            # Padding is zeros for each, also what the one before made of it.
+            maps = torch.nn.functional.relu(convolution(maps * kept))
+        hidden = self.dropout(self.norm(maps.transpose(1, 2).flatten(2)))
+        scores: Tensor = self.recurrent(hidden, lengths)
+        return scores
+
+
+class ConformerCTC(nn.Module):
+    """torchaudio's Conformer (Gulati et al. 2020, arXiv:2005.08100) under a linear layer.
+
+    Its convolutions read up to half a kernel of padding at the end of the shorter utterances of
+    a batch, so that their last scores depend on the padding a little. Batch normalisation, as in
+    the paper. width: of the layers, a multiple of num_heads. kernel: odd, in frames.
+    """
+
+    def __init__(
+        self,
+        num_inputs: int,
+        num_stacked: int,
+        num_outputs: int,
+        width: int = 96,
+        num_heads: int = 4,
+        num_layers: int = 4,
+        kernel: int = 15,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        _check_sizes(width, num_layers, dropout)
+        if num_heads < 1 or width % num_heads or kernel < 1 or kernel % 2 == 0:
+            raise ValueError(
+                f"width={width}, num_heads={num_heads}, kernel={kernel}: the width must be a "
+                "multiple of the heads, the kernel odd"
+            )
+        self.input = nn.Sequential(nn.Linear(num_inputs, width), nn.LayerNorm(width))
+        self.conformer = Conformer(width, num_heads, 4 * width, num_layers, kernel, dropout)
+        self.output = nn.Linear(width, num_outputs)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Scores (B, T, V)."""
+        hidden, _ = self.conformer(self.input(frames), lengths)
+        scores: Tensor = self.output(hidden)
+        return scores
+
+
+def _check_sizes(hidden_size: int, num_layers: int, dropout: float) -> None:
+    if hidden_size < 1:
+        raise ValueError(f"hidden_size must be >= 1, got {hidden_size}")
+    if num_layers < 1:
+        raise ValueError(f"num_layers must be >= 1, got {num_layers}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be a share in [0, 1), got {dropout}")

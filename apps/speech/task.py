@@ -1,0 +1,61 @@
+"""Training an acoustic model with connectionist temporal classification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from apps.speech.alphabet import BLANK
+from apps.speech.batches import Batch
+from apps.task import Optimization, Task
+
+
+class CTCTask(Task):
+    """Minimises the CTC loss (Graves et al. 2006), per output of an utterance, then on average.
+
+    The reduction decides how large gradients are: a loss summed over a batch has norms 10 to
+    1,000 times these. augment: masks of features (B, F, T), in training only.
+    """
+
+    def __init__(
+        self, net: nn.Module, optimization: Optimization, num_bands: int, augment: Any = None
+    ) -> None:
+        super().__init__(net, optimization)
+        self.num_bands = num_bands
+        self._augment = augment
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss of a batch, 0-d."""
+        frames = self._masked(batch.frames) if self.training else batch.frames
+        scores = self.net(frames, batch.lengths).log_softmax(-1)
+        return nn.functional.ctc_loss(
+            scores.transpose(0, 1),
+            batch.targets,
+            batch.lengths,
+            batch.target_lengths,
+            blank=BLANK,
+            zero_infinity=True,
+        )
+
+    def _masked(self, frames: Tensor) -> Tensor:
+        """Stacked frames (B, T, D) with masks over single frames and bands."""
+        if self._augment is None:
+            return frames
+        count, length, width = frames.shape
+        bands = frames.reshape(count, -1, self.num_bands).transpose(1, 2)
+        masked: Tensor = self._augment(bands)
+        return masked.transpose(1, 2).reshape(count, length, width)
+
+    def batch_size(self, batch: Batch) -> int:
+        """Number of utterances in a batch."""
+        return len(batch.lengths)
+
+    @torch.no_grad()
+    def log_probabilities(self, frames: Tensor) -> Tensor:
+        """Log-probabilities (T, V), on the CPU, of one utterance's frames (T, D)."""
+        self.eval()
+        lengths = torch.tensor([len(frames)], device=self.device)
+        scores: Tensor = self.net(frames[None].to(self.device), lengths)
+        return scores[0].float().log_softmax(-1).cpu()

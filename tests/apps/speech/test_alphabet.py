@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apps.errors import UserError
+from apps.speech.alphabet import Alphabet, fit_alphabet, least_frames
+from apps.speech.utterances import Utterance
+
+TEXTS = ["one two", "three one", "two"]
+
+
+# Three words; the letters e h n o r t w and the blank between words; CTC's blank beside them.
+@pytest.mark.parametrize(("units", "size"), [("words", 4), ("characters", 9)])
+def test_texts_survive_a_round_trip(units, size):
+    alphabet = fit_alphabet([Utterance(Path(), text) for text in TEXTS], units)
+    assert alphabet.size == size
+    for text in TEXTS:
+        outputs = alphabet.encode(text)
+        assert min(outputs) >= 1
+        assert max(outputs) < alphabet.size
+        assert alphabet.join(outputs) == alphabet.join([0, *outputs, 0]) == text
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"), [("words", "word 'four'"), ("characters", "character 'f'")]
+)
+def test_what_is_not_in_the_alphabet_is_named(units, expected):
+    alphabet = fit_alphabet([Utterance(Path(), text) for text in TEXTS], units)
+    with pytest.raises(UserError, match=expected):
+        alphabet.encode("one four")
+
+
+@given(st.lists(st.integers(1, 3), max_size=8))
+def test_least_frames_is_what_ctc_needs(outputs):
+    # A path of frames that collapses to the outputs, built greedily.
+    path: list[int] = []
+    for output in outputs:
+        path += [0, output] if path and path[-1] == output else [output]
+    assert least_frames(outputs) == len(path)
+
+
+def test_unknown_units():
+    with pytest.raises(ValueError, match="units must be one of words, characters"):
+        Alphabet("phones", ("a",))

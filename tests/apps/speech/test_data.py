@@ -1,0 +1,161 @@
+"""The data module: parts, checks of every utterance, and the cache of features."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from apps.errors import UserError
+from apps.speech.data import SpeechData
+from apps.speech.features import FrontEnd
+from apps.speech.sources import Manifest
+from tests.apps.speech.conftest import RATE, say, write_corpus
+
+
+def data(path: Path, cache: Path | None = None, skip_bad: bool = False, **source) -> SpeechData:
+    made = SpeechData(
+        Manifest(str(path), **{"units": "words", **source}),
+        FrontEnd(num_bands=8),
+        batch_size=4,
+        seed=0,
+        cache=cache,
+        skip_bad=skip_bad,
+    )
+    made.setup("fit")
+    return made
+
+
+def add(manifest: Path, name: str, text: str) -> None:
+    """Add a line to every part of a corpus that is already split."""
+    with manifest.open("a") as file:
+        file.write(json.dumps({"audio_filepath": name, "text": text, "speaker": "new"}) + "\n")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> dict[str, Path]:
+    """A corpus with three manifests."""
+    whole = write_corpus(tmp_path, 16)
+    lines = whole.read_text().splitlines()
+    cuts = {"path": lines[:10], "val_path": lines[10:13], "test_path": lines[13:]}
+    for name, chosen in cuts.items():
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(chosen) + "\n")
+    return {name: tmp_path / f"{name}.jsonl" for name in cuts}
+
+
+def from_parts(parts: dict[str, Path], **settings) -> SpeechData:
+    others = {name: str(path) for name, path in parts.items() if name != "path"}
+    return data(parts["path"], **settings, **others)
+
+
+def test_parts_have_speakers_of_their_own_and_are_whole(corpus):
+    made = data(corpus)
+    speakers = [{u.speaker for u in made.utterances[p]} for p in ("train", "val", "test")]
+    assert all(speakers)
+    assert len(set.union(*speakers)) == sum(map(len, speakers)) == 12
+    assert sum(len(made.utterances[p]) for p in ("train", "val", "test")) == 40
+    assert "utterances to train, validate, test" in made.account
+
+
+def test_a_batch_holds_the_features_and_outputs_of_its_utterances(corpus):
+    made = data(corpus)
+    batch = made.parts["train"][[2, 0]]
+    assert batch.frames.shape == (2, int(batch.lengths.max()), 24)
+    second = made.parts["train"].frames(0)
+    assert batch.frames[1, : len(second)].equal(second)
+    assert not batch.frames[1, len(second) :].any()
+    words = made.utterances["train"][2].text.split() + made.utterances["train"][0].text.split()
+    assert [made.alphabet.tokens[i - 1] for i in batch.targets.tolist()] == words
+    assert int(batch.target_lengths.sum()) == len(words)
+
+
+def test_cached_features_are_the_computed_ones(corpus, tmp_path):
+    plain, first, second = data(corpus), data(corpus, tmp_path), data(corpus, tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 6  # features and index of three parts
+    for number in range(len(plain.parts["val"])):
+        frames = plain.parts["val"].frames(number)
+        assert first.parts["val"].frames(number).equal(frames)
+        assert second.parts["val"].frames(number).equal(frames)
+    assert plain.fingerprint == second.fingerprint
+
+
+def test_the_cache_notices_a_changed_file(parts, tmp_path):
+    cache = tmp_path / "cache"
+    before = from_parts(parts, cache=cache).parts["val"].frames(0)
+    soundfile.write(tmp_path / "10.wav", say("one one one one"), RATE)
+    lines = parts["val_path"].read_text().replace('"duration"', '"was"')
+    parts["val_path"].write_text(lines)
+    after = from_parts(parts, cache=cache).parts["val"].frames(0)
+    assert before.shape != after.shape or not before.equal(after)
+
+
+def test_loaders_give_every_utterance(corpus):
+    made = data(corpus)
+    for loader, part in ((made.train_dataloader(), "train"), (made.val_dataloader(), "val")):
+        count = sum(len(batch.lengths) for batch in loader)
+        assert count == len(made.utterances[part])
+
+
+def test_workers_give_the_same_batches(corpus):
+    made = data(corpus)
+    alone = list(made.train_dataloader())
+    made.num_workers = 1
+    for one, other in zip(alone, made.train_dataloader(), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _cut(folder: Path, parts: dict[str, Path]) -> None:
+    whole = (folder / "0.wav").read_bytes()
+    (folder / "0.wav").write_bytes(whole[: len(whole) // 2])
+
+
+def _too_long(folder: Path, parts: dict[str, Path]) -> None:
+    soundfile.write(folder / "short.wav", say("one")[:900], RATE)
+    add(parts["path"], "short.wav", "one two three one two three")
+
+
+def _unknown_word(folder: Path, parts: dict[str, Path]) -> None:
+    add(parts["val_path"], "0.wav", "one four")
+
+
+def _missing(folder: Path, parts: dict[str, Path]) -> None:
+    add(parts["path"], "none.wav", "one")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (_cut, r"0\.wav: truncated"),
+        (_too_long, r"short\.wav: .* frames are too few .* 6 words need 6 under CTC"),
+        (_unknown_word, r"0\.wav: word 'four' is not in the alphabet"),
+        (_missing, r"none\.wav: no such file"),
+    ],
+)
+def test_bad_utterances_stop_or_are_left_out_when_told_to(parts, tmp_path, caplog, spoil, expected):
+    good = from_parts(parts)
+    count = {part: len(good.utterances[part]) for part in ("train", "val")}
+    spoil(tmp_path, parts)
+    with pytest.raises(UserError, match=expected):
+        from_parts(parts)
+    with caplog.at_level(logging.WARNING):
+        kept = from_parts(parts, skip_bad=True)
+    assert "left out" in caplog.text
+    lost = 1 if spoil is _cut else 0
+    assert len(kept.utterances["train"]) == count["train"] - lost
+    assert len(kept.utterances["val"]) == count["val"]
+
+
+def test_bad_test_utterances_are_never_left_out(parts, tmp_path):
+    add(parts["test_path"], "none.wav", "one")
+    with pytest.raises(UserError, match=r"none\.wav: no such file"):
+        from_parts(parts, skip_bad=True)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, -1])
+def test_impossible_shares(corpus, share):
+    with pytest.raises(ValueError, match="val_fraction"):
+        Manifest(str(corpus), val_fraction=share)

@@ -1,0 +1,55 @@
+"""torchaudio with its native extension, without it, and with that of another CUDA."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import sys, types, unittest.mock, torch
+{before}
+from apps.speech.torchaudio_import import import_torchaudio
+torchaudio = import_torchaudio()
+assert import_torchaudio() is torchaudio is sys.modules["torchaudio"]
+import torchaudio.transforms
+print(torchaudio._extension._IS_TORCHAUDIO_EXT_AVAILABLE, loaded)
+print(tuple(torchaudio.transforms.MelSpectrogram(8000, n_fft=512)(torch.zeros(8000)).shape))
+"""
+MISSING = """
+loaded = []
+def load(path):
+    loaded.append("asked")
+    raise OSError("libcudart.so.13: cannot open shared object file")
+torch.ops.load_library = load
+"""
+# What torchaudio asks of its library once it is loaded.
+PRESENT = """
+loaded = []
+torch.ops.load_library = lambda path: loaded.append(path.name)
+native = types.SimpleNamespace(cuda_version=lambda: {version}, is_align_available=lambda: True)
+torch.ops.__dict__["_torchaudio"] = native
+torch.ops.__dict__["torchaudio"] = unittest.mock.MagicMock()
+torch.version.cuda = "13.0"
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "available", "asked"),
+    [
+        (MISSING, "False", ["asked"]),
+        (PRESENT.format(version=13000), "True", ["_torchaudio.abi3.so", "libtorchaudio.abi3.so"]),
+        (PRESENT.format(version=12060), "True", ["_torchaudio.abi3.so", "libtorchaudio.abi3.so"]),
+    ],
+    ids=["no library", "library", "library of another CUDA"],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="names of Linux libraries")
+def test_imports_with_and_without_the_extension(before, available, asked):
+    code = SCRIPT.format(before=before)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first.startswith(available)
+    assert [name in first for name in asked] == [True] * len(asked), first
+    assert second == "(128, 32)" or second.startswith("(128, ")

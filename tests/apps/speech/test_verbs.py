@@ -1,0 +1,133 @@
+"""The verbs with speech: a training, its repetition, every model and preset, transcripts."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import soundfile
+
+from apps import CONF
+from tests.apps.runs import assert_same_run, metrics, steps
+from tests.apps.speech.conftest import RATE, say
+from tests.conftest import refused, succeed
+
+MODELS = sorted(path.stem for path in (CONF / "speech" / "model").glob("*.yaml"))
+PRESETS = sorted(path.stem for path in (CONF / "clipping").glob("*.yaml"))
+
+
+@pytest.fixture(scope="session")
+def heard(tones, tmp_path_factory) -> Path:
+    """A run that has learnt the tones; read only."""
+    path = tmp_path_factory.mktemp("speech") / "run"
+    succeed("train", *tones, "training.epochs=30", "optimizer.lr=0.01", f"run_dir={path}")
+    return path
+
+
+def test_a_training_learns_what_it_hears(heard):
+    record = metrics(heard)
+    assert record["status"] == "completed"
+    assert record["test"]["wer"] < 20
+    assert all(math.isfinite(value) for value in record["test"].values())
+    table = pd.read_parquet(heard / "predictions.parquet")
+    assert {"reference", "hypothesis", "substitutions"} <= set(table)
+    assert table["emissions"].notna().sum() in (1, 2)
+
+
+def test_same_seed_same_run(tones, tmp_path):
+    for name in ("a", "b"):
+        succeed("train", *tones, f"run_dir={tmp_path / name}")
+        file = tmp_path / name / "metrics.json"
+        record = json.loads(file.read_text())
+        del record["test"]["rtf"]  # a time
+        file.write_text(json.dumps(record))
+    assert_same_run(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_trains(tones, tmp_path, model):
+    own = [item for item in tones if not item.startswith("model.")]
+    succeed("train", *own, f"model={model}", f"run_dir={tmp_path / 'run'}")
+    assert metrics(tmp_path / "run")["status"] == "completed"
+
+
+@pytest.mark.slow  # the presets are tested with energy by default; the callback is the same
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains(tones, tmp_path, preset):
+    succeed("train", *tones, f"clipping={preset}", f"run_dir={tmp_path / 'run'}")
+    assert metrics(tmp_path / "run")["clipping"] == preset
+    assert len(steps(tmp_path / "run")) > 0
+
+
+def test_evaluate_prints_the_score_beside_pocketsphinx(heard):
+    out = succeed("evaluate", f"run={heard}")
+    assert "pocketsphinx" in out
+    wer = metrics(heard)["test"]["wer"]
+    assert f"{wer:.2f}" in out
+
+
+def test_predict_a_folder_with_word_times(heard, tmp_path):
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "b.flac", say("two one", 99), RATE)
+    soundfile.write(tmp_path / "in" / "a.wav", say("three", 98), RATE)
+    out = succeed(
+        "predict", f"run={heard}", f"input={tmp_path / 'in'}", f"output={tmp_path / 'o.csv'}"
+    )
+    assert "2 files" in out
+    table = pd.read_csv(tmp_path / "o.csv")
+    assert [Path(p).name for p in table["audio_filepath"]] == ["a.wav", "b.flac"]
+    assert table["text"].tolist() == ["three", "two one"]
+    words = json.loads(table["words"][1])
+    assert [word["word"] for word in words] == ["two", "one"]
+    # The tones begin at 0.1 and at 0.35 seconds; CTC may be late but not early by much.
+    for word, start in zip(words, (0.1, 0.35), strict=True):
+        assert start - 0.1 <= word["start"] < word["end"] <= start + 0.35
+
+
+def test_predict_a_manifest_scores_it(heard, corpus, tmp_path):
+    arguments = [f"run={heard}", f"input={corpus}", f"output={tmp_path / 'o.csv'}"]
+    assert "word error rate" in succeed("predict", *arguments)
+    table = pd.read_csv(tmp_path / "o.csv")
+    assert len(table) == 40
+    assert (table["text"] == table["reference"]).mean() > 0.7
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_predict_refuses_what_is_no_audio(heard):
+    Path("a.wav").write_text("no audio")
+    line = refused("predict", f"run={heard}", "input=a.wav", "output=o.csv")
+    assert "a.wav: cannot be read as audio" in line
+    Path("b.txt").write_text("no manifest")
+    line = refused("predict", f"run={heard}", "input=b.txt", "output=o.csv")
+    assert "b.txt, line 1: not JSON" in line
+
+
+@pytest.mark.usefixtures("empty_folder")
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("features.kind=wavelet", "app.features.kind='wavelet'"),
+        ("features.sample_rate=16000", "recorded at 8000 Hz, but the features need 16000 Hz"),
+        ("features.stack=50", "frames are too few for its transcript"),
+        ("data.units=phones", "data.units='phones'"),
+        ("data.path=none.jsonl", "none.jsonl: No such file"),
+        ("model.dropout=1", "dropout must be a share"),
+        ("app.batch_size=0", "batch_size must be >= 1"),
+        ("app.augment.time_mask=-1", "must be >= 0"),
+        ("decoder=beam decoder.beam_size=0", "beam_size must be >= 1"),
+    ],
+)
+def test_bad_values_in_one_line(tones, override, expected):
+    line = refused("train", *tones, "app.cache=null", *override.split(), "run_dir=r")
+    assert expected in line
+
+
+def test_a_comparison_with_its_pictures(tones, tmp_path):
+    root = tmp_path / "report"
+    succeed("compare", *tones, "seeds=1", "jobs=1", f"output_dir={root}")
+    pictures = {path.stem for path in (root / "pictures").iterdir()}
+    assert {"emissions", "errors", "learning_curves", "norm_course"} <= pictures
+    assert "pocketsphinx" in (root / "report.md").read_text()
