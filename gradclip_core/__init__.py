@@ -3,6 +3,7 @@
 from gradclip_core.acclip import ACClip
 from gradclip_core.advice import Advice, Advisor, advise
 from gradclip_core.by_name import ByName
+from gradclip_core.carry import UClip
 from gradclip_core.chain import Chain, chain
 from gradclip_core.clip_norm import ClipNorm
 from gradclip_core.clip_update import Clippy, ClipUpdate, StableUpdate
@@ -10,15 +11,18 @@ from gradclip_core.clip_value import ClipValue
 from gradclip_core.clipper import Clipper
 from gradclip_core.guards import Guard, NonFiniteGradientError
 from gradclip_core.no_clip import NoClip
+from gradclip_core.random_clip import RandomClip
 from gradclip_core.report import ClipReport
 from gradclip_core.rule import Rule
 from gradclip_core.spam import Spam
+from gradclip_core.spike import SkipOnSpike
 from gradclip_core.stable_spam import StableSpam
 from gradclip_core.thresholds import (
     Ema,
     Fixed,
     LogZScore,
     Median,
+    NoiseAware,
     Percentile,
     QuantileTracker,
     Relative,
@@ -47,17 +51,21 @@ __all__ = [
     "LogZScore",
     "Median",
     "NoClip",
+    "NoiseAware",
     "NonFiniteGradientError",
     "Percentile",
     "QuantileTracker",
+    "RandomClip",
     "Relative",
     "Rule",
     "Scheduled",
+    "SkipOnSpike",
     "Spam",
     "StableSpam",
     "StableUpdate",
     "Threshold",
     "TrailingNorm",
+    "UClip",
     "WindowZScore",
     "ZScore",
     "advise",

@@ -2,6 +2,7 @@
 
 from gradclip_core.thresholds.base import Fixed, Threshold, as_threshold
 from gradclip_core.thresholds.ema import Ema, LogZScore
+from gradclip_core.thresholds.noise import NoiseAware
 from gradclip_core.thresholds.percentile import Median, Percentile
 from gradclip_core.thresholds.quantile import QuantileTracker
 from gradclip_core.thresholds.relative import Relative
@@ -15,6 +16,7 @@ __all__ = [
     "Fixed",
     "LogZScore",
     "Median",
+    "NoiseAware",
     "Percentile",
     "QuantileTracker",
     "Relative",

@@ -76,12 +76,12 @@ class WindowZScore(Window):
         return threshold
 
     def _limit(self) -> Tensor:
-        # Relative to the largest norm, whose square could overflow.
-        peak = self.history.amax(dim=1, keepdim=True)
-        ratios = self.history / peak
+        # Relative to the largest, whose square could overflow; a loss may be negative or zero.
+        peak = self.history.abs().amax(dim=1, keepdim=True)
+        ratios = self.history / torch.where(peak > 0, peak, 1.0)
         number = self._filled().unsqueeze(1).to(peak.dtype)
         mean = ratios.sum(dim=1, keepdim=True) / number
         squares = (ratios - mean).square().masked_fill(self._empty(), 0.0)
         sd = (squares.sum(dim=1, keepdim=True) / (number - 1)).sqrt()
-        limit = peak * (mean + self.z * torch.maximum(sd, SD_FLOOR * mean))
+        limit = peak * (mean + self.z * torch.maximum(sd, SD_FLOOR * mean.abs()))
         return limit.masked_fill(number < self.least, math.inf).squeeze(1)

@@ -1,0 +1,80 @@
+"""A threshold from the mean gradient and the noise around it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gradclip_core.checks import check_decay, check_finite, check_integer
+from gradclip_core.measure import measure_parts
+from gradclip_core.norms import Parts
+from gradclip_core.per_parameter import PerParameter
+from gradclip_core.responses import spread
+from gradclip_core.thresholds.base import SD_FLOOR, Statistic
+
+
+class NoiseAware(Statistic):
+    """Norm of the mean gradient plus `z` standard deviations of the gradient around it.
+
+    tau = ||m|| + z * max(sd, ||m|| / 1000), with m the bias-corrected exponential mean of the
+    gradients before this step and sd^2 that of ||g - m||^2: a norm over tau is more than signal
+    and noise explain. It is the noise scale of McCandlish et al. 2018, arXiv:1812.06162, kept
+    for each part over time. inf for the first `warmup` norms.
+
+    z: standard deviations, > 0; over 1, or the threshold could only fall.
+    decay: the weight of the past: 0.98 looks back about 50 steps.
+    warmup: norms to see before the first threshold, >= 1.
+
+    A gradient over the threshold enters as it was clipped. Norms are those of the rule. State:
+    one tensor for each parameter (float32 beside half precision; of sparse gradients only the
+    rows at hand are read and moved) and 2 numbers of 8 bytes for each part. Raises ValueError
+    for values out of range.
+    """
+
+    sd: Tensor
+    count: Tensor
+
+    def __init__(self, z: float = 2.0, decay: float = 0.98, warmup: int = 25) -> None:
+        super().__init__()
+        self.z = check_finite("z", z)
+        self.decay = check_decay("decay", decay)
+        self.warmup = check_integer("warmup", warmup)
+        self.mean = PerParameter()
+        self._declare("sd", 0.0)
+        self._declare("count", 0)
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Return the thresholds, (k,), and take in this step's gradients."""
+        self._allocate(parts)
+        means = self.mean.read(parts.gradients)
+        signal = _norms(parts, means)
+        threshold = signal + self.z * torch.maximum(self.sd, SD_FLOOR * signal)
+        threshold = threshold.masked_fill(self.count < self.warmup, math.inf)
+        self._learn(parts, means, (threshold / parts.norms).clamp(max=1.0))
+        return threshold
+
+    def _learn(self, parts: Parts, means: list[Tensor], factors: Tensor) -> None:
+        """Take in the gradients of the parts that are usable, times their factors."""
+        count = self.count + 1
+        weight = (1 - self.decay) / (1 - self.decay ** count.to(factors.dtype))
+        scaled = zip(parts.gradients.grads, means, spread(parts, factors), strict=True)
+        changes = [grad * factor.to(mean) - mean for grad, mean, factor in scaled]
+        spreads = (weight * (1 - weight)).sqrt() * _norms(parts, changes)
+        sd = torch.hypot((1 - weight).sqrt() * self.sd, spreads)
+        usable, weights = spread(parts, parts.usable), spread(parts, weight)
+        moves = zip(means, changes, weights, usable, strict=True)
+        moved = [
+            torch.where(use.to(mean.device), mean + w.to(mean) * change, mean)
+            for mean, change, w, use in moves
+        ]
+        self.mean.write(parts.gradients, moved)
+        self._take(parts.usable, sd=sd, count=count)
+
+
+def _norms(parts: Parts, values: list[Tensor]) -> Tensor:
+    """The norms of the parts of something of the gradients' shapes, as the rule measures them."""
+    of = replace(parts.gradients, grads=values)
+    return measure_parts(of, parts.partition, parts.norm_type, parts.measure)[0]
