@@ -11,7 +11,7 @@ import pandas as pd
 from apps.report.results import Results, Run
 from apps.report.writing import short
 
-STEP_COLUMNS = ("step", "norm", "coefficient", "threshold", "worst_parameter")
+STEP_COLUMNS = ("step", "epoch", "norm", "coefficient", "threshold", "worst_parameter")
 EPOCH_COLUMNS = ("epoch", "step", "train_loss", "val_loss")
 
 

@@ -1,0 +1,1 @@
+"""Finance: volatility, return distribution, risk."""

@@ -1,0 +1,209 @@
+"""Finance: what it brings to the shared verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from apps.application import Application, Evaluation
+from apps.finance.baselines import BASELINES, Plan, forecast_baselines, make_plan
+from apps.finance.crash import explain
+from apps.finance.crash_figure import training_figures
+from apps.finance.data import Indices, PanelData, make_windows
+from apps.finance.features import Encoding, Features
+from apps.finance.figures import figures
+from apps.finance.forecast import Forecast
+from apps.finance.heads import Head, Loss, Output
+from apps.finance.metrics import METRICS, evaluate
+from apps.finance.predict import read_user_file, risk_table
+from apps.finance.recalibration import LEAST, average, recalibrate
+from apps.finance.sources import Source
+from apps.finance.split import Split
+from apps.finance.task import VolatilityTask, forecast
+from apps.report.records import Records
+from apps.report.theme import Figure
+from apps.task import Optimization, Task
+
+Horizon = Literal[1, 5, 10, 22]
+Partner = Literal["har", "gjr_garch_t"]
+UNFILTERED = "historical_simulation"  # has no variance of its own to filter by
+
+
+class Finance(Application):
+    """Volatility, value at risk and expected shortfall of daily returns.
+
+    The arguments are documented in `conf/app/finance.yaml`.
+    """
+
+    title = "Financial risk"
+    metric = "qlike"
+    metrics = METRICS
+
+    def __init__(
+        self,
+        name: str,
+        features: Features,
+        split: Split,
+        loss: Loss = "student_t",
+        output: Output = "residual",
+        horizon: Horizon = 1,
+        batch_size: int = 128,
+        samples_per_epoch: int = 6400,
+        recalibration_days: int = 500,
+        average_with: Partner | None = None,
+        refit_years: int = 1,
+    ) -> None:
+        super().__init__(name)
+        for key, value, allowed in (
+            ("loss", loss, get_args(Loss)),
+            ("output", output, get_args(Output)),
+            ("horizon", horizon, get_args(Horizon)),
+            ("average_with", average_with, (None, *get_args(Partner))),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{key} must be one of {', '.join(map(str, allowed))}: {value!r}")
+        if min(batch_size, samples_per_epoch) < 1:
+            raise ValueError(
+                f"batch_size={batch_size}, samples_per_epoch={samples_per_epoch}: both must be >= 1"
+            )
+        if recalibration_days != 0 and recalibration_days < 250:
+            raise ValueError(f"recalibration_days must be 0 or >= 250, got {recalibration_days}")
+        if refit_years < 0:
+            raise ValueError(f"refit_years must be >= 0, got {refit_years}")
+        self.features = features
+        self.split = split
+        self.loss: Loss = loss
+        self.output: Output = output
+        self.horizon = int(horizon)
+        self.batch_size = batch_size
+        self.samples_per_epoch = samples_per_epoch
+        self.recalibration_days = recalibration_days
+        self.average_with = average_with
+        self.refit_years = refit_years
+
+    def datamodule(self, source: Source, seed: int) -> PanelData:
+        """The returns of a source, cut into windows."""
+        return PanelData(
+            source,
+            self.split,
+            self.features,
+            horizon=self.horizon,
+            batch_size=self.batch_size,
+            samples_per_epoch=self.samples_per_epoch,
+            seed=seed,
+        )
+
+    def sizes(self, description: Mapping[str, Any]) -> dict[str, int]:
+        """Numbers of features, days and outputs."""
+        encoding = Encoding.from_dict(description)
+        return {
+            "num_features": len(encoding.names),
+            "lookback": encoding.features.lookback,
+            "num_outputs": Head(self.loss, self.output).num_outputs,
+        }
+
+    def task(
+        self, net: nn.Module, description: Mapping[str, Any], optimization: Optimization
+    ) -> Task:
+        """Wrap a network with the loss."""
+        encoding = Encoding.from_dict(description)
+        typical = encoding.horizon * encoding.variance
+        return VolatilityTask(net, optimization, Head(self.loss, self.output), typical)
+
+    def evaluate(self, task: Task, data: PanelData) -> Evaluation:
+        """Forecast every test day and score; days before serve the recalibration alone."""
+        assert isinstance(task, VolatilityTask)
+        rows = self._rows(data)
+        made = forecast(task, data.encoding, data.panel, data.windows(rows), rows)
+        if self.average_with is not None:
+            made = average(made, BASELINES[self.average_with](data.panel, self._plan(data)))
+        return self._score(made, data, self.recalibration_days)
+
+    def baselines(self, data: PanelData) -> Iterator[tuple[str, Evaluation]]:
+        """Moving averages, GARCH models and HAR, recalibrated in the same way."""
+        for name, made in forecast_baselines(data.panel, self._plan(data)):
+            yield (
+                name,
+                self._score(made, data, 0 if name == UNFILTERED else self.recalibration_days),
+            )
+
+    def _rows(self, data: PanelData) -> Indices:
+        """The test days, and before them those of the recalibration."""
+        test, first = data.origins("test"), data.origins("val")[0]
+        before = self.recalibration_days + self.horizon if self.recalibration_days else 0
+        return np.arange(max(first, test[0] - before), test[-1] + 1)
+
+    def _plan(self, data: PanelData) -> Plan:
+        return make_plan(data.panel, self._rows(data), self.horizon, self.refit_years)
+
+    def _score(self, made: Forecast, data: PanelData, days: int) -> Evaluation:
+        first = data.panel.dates[data.origins("test")[0]]
+        raw = evaluate(made.between(first, data.panel.end), self.horizon)
+        test = recalibrate(made, days).between(first, data.panel.end)
+        scores = evaluate(test, self.horizon)
+        scores |= {f"{name}_raw": raw[name] for name in ("fz_1", "hits_1")}
+        return Evaluation(scores, test.to_frame())
+
+    def predict(
+        self, task: Task, description: Mapping[str, Any], source: Path
+    ) -> tuple[pd.DataFrame, str]:
+        """Volatility, value at risk and shortfall after the last day of a CSV file."""
+        assert isinstance(task, VolatilityTask)
+        encoding = Encoding.from_dict(description)
+        panel = read_user_file(source, encoding)
+        last = len(panel.dates) - 1
+        wanted = self.recalibration_days + self.horizon if self.recalibration_days else 0
+        rows = np.arange(max(encoding.history, last - wanted), last + 1)
+        windows = make_windows(panel, encoding, rows)
+        made = forecast(task, encoding, panel, windows, rows)
+        if self.average_with is not None:
+            plan = make_plan(panel, rows, self.horizon, self.refit_years)
+            made = average(made, BASELINES[self.average_with](panel, plan))
+        known = int(made.dates.notna().sum())
+        table = risk_table(recalibrate(made, self.recalibration_days), self.horizon)
+        return table, f"{panel.account}; {self._account(known)}"
+
+    def _account(self, known: int) -> str:
+        if self.recalibration_days == 0:
+            return "not recalibrated, as the run was trained"
+        if known < LEAST:
+            return f"not recalibrated: that needs {LEAST - known} more days of history"
+        return f"recalibrated on {min(known, self.recalibration_days)} forecasts before"
+
+    def figures(self, data: PanelData, predictions: Mapping[str, pd.DataFrame]) -> Sequence[Figure]:
+        """Volatility through crises, VaR and its breaches, PIT, Diebold-Mariano tests."""
+        forecasts = {name: Forecast.from_frame(frame) for name, frame in predictions.items()}
+        return figures(forecasts, self.horizon)
+
+    def training_figures(self, data: PanelData, records: Records) -> Sequence[Figure]:
+        """The days whose batches were clipped most."""
+        return training_figures(data, records)
+
+    def explain(self, data: PanelData, steps: pd.DataFrame, diverged_at: int) -> str | None:
+        """The step, the batch and the day after which the forecast collapsed."""
+        return explain(data, steps, diverged_at)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know."""
+        fits = f"every {self.refit_years} years" if self.refit_years > 1 else "every year"
+        notes = [
+            "Returns are close to unpredictable: direction and R2 are there to show it; the "
+            "baselines' direction is always up. What can be forecast is their spread.",
+            f"The network is trained once; the baselines are fitted "
+            f"{'once' if self.refit_years == 0 else f'anew {fits}'} on all days before.",
+        ]
+        if self.recalibration_days:
+            notes += [
+                f"VaR and shortfall of every row but {UNFILTERED} come from its own standardised "
+                f"errors over the {self.recalibration_days} days before (filtered historical "
+                "simulation); columns named raw are without."
+            ]
+        if self.average_with:
+            notes += [f"The network's variance is averaged with that of {self.average_with}."]
+        return notes

@@ -1,0 +1,197 @@
+"""The finance application's data: a panel cut into windows that end on a day."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from apps.application import DataModule
+from apps.errors import UserError
+from apps.finance.features import Encoding, Features, base_variance, fit_encoding
+from apps.finance.panel import Panel, Part
+from apps.finance.sources import Source
+from apps.finance.split import Split
+from apps.sampler import EpochSampler
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+Indices = NDArray[np.intp]
+
+LEAST_DAYS: dict[Part, int] = {"train": 250, "val": 20, "test": 20}
+
+
+@dataclass(frozen=True, eq=False)
+class Windows(Dataset[Batch]):
+    """The samples (day, asset) of a panel, fetched a batch at a time.
+
+    features (T, A, F), base variance (T, A), return (T, A) and realised variance (T, A) of the
+    horizon after the day; rows, assets: (N,) which samples.
+    """
+
+    features: Tensor
+    base: Tensor
+    target: Tensor
+    realised: Tensor
+    rows: Tensor
+    assets: Tensor
+    lookback: int
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Window (B, lookback, F), base (B,), return (B,) and realised variance (B,)."""
+        rows, assets = self.rows[indices], self.assets[indices]
+        days = rows[:, None] + torch.arange(1 - self.lookback, 1)
+        at = (rows, assets)
+        return (
+            self.features[days, assets[:, None]],
+            self.base[at],
+            self.target[at],
+            self.realised[at],
+        )
+
+
+def _whole(batch: Any) -> Any:
+    """`Windows` returns whole batches already."""
+    return batch
+
+
+class PanelData(DataModule):
+    """Daily returns cut into windows; a sample is a day and an asset.
+
+    horizon: days ahead that a forecast covers. samples_per_epoch: samples drawn in an epoch.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        split: Split,
+        features: Features,
+        *,
+        horizon: int,
+        batch_size: int,
+        samples_per_epoch: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.split = split
+        self.features = features
+        self.horizon = horizon
+        self.batch_size = batch_size
+        self.samples_per_epoch = samples_per_epoch
+        self.seed = seed
+
+    def prepare_data(self) -> None:
+        """Fetch what has to be fetched."""
+        self.source.fetch()
+
+    def setup(self, stage: str) -> None:
+        """Read the panel and fit the scales, once."""
+        if hasattr(self, "panel"):
+            return
+        self.panel: Panel = self.split.apply(self.source.read())
+        self._check_length()
+        self.encoding: Encoding = fit_encoding(self.panel, self.features, self.horizon)
+        parts: tuple[Part, ...] = ("train", "val", "test")
+        counts = {part: len(self.origins(part)) for part in parts}
+        for part, least in LEAST_DAYS.items():
+            if counts[part] < least:
+                raise UserError(
+                    f"{self.source.name}: too short a series: {counts[part]} days to {part} on; "
+                    f"at least {least} are needed"
+                )
+        self.account = self._account(counts)
+
+    def _check_length(self) -> None:
+        needed = self.features.lookback + LEAST_DAYS["train"]
+        if len(self.panel.dates) < needed:
+            raise UserError(
+                f"{self.source.name}: {len(self.panel.dates)} days are too few: the lookback is "
+                f"{self.features.lookback} days and training needs {LEAST_DAYS['train']} more"
+            )
+
+    @property
+    def description(self) -> dict[str, object]:
+        """What a trained run has to know about its data, as plain values."""
+        return self.encoding.to_dict()
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the returns, ranges, splits and horizon."""
+        digest = hashlib.sha256(self.panel.returns.tobytes() + self.panel.ranges.tobytes())
+        bounds = [self.panel.bounds(part) for part in ("train", "val", "test")]
+        digest.update(f"{bounds} {self.horizon} {self.panel.dates[0]}".encode())
+        return digest.hexdigest()[:16]
+
+    def origins(self, part: Part) -> Indices:
+        """Rows of the days (N,) from which a part is forecast, with enough history."""
+        rows = self.panel.origins(part, self.horizon)
+        kept: Indices = rows[rows >= self.encoding.history]
+        return kept
+
+    def windows(self, rows: Indices) -> Windows:
+        """Samples of all assets on these days, day by day."""
+        return make_windows(self.panel, self.encoding, rows)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Samples of the training part, a new draw in each epoch."""
+        windows = self.windows(self.origins("train"))
+        sampler = EpochSampler(len(windows), self.samples_per_epoch, self.seed)
+        return DataLoader(windows, self.batch_size, sampler=sampler, collate_fn=_whole)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """All samples of the validation part."""
+        windows = self.windows(self.origins("val"))
+        return DataLoader(windows, max(self.batch_size, 256), collate_fn=_whole)
+
+    def batches(self, epoch: int) -> list[tuple[Indices, Indices]]:
+        """Rows and assets of the batches that training sees in an epoch (0, 1, ...)."""
+        rows, assets = _samples(self.origins("train"), len(self.panel.assets))
+        sampler = EpochSampler(len(rows), self.samples_per_epoch, self.seed)
+        sampler.set_epoch(epoch)
+        order = np.fromiter(sampler, np.intp)
+        count = math.ceil(len(order) / self.batch_size)
+        cuts = np.split(order, np.arange(1, count) * self.batch_size)
+        return [(rows[cut], assets[cut]) for cut in cuts]
+
+    def _account(self, counts: dict[Part, int]) -> str:
+        panel = self.panel
+        what = panel.assets[0] if len(panel.assets) == 1 else f"{len(panel.assets)} assets"
+        starts = [panel.dates[self.origins(part)[0] + 1] for part in counts]
+        parts = ", ".join(
+            f"{part} {count} days from {start:%Y-%m-%d}"
+            for (part, count), start in zip(counts.items(), starts, strict=True)
+        )
+        done = f"; {panel.account}" if panel.account else ""
+        return f"{self.source.name}: {what}, {parts}{done}."
+
+
+def make_windows(panel: Panel, encoding: Encoding, rows: Indices) -> Windows:
+    """The samples of all assets of a panel on the days `rows` (N,), day by day."""
+    target, realised = panel.targets(encoding.horizon)
+    base = encoding.horizon * base_variance(panel)
+    days, assets = _samples(rows, len(panel.assets))
+    return Windows(
+        features=torch.from_numpy(encoding.encode(panel)),
+        base=torch.from_numpy(base.astype(np.float32)),
+        target=torch.from_numpy(target.astype(np.float32)),
+        realised=torch.from_numpy(realised.astype(np.float32)),
+        rows=torch.from_numpy(days),
+        assets=torch.from_numpy(assets),
+        lookback=encoding.features.lookback,
+    )
+
+
+def _samples(rows: Indices, num_assets: int) -> tuple[Indices, Indices]:
+    """Every day with every asset: rows and asset numbers (N * A,)."""
+    return rows.repeat(num_assets), np.tile(np.arange(num_assets), len(rows))

@@ -1,0 +1,176 @@
+"""What a network sees of a panel: every feature of a day is known when that day has closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from apps.errors import UserError
+from apps.finance.panel import Floats, Panel
+
+Array = NDArray[np.float32]
+Inputs = Literal["rich", "returns"]
+
+DECAY = 0.94  # of the base variance: RiskMetrics' (J.P. Morgan 1996, section 5.3)
+HISTORY = 64  # days that the averages need
+_LIMIT = 6.0  # of a feature, in standard deviations
+_LEAST = 1e-4  # variance, %^2, below which a logarithm is not followed
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Which features a network sees, over how many days.
+
+    inputs: `rich`, returns and variances of several speeds relative to their moving average; or
+    `returns`, the plain returns in %. lookback: days that the network reads.
+    """
+
+    lookback: int = 40
+    inputs: Inputs = "rich"
+
+    def __post_init__(self) -> None:
+        if self.lookback < 1:
+            raise ValueError(f"lookback must be >= 1, got {self.lookback}")
+        if self.inputs not in get_args(Inputs):
+            raise ValueError(
+                f"inputs must be one of {', '.join(get_args(Inputs))}, got {self.inputs!r}"
+            )
+
+
+def ewma(values: pd.DataFrame, decay: float) -> pd.DataFrame:
+    """Exponentially weighted mean of all rows so far, each counting `decay` times the next."""
+    return values.ewm(alpha=1 - decay, adjust=True).mean()
+
+
+def base_variance(panel: Panel) -> Floats:
+    """Moving average (T, A) of squared returns up to each day, %^2, at least 1e-4."""
+    squares = pd.DataFrame(panel.returns**2)
+    variance: Floats = ewma(squares, DECAY).clip(lower=_LEAST).to_numpy()
+    return variance
+
+
+def compute(panel: Panel, ranges: bool) -> dict[str, Floats]:
+    """The rich features by name, each (T, A), not yet scaled.
+
+    A return counts in units of the deviation expected the day before; a variance as the
+    logarithm of its ratio to the base variance. Features of ranges only with `ranges`, features
+    of the market (the mean over assets) only for several assets.
+    """
+    returns = pd.DataFrame(panel.returns)
+    base = pd.DataFrame(base_variance(panel))
+    shock = returns / np.sqrt(base.shift(1))
+
+    def ratio(variance: pd.DataFrame) -> pd.DataFrame:
+        return np.log(variance.clip(lower=_LEAST) / base)
+
+    features = {
+        "shock": np.arcsinh(shock),
+        "shock_size": np.log(0.1 + shock**2),
+        "fast": ratio(ewma(returns**2, 0.8)),
+        "slow": ratio(ewma(returns**2, 0.99)),
+        "downside": ratio(2 * ewma(returns.clip(upper=0) ** 2, DECAY)),
+        "week": returns.rolling(5).sum() / np.sqrt(5 * base),
+        "month": returns.rolling(22).sum() / np.sqrt(22 * base),
+        "level": np.log(base),
+    }
+    if ranges:
+        spread = pd.DataFrame(panel.ranges)
+        for days in (1, 5, 22):
+            features[f"range_{days}"] = ratio(spread.rolling(days).mean())
+    if len(panel.assets) > 1:
+        market = shock.mean(axis=1)
+        features["market"] = _everywhere(np.arcsinh(market), base)
+        features["market_level"] = _everywhere(np.log(base).mean(axis=1), base) - np.log(base)
+    return {name: frame.to_numpy(np.float64) for name, frame in features.items()}
+
+
+def _everywhere(column: pd.Series, like: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(dict.fromkeys(like.columns, column))
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Everything needed to turn a panel like the one trained on into inputs.
+
+    names: of the features; center, scale: of each, from the training days. variance: mean
+    squared return of the training days, %^2.
+    """
+
+    features: Features
+    horizon: int
+    names: tuple[str, ...]
+    center: tuple[float, ...]
+    scale: tuple[float, ...]
+    variance: float
+
+    @property
+    def ranges(self) -> bool:
+        """Whether highs and lows are needed."""
+        return any(name.startswith("range_") for name in self.names)
+
+    @property
+    def history(self) -> int:
+        """Days of returns before the first forecast."""
+        return self.features.lookback + HISTORY
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a JSON file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Encoding:
+        """The inverse of `to_dict`; UserError for a record that is none."""
+        try:
+            rest: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in record.items()
+            }
+            return cls(**(rest | {"features": Features(**record["features"])}))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"data.json of the run is not a finance encoding: {error}") from error
+
+    def encode(self, panel: Panel) -> Array:
+        """The scaled features (T, A, F); days without enough history hold zeros."""
+        stacked = _stack(panel, self.features.inputs, self.names)
+        scaled = (stacked - np.asarray(self.center)) / np.asarray(self.scale)
+        if self.features.inputs == "rich":
+            scaled = scaled.clip(-_LIMIT, _LIMIT)
+        encoded: Array = np.nan_to_num(scaled).astype(np.float32)
+        return encoded
+
+
+def _stack(panel: Panel, inputs: Inputs, names: tuple[str, ...]) -> Floats:
+    if inputs == "returns":
+        return panel.returns[..., None]
+    found = compute(panel, ranges=any(name.startswith("range_") for name in names))
+    return np.stack([found[name] for name in names], axis=-1)
+
+
+def fit_encoding(panel: Panel, features: Features, horizon: int) -> Encoding:
+    """Choose the features that the panel allows and fit their scales on its training days."""
+    training = np.asarray((panel.dates >= panel.train_start) & (panel.dates < panel.val_start)) & (
+        np.arange(len(panel.dates)) >= HISTORY
+    )
+    returns = panel.returns[training]
+    if features.inputs == "returns":
+        center, scale, names = np.zeros(1), np.ones(1), ["return"]
+    else:
+        ranges = bool(np.isfinite(panel.ranges[training]).all())
+        found = compute(panel, ranges)
+        names = list(found)
+        rows = np.stack([found[name][training] for name in names], axis=-1)
+        rows = rows.reshape(-1, len(names))
+        center, scale = rows.mean(axis=0), rows.std(axis=0)
+    return Encoding(
+        features=features,
+        horizon=horizon,
+        names=tuple(names),
+        center=tuple(center.tolist()),
+        scale=tuple(np.where(scale > 0, scale, 1.0).tolist()),
+        variance=float((returns**2).mean()),
+    )

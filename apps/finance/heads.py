@@ -1,0 +1,141 @@
+"""What the raw outputs of a network mean, and the loss that trains them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from scipy import stats
+from torch import Tensor, nn
+from torch.distributions import StudentT
+
+from apps.finance.forecast import LEVELS, TAILS
+
+Loss = Literal["student_t", "gaussian", "qlike", "mse", "quantile"]
+Output = Literal["residual", "softplus"]
+
+_FLOOR = 1e-6  # %^2
+_SIZES = {"student_t": 3, "gaussian": 2, "qlike": 1, "mse": 1, "quantile": len(LEVELS) + 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A batch of forecasts: mean and variance (B,) in %; what else the loss has trained.
+
+    freedom: (B,) of a Student t. quantiles: (B, 21), shortfall: (B, 2).
+    """
+
+    mean: Tensor
+    variance: Tensor
+    freedom: Tensor | None = None
+    quantiles: Tensor | None = None
+    shortfall: Tensor | None = None
+
+
+class Head(nn.Module):
+    """Reads raw outputs as a distribution, and scores it.
+
+    loss: `student_t` or `gaussian`, the negative log-likelihood of the return; `qlike` or `mse`,
+    a score of the variance; `quantile`, pinball losses and the joint loss of VaR and shortfall.
+    output: `residual`, the logarithm of the variance is the moving average's plus the network's;
+    `softplus`, the variance is the softplus of the network's output alone.
+    """
+
+    def __init__(self, loss: Loss, output: Output) -> None:
+        super().__init__()
+        self.kind = loss
+        self.output = output
+        gaps = torch.tensor(stats.norm.ppf(LEVELS), dtype=torch.float32).diff()
+        self.register_buffer("gaps", gaps, persistent=False)
+        below = stats.norm.ppf(TAILS) + stats.norm.pdf(stats.norm.ppf(TAILS)) / TAILS
+        self.register_buffer("below", torch.tensor(below, dtype=torch.float32), persistent=False)
+
+    gaps: Tensor
+    below: Tensor
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of raw outputs."""
+        return _SIZES[self.kind]
+
+    def forward(self, raw: Tensor, base: Tensor) -> Outcome:
+        """Read raw outputs (B, num_outputs), given the moving average's variance (B,)."""
+        variance = self._variance(raw[:, 0], base)
+        if self.kind in ("qlike", "mse"):
+            return Outcome(torch.zeros_like(base), variance)
+        if self.kind == "quantile":
+            return self._quantiles(raw, base, variance.sqrt())
+        mean = raw[:, 1] * base.sqrt()
+        if self.kind == "gaussian":
+            return Outcome(mean, variance)
+        # Starts near 7 degrees of freedom, as daily returns have them.
+        return Outcome(mean, variance, 2.1 + nn.functional.softplus(raw[:, 2] + 5.0))
+
+    def _variance(self, raw: Tensor, base: Tensor) -> Tensor:
+        if self.output == "softplus":
+            return nn.functional.softplus(raw) + _FLOOR
+        return base * raw.exp()
+
+    def _quantiles(self, raw: Tensor, base: Tensor, scale: Tensor) -> Outcome:
+        """Quantiles by positive gaps around the median, which start as a normal's."""
+        count = len(LEVELS)
+        gaps = scale[:, None] * self.gaps * raw[:, 2 : count + 1].exp()
+        median = raw[:, 1] * base.sqrt()
+        steps = torch.cat([torch.zeros_like(scale)[:, None], gaps.cumsum(dim=1)], dim=1)
+        quantiles = median[:, None] + steps - steps[:, count // 2, None]
+        beyond = scale[:, None] * self.below * raw[:, count + 1 : count + 3].exp()
+        tails = [LEVELS.index(level) for level in TAILS]
+        shortfall = quantiles[:, tails] - beyond
+        mean, variance = _moments(quantiles, beyond[:, 0])
+        return Outcome(mean, variance, None, quantiles, shortfall)
+
+    def loss(self, outcome: Outcome, target: Tensor, realised: Tensor, base: Tensor) -> Tensor:
+        """The mean loss, 0-d, given the return and the realised variance (B,)."""
+        h = outcome.variance
+        if self.kind == "mse":
+            return nn.functional.mse_loss(h, realised)
+        if self.kind == "qlike":
+            return (h.log() + realised / h).mean()
+        if self.kind == "gaussian":
+            return nn.functional.gaussian_nll_loss(outcome.mean, target, h, full=True)
+        if outcome.freedom is not None:
+            nu = outcome.freedom
+            scale = (h * (nu - 2) / nu).sqrt()
+            density = StudentT(nu, outcome.mean, scale)
+            likelihood: Tensor = density.log_prob(target)  # type: ignore[no-untyped-call]
+            return -likelihood.mean()
+        return _quantile_loss(outcome, target, base.sqrt())
+
+
+def _moments(quantiles: Tensor, beyond: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (B,) of a distribution linear between its quantiles (B, 21).
+
+    The outer hundredths lie `beyond` (B,) their quantile, on both sides alike.
+    """
+    low, high = quantiles[:, :-1], quantiles[:, 1:]
+    share = torch.tensor(LEVELS, dtype=quantiles.dtype, device=quantiles.device).diff()
+    outer = torch.stack([quantiles[:, 0] - beyond, quantiles[:, -1] + beyond], dim=1)
+    mean = (share * (low + high) / 2).sum(dim=1) + LEVELS[0] * outer.sum(dim=1)
+    square = (share * (low**2 + low * high + high**2) / 3).sum(dim=1)
+    square = square + LEVELS[0] * (outer**2).sum(dim=1)
+    return mean, (square - mean**2).clamp(min=_FLOOR)
+
+
+def _quantile_loss(outcome: Outcome, target: Tensor, unit: Tensor) -> Tensor:
+    """Mean pinball loss, plus a tenth of the mean FZ0 loss of the tails, in units of `unit`.
+
+    FZ0 (Patton, Ziegel and Chen 2019, Journal of Econometrics 211, equation 6) makes VaR v and
+    shortfall e minimise it together: -1{y <= v} (v - y) / (u e) + v / e + log(-e) - 1.
+    """
+    assert outcome.quantiles is not None
+    assert outcome.shortfall is not None
+    quantiles, y = outcome.quantiles / unit[:, None], (target / unit)[:, None]
+    levels = torch.tensor(LEVELS, dtype=y.dtype, device=y.device)
+    pinball = torch.maximum(levels * (y - quantiles), (levels - 1) * (y - quantiles)).mean()
+    v = quantiles[:, [LEVELS.index(level) for level in TAILS]]
+    e = (outcome.shortfall / unit[:, None]).clamp(max=-math.sqrt(_FLOOR))
+    tails = torch.tensor(TAILS, dtype=y.dtype, device=y.device)
+    joint = -(v - y).clamp(min=0) / (tails * e) + v / e + (-e).log() - 1
+    return pinball + 0.1 * joint.mean()
