@@ -56,7 +56,7 @@ def _utterance(data: SpeechData, table: pd.DataFrame, number: int) -> alt.VConca
     return alt.vconcat(
         _spectrogram(spectrum, step, span).properties(title=f"{row['speaker']}"),
         _probabilities(data, row, step, end).properties(
-            title=alt.TitleParams([text, heard], orient="bottom", anchor="start", dy=34)
+            title=alt.TitleParams([text, heard], orient="bottom", anchor="start", dy=6)
         ),
         spacing=4,
     )
@@ -109,7 +109,9 @@ def _probabilities(data: SpeechData, row: pd.Series[object], step: float, end: f
     hues = [GREY, *(PALETTE[i % len(PALETTE)] for i in range(len(shown) - 1))]
     scale = alt.Scale(domain=shown, range=hues)
     x = alt.X("time:Q", title="seconds", scale=alt.Scale(domain=[0, end], nice=False), axis=SPAN)
-    y = alt.Y("probability:Q", title="probability", axis=alt.Axis(tickCount=3))
+    # Room above 1 for the words.
+    height = alt.Scale(domain=[0, 1.15], nice=False)
+    y = alt.Y("probability:Q", title="probability", scale=height, axis=alt.Axis(values=[0, 0.5, 1]))
     dashed = alt.condition("datum.output == 'blank'", alt.value([3, 3]), alt.value([1, 0]))
     lines = (
         alt.Chart(rounded(table))
