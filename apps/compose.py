@@ -8,6 +8,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from apps.cli import search_path
@@ -16,6 +17,11 @@ from apps.cli import search_path
 def given() -> list[str]:
     """The overrides on the command line, without Hydra's own."""
     return [str(item) for item in HydraConfig.get().overrides.task]
+
+
+def is_multirun() -> bool:
+    """Whether Hydra makes several runs."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def chosen(group: str) -> str:

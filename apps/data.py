@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def run(config: DictConfig) -> None:
     """Fetch, check and convert the data, and say what there is now."""
     from apps.configuration import instantiate
-    from apps.fit import load_data, quieten
+    from apps.fit import load_data
+    from apps.trainer import quieten
 
     quieten()
     print(load_data(instantiate(config, "app"), config).account)

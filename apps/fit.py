@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,6 @@ from typing import Any
 import lightning.pytorch as pl
 import pandas as pd
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
@@ -24,6 +21,7 @@ from apps.errors import UserError
 from apps.record import RandomState, RunRecord
 from apps.run_folder import RunFolder, code_fingerprint
 from apps.task import Task
+from apps.trainer import check_processes, make_trainer, quieten
 from data_scripts.manifest import DataError
 from gradclip_core import Clipper, NonFiniteGradientError
 from gradclip_core.lightning import GradientClipping
@@ -90,18 +88,16 @@ def train(
 ) -> dict[str, Any]:
     """Train, keep the best checkpoint, score it on the test split; return the run's metrics.
 
-    Nothing is written before the whole configuration has been checked.
+    Nothing is written before the whole configuration has been checked. Of several processes that
+    train together only the first writes, scores and returns; the others end here.
     """
     parts = build(config)
     clipper = make_clipper(config, parts.task)
-    callbacks = instantiate(config, "callbacks").values()
+    callbacks = list(instantiate(config, "callbacks").values())
     logger = instantiate(config, "logger", save_dir=str(path)) if config.logger else False
-    make_trainer(config, logger=False, enable_checkpointing=False)
-    if resume:
-        folder = RunFolder.open(path, "resume")
-        folder.check_resumable(parts.task)
-    else:
-        folder = RunFolder.create(path, config, parts.data.description)
+    trainer = make_trainer(config, logger=False, enable_checkpointing=False)
+    check_processes(trainer, config, parts.data, callbacks)
+    folder = _folder(trainer, config, path, parts, resume)
     record = RunRecord(folder, quiet=quiet)
     trainer = make_trainer(
         config,
@@ -116,10 +112,12 @@ def train(
     )
     started = time.monotonic()
     error = _fit(trainer, parts, str(folder.last) if resume else None, record)
+    if not trainer.is_global_zero:
+        raise SystemExit
     if error is None and record.diverged_at is not None:
         steps = pd.read_csv(folder.steps)
         error = parts.application.explain(parts.data, steps, record.diverged_at)
-    evaluation = _evaluate(parts, folder)
+    evaluation = _evaluate(config, parts, folder)
     metrics = _summary(config, record, error, evaluation, time.monotonic() - started)
     if evaluation and evaluation.fitted:
         folder.describe(parts.data.description | evaluation.fitted)
@@ -127,24 +125,17 @@ def train(
     return metrics
 
 
-def make_trainer(config: DictConfig, **arguments: Any) -> pl.Trainer:
-    """The Trainer; UserError for settings that cannot work here."""
-    quieten()
-    trainer_of = instantiate(config, "trainer")
-    try:
-        trainer: pl.Trainer = trainer_of(**arguments)
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"trainer={config.choices.get('trainer')}: {error}") from error
-    if trainer.accumulate_grad_batches < 1:
-        raise UserError(
-            f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: must be >= 1"
-        )
-    if trainer.gradient_clip_val is not None:
-        raise UserError(
-            f"trainer.gradient_clip_val={trainer.gradient_clip_val}: would clip beside the "
-            "strategy; remove it and choose clipping=global_norm or another"
-        )
-    return trainer
+def _folder(
+    trainer: pl.Trainer, config: DictConfig, path: Path, parts: Parts, resume: bool
+) -> RunFolder:
+    """The run's folder, which the first process makes; UserError where it cannot be used."""
+    if resume:
+        folder = RunFolder.open(path, "resume")
+        folder.check_resumable(parts.task)
+        return folder
+    if trainer.is_global_zero:
+        return RunFolder.create(path, config, parts.data.description)
+    return RunFolder(path)
 
 
 def _checkpoints(folder: RunFolder) -> ModelCheckpoint:
@@ -168,18 +159,20 @@ def _fit(
         return str(error)
     except SystemExit as end:
         # Lightning answers an interrupt by leaving the process with code 1.
-        if isinstance(end.__context__, KeyboardInterrupt):
+        if isinstance(end.__context__, KeyboardInterrupt) and trainer.is_global_zero:
             raise KeyboardInterrupt from None
         raise
     return None
 
 
-def _evaluate(parts: Parts, folder: RunFolder) -> Evaluation | None:
+def _evaluate(config: DictConfig, parts: Parts, folder: RunFolder) -> Evaluation | None:
     """The best checkpoint's score; None where a run diverged before it had one."""
     if not folder.best.is_file():
         return None
-    folder.load_weights(parts.task)
-    return parts.application.evaluate(parts.task, parts.data)
+    # A fresh task: that which was trained may hold shards alone.
+    task = make_task(parts.application, config, parts.data.description)
+    folder.load_weights(task)
+    return parts.application.evaluate(task, parts.data)
 
 
 def _summary(
@@ -206,14 +199,6 @@ def _summary(
         "seconds": round(seconds, 2),
         "code": code_fingerprint(),
     }
-
-
-def quieten() -> None:
-    """Silence what Lightning tells on every run and a user can do nothing about."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
 
 
 def read_predictions(folder: RunFolder) -> pd.DataFrame | None:

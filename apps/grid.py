@@ -137,7 +137,8 @@ def check(planned: list[Planned], overrides: list[str], description: Mapping[str
     that no strategy has, and for folders that hold other runs.
     """
     from apps.configuration import instantiate
-    from apps.fit import make_clipper, make_task, make_trainer
+    from apps.fit import make_clipper, make_task
+    from apps.trainer import refuse_processes
 
     for override in (o for o in _shared(overrides) if o.startswith("clipping.")):
         if not any(override in run.settings for run in planned):
@@ -147,7 +148,7 @@ def check(planned: list[Planned], overrides: list[str], description: Mapping[str
         instantiate(run.config, "data")
         task = make_task(instantiate(run.config, "app"), run.config, description)
         make_clipper(run.config, task)
-        make_trainer(run.config, logger=False, enable_checkpointing=False)
+        refuse_processes(run.config, "gradclip-compare trains")
         folder = RunFolder(run.path)
         if folder.holds_something and folder.config() != OmegaConf.create(
             OmegaConf.to_container(run.config, resolve=True)

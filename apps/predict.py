@@ -17,8 +17,9 @@ def run(config: DictConfig) -> None:
     One text in the place of a file is answered on the spot.
     """
     from apps.configuration import instantiate
-    from apps.fit import make_task, quieten
+    from apps.fit import make_task
     from apps.run_folder import RunFolder
+    from apps.trainer import quieten
 
     quieten()
     folder = RunFolder.open(Path(str(config.run)), app=config.app)

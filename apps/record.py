@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from apps.run_folder import RunFolder
 from gradclip_core import ClipReport
+from gradclip_core.sharding import joint_mean
 
 EPOCH_FIELDS = ("epoch", "step", "train_loss", "val_loss")
 STEP_FIELDS = (
@@ -40,6 +41,8 @@ class RunRecord(pl.Callback):
     end (see `Task.alive`), or when it ends with a validation loss that is not finite or above
     that of the untrained network. Values are read from the
     device every `flush_every` steps. The files are cut back to the checkpoint on resume.
+
+    Of several processes the first writes and tells; losses are those of their joint batch.
     """
 
     def __init__(self, folder: RunFolder, *, flush_every: int = 50, quiet: bool = False) -> None:
@@ -57,14 +60,17 @@ class RunRecord(pl.Callback):
         self._where: dict[str, Any] = {}
         self._train_losses: list[float] = []
         self._started = time.monotonic()
+        self._is_first = True
 
     def on_report(self, step: int, index: int, report: ClipReport) -> None:
         """Take in the report of one clip; hand this to `GradientClipping`."""
-        self._pending.append(({"step": step}, torch.stack(self._losses).mean(), report))
+        loss = joint_mean(torch.stack(self._losses).mean())
+        self._pending.append(({"step": step}, loss, report))
         self._losses.clear()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the files, or cut those of an interrupted run back to its checkpoint."""
+        self._is_first = trainer.is_global_zero
         self._cut(self.folder.steps, STEP_FIELDS, self.num_steps)
         self._cut(self.folder.epochs, EPOCH_FIELDS, len(self._epochs))
         if self.diverged_at is not None:
@@ -81,10 +87,11 @@ class RunRecord(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Keep what the row of this step says beside its clip, which may come after the step."""
+        alive: Tensor | None = getattr(pl_module, "alive", None)
         self._where = {
             "epoch": trainer.current_epoch + 1,
             "lr": optimizer.param_groups[0]["lr"],
-            "alive": getattr(pl_module, "alive", None),
+            "alive": None if alive is None else joint_mean(alive.float()) > 0,
         }
 
     def on_train_batch_end(
@@ -109,7 +116,7 @@ class RunRecord(pl.Callback):
             return  # a resumed run has this row already
         self._epochs.append(row)
         self._append(self.folder.epochs, EPOCH_FIELDS, [row])
-        if not self.quiet:
+        if self._is_first and not self.quiet:
             self._tell(trainer, row)
 
     def on_exception(
@@ -188,20 +195,24 @@ class RunRecord(pl.Callback):
         self._dead_since = state_dict["dead_since"]
         self._epochs = list(state_dict["epochs"])
 
-    @staticmethod
-    def _cut(path: Path, fields: tuple[str, ...], rows: int) -> None:
+    def _cut(self, path: Path, fields: tuple[str, ...], rows: int) -> None:
+        if not self._is_first:
+            return
         lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
         header = ",".join(fields) + "\n"
         path.write_text("".join([header, *lines[1 : rows + 1]]))
 
-    @staticmethod
-    def _append(path: Path, fields: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    def _append(self, path: Path, fields: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+        if not self._is_first:
+            return
         with path.open("a", newline="") as file:
             csv.DictWriter(file, fields, lineterminator="\n").writerows(rows)
 
 
 class RandomState(pl.Callback):
     """Seeds torch anew at the first batch of every epoch, so that a resumed run draws the same.
+
+    Every process draws differently.
 
     A state kept in the checkpoint would not do: after a resume Lightning makes the iterators,
     which draw a number each, at another moment. Batches must not depend on the global state;
@@ -216,4 +227,5 @@ class RandomState(pl.Callback):
     ) -> None:
         """Seed the generators of all devices."""
         if batch_idx == 0:
-            torch.manual_seed(hash((self.seed, trainer.current_epoch, 1)) % 2**63)
+            draw = self.seed, trainer.current_epoch, 1 + trainer.global_rank
+            torch.manual_seed(hash(draw) % 2**63)

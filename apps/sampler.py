@@ -2,40 +2,72 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
+import torch.distributed as dist
 from torch.utils.data import Sampler
 
+Item = TypeVar("Item")
 
-class EpochSampler(Sampler[int]):
-    """Draws `num_samples` of `size` samples without repetition, anew in every epoch.
 
-    The draw depends on the seed and the epoch alone, so that a resumed run continues with the
-    batches it would have seen. Lightning calls `set_epoch`.
+class SharedSampler(Sampler[Item], ABC):
+    """An order of samples, or of batches, anew in every epoch, dealt out among the processes.
+
+    The order depends on the seed and the epoch alone, so that a resumed run continues with the
+    batches it would have seen; Lightning calls `set_epoch`. Of W processes each takes every W-th
+    item, so that their batches together are those of one process with batches W times as large;
+    up to W - 1 items at the end are left out, so that all of them take as many.
     """
 
-    def __init__(self, size: int, num_samples: int, seed: int) -> None:
-        self.size = size
-        self.num_samples = min(num_samples, size)
+    def __init__(self, seed: int) -> None:
         self.seed = seed
         self.epoch = 0
 
+    @abstractmethod
+    def order(self, generator: torch.Generator) -> list[Item]:
+        """All items of an epoch, drawn with the generator."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Number of items that `order` returns."""
+
     def set_epoch(self, epoch: int) -> None:
-        """Choose the draw of an epoch."""
+        """Choose the order of an epoch."""
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[int]:
-        """The sample numbers of the epoch."""
+    def __iter__(self) -> Iterator[Item]:
+        """The items of the epoch that this process takes."""
         generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
-        yield from torch.randperm(self.size, generator=generator)[: self.num_samples].tolist()
+        rank, world = _place()
+        yield from self.order(generator)[rank : len(self) * world : world]
 
     def __len__(self) -> int:
+        """Number of items that a process takes in an epoch."""
+        return self.count() // _place()[1]
+
+
+class EpochSampler(SharedSampler[int]):
+    """Draws `num_samples` of `size` samples without repetition, anew in every epoch."""
+
+    def __init__(self, size: int, num_samples: int, seed: int) -> None:
+        super().__init__(seed)
+        self.size = size
+        self.num_samples = min(num_samples, size)
+
+    def order(self, generator: torch.Generator) -> list[int]:
+        """The sample numbers of the epoch."""
+        drawn: list[int] = torch.randperm(self.size, generator=generator).tolist()
+        return drawn[: self.num_samples]
+
+    def count(self) -> int:
         """Number of samples in an epoch."""
         return self.num_samples
 
 
-class LengthSampler(Sampler[list[int]]):
+class LengthSampler(SharedSampler[list[int]]):
     """Batches of samples of similar length, all samples once, in a new order in every epoch.
 
     The samples are shuffled, cut into stretches of 50 batches, and each stretch is sorted by
@@ -44,26 +76,26 @@ class LengthSampler(Sampler[list[int]]):
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        super().__init__(seed)
         self.lengths = torch.as_tensor(lengths)
         self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[list[int]]:
+    def order(self, generator: torch.Generator) -> list[list[int]]:
         """The sample numbers of each batch of the epoch."""
-        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
         order = torch.randperm(len(self.lengths), generator=generator)
         batches: list[list[int]] = []
         for stretch in torch.split(order, 50 * self.batch_size):
             ranked = stretch[self.lengths[stretch].argsort(stable=True)]
             batches += [batch.tolist() for batch in torch.split(ranked, self.batch_size)]
-        for i in torch.randperm(len(batches), generator=generator).tolist():
-            yield batches[i]
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
-    def __len__(self) -> int:
+    def count(self) -> int:
         """Number of batches in an epoch."""
         return -(-len(self.lengths) // self.batch_size)
+
+
+def _place() -> tuple[int, int]:
+    """The number of this process, and how many there are."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1

@@ -90,12 +90,26 @@ class Task(pl.LightningModule, ABC):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         loss = self.loss(batch)
-        self.log("train/loss", loss, batch_size=self.batch_size(batch))
+        self.log("train/loss", loss, batch_size=self.batch_size(batch), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the validation loss, averaged over the samples of the epoch."""
-        self.log("val/loss", self.validation_loss(batch), batch_size=self.batch_size(batch))
+        loss = self.validation_loss(batch)
+        self.log("val/loss", loss, batch_size=self.batch_size(batch), sync_dist=True)
+
+    def configure_model(self) -> None:
+        """Shard the network with FSDP2 where the strategy has a mesh of processes for that.
+
+        As one unit, gathered for the whole pass: a network may use its modules in any way.
+        """
+        if self._device_mesh is None:
+            return
+        # Not above: there are builds of torch without it.
+        from torch.distributed.fsdp import FSDPModule, fully_shard
+
+        if not isinstance(self.net, FSDPModule):
+            fully_shard(self.net, mesh=self._device_mesh["data_parallel"])
 
     def make_optimizer(self) -> Optimizer:
         """A fresh optimizer of the network's parameters."""

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 def run(config: DictConfig) -> None:
     """Train a new run, or continue an interrupted one."""
-    from apps.compose import chosen, given, named
+    from apps.compose import chosen, given, is_multirun, named
     from apps.errors import UserError
     from apps.fit import train
     from apps.run_folder import RunFolder, new_folder
+    from apps.trainer import refuse_processes
 
+    if is_multirun():
+        refuse_processes(named(config), "--multirun trains")
     if config.resume is None:
         name = f"{chosen('clipping')}-seed{config.seed}"
         path = Path(str(config.run_dir or new_folder(Path("runs") / config.app.name, name)))

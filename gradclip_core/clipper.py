@@ -36,7 +36,7 @@ class Clipper(nn.Module):
         """Clip the gradients of a model, optimizer, parameters or named parameters in place.
 
         loss: the loss of the step, 0-d, for rules that watch it; of this process's samples,
-            which such a rule passes through `sharding.joint_loss`.
+            which such a rule passes through `sharding.joint_mean`.
         """
         raise TypeError(f"{type(self).__name__} must implement forward(parameters)")
 

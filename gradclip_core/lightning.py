@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -34,8 +35,9 @@ class GradientClipping(pl.Callback):
     The state of every clipper is saved in the checkpoint and restored from it. `last_report`
     holds the report of the latest step. Raises MisconfigurationException beside the Trainer's
     `gradient_clip_val` or a module that overrides `configure_gradient_clipping`, since gradients
-    would be clipped twice, and where gradients still carry the loss scale of "16-mixed" in the
-    hook: with fused optimizers, and with several optimizers under the scope "model".
+    would be clipped twice, under FSDP1 and DeepSpeed, and where gradients still carry the loss
+    scale of "16-mixed" in the hook: with fused optimizers, and with several optimizers under the
+    scope "model".
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class GradientClipping(pl.Callback):
                 f"gradient_clip_val={trainer.gradient_clip_val} of the Trainer and the callback "
                 "GradientClipping would both clip: remove gradient_clip_val"
             )
+        refuse_strategy(trainer)
         if is_overridden("configure_gradient_clipping", pl_module, pl.LightningModule):
             raise MisconfigurationException(
                 f"{type(pl_module).__name__}.configure_gradient_clipping and the callback "
@@ -197,6 +200,16 @@ class GradientClipping(pl.Callback):
         self._steps = state_dict["steps"]
         for index, state in state_dict["clippers"].items():
             self._clipper(int(index)).load_state_dict(state)
+
+
+def refuse_strategy(trainer: pl.Trainer) -> None:
+    """Raise MisconfigurationException for strategies under which no whole norm can be taken."""
+    if isinstance(trainer.strategy, (FSDPStrategy, DeepSpeedStrategy)):
+        raise MisconfigurationException(
+            f"{type(trainer.strategy).__name__} hides how it shards gradients, so that "
+            "GradientClipping would measure those of one process: use ModelParallelStrategy "
+            "(FSDP2) or DDPStrategy"
+        )
 
 
 def _index(optimizers: list[Optimizer], optimizer: Optimizer) -> int:

@@ -115,16 +115,15 @@ def local_rows(param: Tensor) -> Tensor:
     return local(distribute_tensor(rows, dtensor.device_mesh, placements, src_data_rank=None))
 
 
-def joint_loss(loss: Tensor) -> Tensor:
-    """The mean over all processes of a loss that each took of its own samples, 0-d.
+def joint_mean(value: Tensor) -> Tensor:
+    """The mean over all processes of what each took of its own samples, such as its loss.
 
-    The loss itself where there is one process. Rules that watch the loss decide alike with it.
+    The value itself where there is one process. Rules that watch the loss decide alike with it.
     """
-    if type(loss) is _dtensor():
-        loss = loss.full_tensor()  # type: ignore[attr-defined]
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return loss
-    summed = loss.detach().clone()
+        return value
+    dtensor: Any = value.detach()
+    summed: Tensor = dtensor.full_tensor() if type(value) is _dtensor() else dtensor.clone()
     dist.all_reduce(summed)
     return summed / dist.get_world_size()
 

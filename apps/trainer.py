@@ -1,0 +1,85 @@
+"""The Trainer of a run, and what it cannot do: alone, in several processes, beside the clipper."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.strategies import ModelParallelStrategy
+from omegaconf import DictConfig
+
+from apps.application import DataModule
+from apps.configuration import instantiate
+from apps.errors import UserError
+from apps.sampler import SharedSampler
+from gradclip_core.lightning import refuse_strategy
+
+
+def make_trainer(config: DictConfig, **arguments: Any) -> pl.Trainer:
+    """The Trainer; UserError for settings that cannot work here."""
+    quieten()
+    trainer_of = instantiate(config, "trainer")
+    try:
+        # The samplers divide the training data; every process validates on all of the others.
+        trainer: pl.Trainer = trainer_of(use_distributed_sampler=False, **arguments)
+        refuse_strategy(trainer)
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"trainer={config.choices.get('trainer')}: {error}") from error
+    if trainer.accumulate_grad_batches < 1:
+        raise UserError(
+            f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: must be >= 1"
+        )
+    if trainer.gradient_clip_val is not None:
+        raise UserError(
+            f"trainer.gradient_clip_val={trainer.gradient_clip_val}: would clip beside the "
+            "strategy; remove it and choose clipping=global_norm or another"
+        )
+    return trainer
+
+
+def num_processes(trainer: pl.Trainer) -> int:
+    """How many processes a Trainer trains in."""
+    return trainer.num_devices * trainer.num_nodes
+
+
+def refuse_processes(config: DictConfig, where: str) -> None:
+    """UserError for settings of the Trainer that cannot work, or not where one process trains."""
+    number = num_processes(make_trainer(config, logger=False, enable_checkpointing=False))
+    if number > 1:
+        raise UserError(
+            f"trainer={config.choices.get('trainer')}: trains in {number} processes, and {where} "
+            "in one each; take trainer.devices=1, or single runs of gradclip-train"
+        )
+
+
+def check_processes(
+    trainer: pl.Trainer, config: DictConfig, data: DataModule, callbacks: Sequence[pl.Callback]
+) -> None:
+    """UserError for what several processes cannot do together."""
+    choice = f"trainer={config.choices.get('trainer')}"
+    averages = any(isinstance(callback, WeightAveraging) for callback in callbacks)
+    if averages and isinstance(trainer.strategy, ModelParallelStrategy):
+        raise UserError(
+            f"{choice}: shards the network, of which averaging keeps a whole copy; leave it out "
+            "with '~callbacks.averaging'"
+        )
+    if num_processes(trainer) > 1:
+        sampler = data.train_dataloader().sampler
+        if not isinstance(sampler, SharedSampler):
+            raise UserError(
+                f"{choice}: trains in several processes, among which app={config.app.name} does "
+                "not divide its training data; allowed: one device"
+            )
+
+
+def quieten() -> None:
+    """Silence what Lightning tells on every run and a user can do nothing about."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
