@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from unittest import mock
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,3 +67,29 @@ def test_batches_differ_by_epoch_and_seed_and_hold_little_padding():
     assert len({str(batches(s, epoch)) for s in (one, two) for epoch in (0, 1)}) == 4
     padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches(one, 0))
     assert padded < 1.1 * sum(lengths)
+
+
+@given(
+    size=st.integers(1, 60),
+    number=st.integers(1, 80),
+    world=st.integers(1, 5),
+    epoch=st.integers(0, 9),
+)
+def test_processes_share_the_draw_of_one(size, number, world, epoch):
+    whole = draw(size, number, 0, epoch)
+    shares = []
+    for rank in range(world):
+        with mock.patch("apps.sampler._place", return_value=(rank, world)):
+            shares.append(draw(size, number, 0, epoch))
+    dealt = [item for items in zip(*shares, strict=True) for item in items]
+    assert dealt == whole[: len(dealt)]
+    assert len(whole) - len(dealt) < world
+
+
+def test_processes_share_whole_batches():
+    whole = batches(LengthSampler(list(range(50)), 8, seed=0), 3)
+    shares = []
+    for rank in range(2):
+        with mock.patch("apps.sampler._place", return_value=(rank, 2)):
+            shares.append(batches(LengthSampler(list(range(50)), 8, seed=0), 3))
+    assert shares == [whole[:6:2], whole[1:6:2]]

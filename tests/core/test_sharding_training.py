@@ -1,0 +1,63 @@
+"""Training in several processes: every clipper does and remembers what it would alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.core.processes import run_processes
+from tests.core.test_sharding import assert_alike
+from tests.core.training import FAMILIES, refused_by_fsdp1, train, train_all
+
+
+def assert_as_alone(results: list[dict[str, Any]], case: tuple[str, str], steps: int) -> None:
+    way, family = case
+    alone = train("alone", family, steps)
+    first, *others = (result[f"{way}/{family}"] for result in results)
+    for other in others:
+        assert_alike(other, first, rtol=0, atol=0)
+    assert_alike(first, alone, rtol=1e-6, atol=1e-9)
+    assert 0 < first["clip_rate"] < 1
+
+
+def test_two_processes(tmp_path: Path) -> None:
+    cases = [(way, "ema by parameter") for way in ("ddp", "fsdp", "tp")]
+    results = run_processes(2, tmp_path, train_all, cases, 12)
+    for case in cases:
+        assert_as_alone(results, case, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_every_family_in_two_processes(way: str, tmp_path: Path) -> None:
+    cases = [(way, family) for family in FAMILIES]
+    results = run_processes(2, tmp_path, train_all, cases)
+    for case in cases:
+        assert_as_alone(results, case, 60)
+
+
+@pytest.mark.slow
+def test_four_processes(tmp_path: Path) -> None:
+    ways, families = ("ddp", "fsdp", "hsdp", "tp", "fsdp+tp"), ("z-score", "agc", "adagc")
+    cases = [(way, family) for way in ways for family in families]
+    results = run_processes(4, tmp_path, train_all, cases, 20)
+    for case in cases:
+        assert_as_alone(results, case, 20)
+
+
+@pytest.mark.slow
+def test_fsdp1_is_refused(tmp_path: Path) -> None:
+    for message in run_processes(2, tmp_path, refused_by_fsdp1):
+        assert "FSDP1" in message
+        assert "fully_shard" in message
+        assert "\n" not in message
+
+
+def test_alone_a_mean_over_processes_is_the_value_itself() -> None:
+    from gradclip_core.sharding import joint_mean
+
+    value = torch.tensor(2.0)
+    assert joint_mean(value) is value
