@@ -12,7 +12,7 @@ from gradclip_core.gradients import Gradients, Parameters
 from gradclip_core.guards import Policy
 from gradclip_core.norms import Partition, Parts, scalar_dtype
 from gradclip_core.report import ClipReport
-from gradclip_core.sharding import joint_loss
+from gradclip_core.sharding import joint_mean
 from gradclip_core.thresholds import Threshold, as_threshold
 
 
@@ -90,7 +90,7 @@ class SkipOnSpike(ClipNorm):
 
 def _whole_loss(loss: Tensor | None, device: torch.device) -> Tensor:
     """The loss as a float64 of shape (1,), the mean over all processes."""
-    value = joint_loss(torch.as_tensor(loss).detach())
+    value = joint_mean(torch.as_tensor(loss).detach())
     if value.numel() != 1:
         raise ValueError(f"loss must be one number, got a tensor of shape {tuple(value.shape)}")
     return value.to(device, scalar_dtype(device), non_blocking=True).reshape(1)
