@@ -44,7 +44,7 @@ class SpeechCommands(Source):
         data = self._part(part)
         for number in range(len(data)):
             path, _, word, speaker, _ = data.get_metadata(number)
-            yield Utterance(self.root / path, normalize(word), speaker)
+            yield Utterance(self.root / "SpeechCommands" / path, normalize(word), speaker)
 
     def _part(self, part: Part) -> Any:
         subset = {"train": "training", "val": "validation", "test": "testing"}[part]
