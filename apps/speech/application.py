@@ -88,7 +88,8 @@ class Speech(Application):
     def task(
         self, net: nn.Module, description: Mapping[str, Any], optimization: Optimization
     ) -> Task:
-        """Wrap a network with the CTC loss."""
+        """Wrap a network with the CTC loss; the decoder has to fit its outputs."""
+        self.decoder.prepare(alphabet_of(dict(description)))
         return CTCTask(net, optimization, self.features.num_bands, self.augment)
 
     def evaluate(self, task: Task, data: SpeechData) -> Evaluation:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -37,6 +41,10 @@ class Hypothesis:
 
 class Decoder(ABC):
     """Decodes the log-probabilities (T, V) of one utterance, on the CPU."""
+
+    def prepare(self, alphabet: Alphabet) -> None:
+        """Load what decoding needs, so that a mistake shows before any training."""
+        return
 
     @abstractmethod
     def __call__(self, log_probabilities: Tensor, alphabet: Alphabet) -> Hypothesis:
@@ -81,10 +89,15 @@ class Beam(Decoder):
         self.word_score = word_score
         self._made: tuple[Alphabet, Any] | None = None
 
-    def __call__(self, log_probabilities: Tensor, alphabet: Alphabet) -> Hypothesis:
-        """The text, with each word's first and last emission."""
+    def prepare(self, alphabet: Alphabet) -> None:
+        """Load the language model; UserError for a file that is none."""
         if self._made is None or self._made[0] != alphabet:
             self._made = alphabet, self._make(alphabet)
+
+    def __call__(self, log_probabilities: Tensor, alphabet: Alphabet) -> Hypothesis:
+        """The text, with each word's first and last emission."""
+        self.prepare(alphabet)
+        assert self._made is not None
         best = self._made[1](log_probabilities[None].contiguous())[0]
         if not best:
             return Hypothesis("", ())
@@ -120,11 +133,26 @@ class Beam(Decoder):
                 lexicon = Path(folder) / "lexicon.txt"
                 lexicon.write_text(_lexicon(Path(self.lm), alphabet), encoding="utf-8")
             try:
-                return ctc_decoder(lexicon=None if lexicon is None else str(lexicon), **options)
+                with _quiet():
+                    return ctc_decoder(lexicon=None if lexicon is None else str(lexicon), **options)
             except RuntimeError as error:
                 # KenLM begins with where in its sources it stopped.
                 reason = str(error).partition(" threw ")[2] or str(error)
                 raise UserError(f"decoder.lm={self.lm}: not a language model: {reason}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep KenLM, which is no Python, from telling of its progress on stderr."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _lexicon(lm: Path, alphabet: Alphabet) -> str:

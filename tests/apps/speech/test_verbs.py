@@ -118,6 +118,7 @@ def test_predict_refuses_what_is_no_audio(heard):
         ("app.batch_size=0", "batch_size must be >= 1"),
         ("app.augment.time_mask=-1", "must be >= 0"),
         ("decoder=beam decoder.beam_size=0", "beam_size must be >= 1"),
+        ("decoder=beam decoder.lm=none.arpa", "decoder.lm=none.arpa: no such file"),
     ],
 )
 def test_bad_values_in_one_line(tones, override, expected):
