@@ -1,4 +1,4 @@
-"""Applications of gradclip: forecasting models trained, compared and reported by five verbs."""
+"""Applications of gradclip: forecasting models trained, compared and reported by six verbs."""
 
 from __future__ import annotations
 

@@ -125,6 +125,8 @@ def _one_line(error: Exception) -> str:
         close = get_close_matches(key.rpartition(".")[2], siblings, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(siblings)}"
         return f"{key}: no such key here; {hint}"
+    if message.startswith("Could not override '"):
+        return f"{message.split(chr(39))[1]}: no such choice here; see --help"
     full_key = getattr(error, "full_key", None)
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith(("full_key:", "object_type", "See "))]

@@ -148,20 +148,26 @@ def _checkpoints(folder: RunFolder) -> ModelCheckpoint:
     )
 
 
-def _fit(
-    trainer: pl.Trainer, parts: Parts, checkpoint: str | None, record: RunRecord
-) -> str | None:
-    """Train; a guard that gives up is a result, returned as its message."""
+def fit(trainer: pl.Trainer, parts: Parts, checkpoint: str | None = None) -> None:
+    """Train; an interrupt is raised as the KeyboardInterrupt that it is."""
     try:
         trainer.fit(parts.task, parts.data, ckpt_path=checkpoint)
-    except NonFiniteGradientError as error:
-        record.diverged_at = trainer.global_step
-        return str(error)
     except SystemExit as end:
         # Lightning answers an interrupt by leaving the process with code 1.
         if isinstance(end.__context__, KeyboardInterrupt) and trainer.is_global_zero:
             raise KeyboardInterrupt from None
         raise
+
+
+def _fit(
+    trainer: pl.Trainer, parts: Parts, checkpoint: str | None, record: RunRecord
+) -> str | None:
+    """Train; a guard that gives up is a result, returned as its message."""
+    try:
+        fit(trainer, parts, checkpoint)
+    except NonFiniteGradientError as error:
+        record.diverged_at = trainer.global_step
+        return str(error)
     return None
 
 

@@ -57,13 +57,17 @@ def _groups(verb: str, app: str) -> dict[str, list[Path]]:
     defaults = (CONF / f"{verb}.yaml").read_text()
     if "app:" not in defaults and "- train" not in defaults:
         return {}
-    names = ["app", "data"] if verb == "data" else None
     found: dict[str, list[Path]] = {}
     for root in (CONF, CONF / app):
         for folder in sorted(path for path in root.iterdir() if path.is_dir()):
             files = sorted(folder.glob("*.yaml"))
-            if files and (names is None or folder.name in names):
+            if files and _takes(verb, folder.name):
                 found.setdefault(folder.name, []).extend(files)
-    if verb != "compare":
-        found.pop("sweep", None)
     return found
+
+
+def _takes(verb: str, group: str) -> bool:
+    if verb == "data":
+        return group in ("app", "data")
+    left_out = {"train": {"sweep"}, "advise": {"clipping", "logger", "sweep"}}
+    return group not in left_out.get(verb, set())

@@ -14,7 +14,7 @@ import apps.help
 from apps import CONF
 from tests.conftest import refused, run_verb, succeed
 
-VERBS = ("data", "train", "evaluate", "compare", "predict")
+VERBS = ("data", "train", "evaluate", "compare", "predict", "advise")
 
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -49,6 +49,15 @@ def test_help_of_data_lists_its_choices_alone():
     assert "optimizer=" not in text
 
 
+def test_help_of_advise_lists_what_it_takes_and_no_clipping():
+    text = succeed("advise", "--help")
+    assert "optimizer=" in text
+    assert "model=" in text
+    for group in ("clipping", "logger", "sweep"):
+        assert f"\n  {group}=" not in text
+    assert "clipping: no such choice here; see --help" in refused("advise", "clipping=none")
+
+
 def test_help_with_a_choice_shows_that_file():
     assert (CONF / "clipping" / "autoclip.yaml").read_text() in succeed(
         "train", "--help", "clipping=autoclip"
@@ -58,6 +67,7 @@ def test_help_with_a_choice_shows_that_file():
 def test_help_imports_neither_torch_nor_lightning():
     code = (
         "import sys, apps.train, apps.compare, apps.evaluate, apps.predict, apps.data\n"
+        "import apps.advise\n"
         "sys.argv = ['gradclip-train', '--help']\n"
         "apps.train.main()\n"
         "print('heavy:', sorted({'torch', 'lightning', 'pandas', 'hydra'} & set(sys.modules)))\n"
@@ -88,7 +98,7 @@ def test_a_mistake_is_one_line_in_a_process_of_its_own(verb):
 @pytest.mark.parametrize(
     ("group", "known"),
     [
-        ("clipping", "adagc, agc, autoclip, block_rms, ema, global_norm"),
+        ("clipping", "adagc, agc, autoclip, block_rms"),
         ("optimizer", "adagrad, adam, adamw"),
         ("trainer", "cpu, debug, gpu"),
         ("model", "gru, lstm, mlp, rnn"),
@@ -105,7 +115,8 @@ def test_unknown_choice_lists_the_known(group, known):
 
 def test_unknown_strategy_or_sweep_in_a_comparison_lists_the_known(tiny):
     line = refused("compare", *tiny, "clipping=[none,nonsense]")
-    assert "clipping=nonsense: unknown; known: adagc, agc, autoclip, block_rms, ema" in line
+    assert "clipping=nonsense: unknown; known: " in line
+    assert "adagc, agc, autoclip, block_rms" in line
     assert "sweep=nonsense: unknown; known: sgd" in refused("compare", *tiny, "sweep=nonsense")
 
 

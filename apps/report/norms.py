@@ -47,7 +47,7 @@ def _distribution(records: Records, panels: dict[str, str]) -> Figure:
     x = alt.X(
         "low:Q", scale=alt.Scale(type="log", nice=False), title="gradient norm before clipping"
     )
-    x = x.axis(format="~g", values=_ticks(edges[0], edges[-1]), labelOverlap=True)
+    x = x.axis(format="~g", values=ticks(edges[0], edges[-1]), labelOverlap=True)
     base = alt.Chart().encode(color=colours(list(panels)).legend(None))
     bars = (
         base.transform_filter("isValid(datum.share)")
@@ -78,7 +78,7 @@ def _distribution(records: Records, panels: dict[str, str]) -> Figure:
     )
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Powers of ten, and twice and five times them where there are few."""
     steps = (1, 2, 5) if high - low < 2.5 else (1,)
     decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
@@ -110,10 +110,10 @@ def _histogram(records: Records, name: str, panel: str, edges: np.ndarray) -> pd
 def _course(records: Records, panels: dict[str, str]) -> Figure:
     data = pd.concat([_stretches(records, name, panel) for name, panel in panels.items()])
     shown = np.log10(data[["median", "highest", "threshold"]].to_numpy(float))
-    ticks = _ticks(np.nanmin(shown), np.nanmax(shown))
+    powers = ticks(np.nanmin(shown), np.nanmax(shown))
     x = alt.X("step:Q", title="optimizer step", axis=alt.Axis(format=",d", tickCount=6))
     y = alt.Y("median:Q", scale=alt.Scale(type="log", nice=False), title="gradient norm")
-    y = y.axis(format="~g", values=ticks, labelOverlap=True)
+    y = y.axis(format="~g", values=powers, labelOverlap=True)
     base = alt.Chart().encode(x=x, color=colours(list(panels)).legend(None))
     finite = base.transform_filter("isValid(datum.median)").encode(
         y=y, tooltip=["step:Q", "median:Q", "highest:Q", "threshold:Q", "lost:Q"]

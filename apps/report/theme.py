@@ -101,5 +101,13 @@ def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
 
 def png(spec: dict[str, Any]) -> bytes:
     """The specification as a picture on white, at twice the size."""
-    white = {**spec, "background": "white", "padding": 12}
-    return vl_convert.vegalite_to_png(white, scale=2, config=config("#2b3038"))
+    return vl_convert.vegalite_to_png(_on_white(spec), scale=2, config=config("#2b3038"))
+
+
+def svg(spec: dict[str, Any]) -> str:
+    """The specification as a vector picture on white."""
+    return vl_convert.vegalite_to_svg(_on_white(spec), config=config("#2b3038"))
+
+
+def _on_white(spec: dict[str, Any]) -> dict[str, Any]:
+    return {**spec, "background": "white", "padding": 12}

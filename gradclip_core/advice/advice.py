@@ -28,7 +28,7 @@ from gradclip_core.advice.statistics import (
 from gradclip_core.advice.text import advice_text
 
 # Usable steps that an advice needs; the second where training broke down after them.
-MIN_STEPS, MIN_BROKEN_STEPS = 50, 10
+MIN_STEPS, MIN_BROKEN_STEPS = 50, 4
 VANISHED = 1e-3  # of the norms from the first to the last quarter
 
 
@@ -66,7 +66,8 @@ class Advice:
         """All of it as plain values that JSON has; what is not finite is None."""
         trials = [
             {"clipping": t.candidate.line, "code": t.candidate.code}
-            | {"clipped_steps": t.clipped_steps, "coefficient": t.coefficient}
+            | {"clipped_steps": t.clipped_steps, "clipped_parts": t.clipped_parts}
+            | {"coefficient": t.coefficient}
             for t in self.trials
         ]
         found = {
@@ -85,12 +86,7 @@ class Advice:
 def make_advice(record: Record, optimizer: Optimizer | None) -> Advice:
     """The advice for a record. Raises ValueError for too few usable steps."""
     usable = record.usable
-    needed = MIN_STEPS if record.norms[-1].isfinite() else MIN_BROKEN_STEPS
-    if len(usable.norms) < needed:
-        raise ValueError(
-            f"too few steps to advise from: {len(usable.norms)} with a finite norm > 0, and at "
-            f"least {MIN_STEPS} are needed ({MIN_BROKEN_STEPS} where training then breaks down)"
-        )
+    _check_enough(len(usable.norms), record)
     norms, modules = describe_norms(record), describe_modules(record)
     net = rolling_median()
     trials = [attempt(candidate, usable) for candidate in candidates(usable)]
@@ -111,6 +107,20 @@ def make_advice(record: Record, optimizer: Optimizer | None) -> Advice:
     )
 
 
+def _check_enough(usable: int, record: Record) -> None:
+    broke_down = not record.norms[-1].isfinite()
+    if broke_down and usable < MIN_BROKEN_STEPS:
+        raise ValueError(
+            f"training without clipping broke down at step {len(record.norms)}, after {usable} "
+            f"steps with a finite norm > 0; to advise takes {MIN_BROKEN_STEPS}: try a lower "
+            "learning rate"
+        )
+    if not broke_down and usable < MIN_STEPS:
+        raise ValueError(
+            f"too few steps to advise from: {usable} with a finite norm > 0; it takes {MIN_STEPS}"
+        )
+
+
 def _notes(
     choice: Candidate,
     norms: NormStatistics,
@@ -120,10 +130,15 @@ def _notes(
     notes = []
     if optimizer is not None:
         notes.append(meaning(optimizer, choice.arguments.get("value")))
-    if norms.nonfinite:
+    if norms.nonfinite and not norms.broke_down:
         notes.append(
-            f"{norms.nonfinite} of the steps had no finite norm; the guard of every clipper "
-            "removes such steps (nonfinite=skip), which needs no threshold."
+            f"{norms.nonfinite} of the steps had no finite norm, and training went on; the guard "
+            "of every clipper removes such steps (nonfinite=skip), which needs no threshold."
+        )
+    if norms.steps - norms.nonfinite < MIN_STEPS:
+        notes.append(
+            f"That rests on {norms.steps - norms.nonfinite} norms: take it as a start. A breakdown "
+            "so early asks for a lower learning rate too."
         )
     dead = [part.name for part in modules if part.zero_steps > 0.5]
     if dead:

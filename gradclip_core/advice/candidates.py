@@ -43,6 +43,11 @@ class Candidate:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def by(self) -> str:
+        """What shares one threshold: model, parameter or row."""
+        return str(self.settings.get("by", "model"))
+
+    @property
     def line(self) -> str:
         """The rule as overrides of a command line."""
         values = {k: "null" if v is None else v for k, v in self.overrides.items()}
@@ -69,6 +74,7 @@ class Trial:
     """What a candidate would have done to the recorded norms.
 
     clipped_steps: share of the usable steps in which something was over its threshold.
+    clipped_parts: mean share of the parts that were; None for AGC, whose rows were not recorded.
     coefficient: the smallest factor by which anything would have been scaled.
 
     A training that had been clipped would have gone another way, so both are of the steps
@@ -77,6 +83,7 @@ class Trial:
 
     candidate: Candidate
     clipped_steps: float
+    clipped_parts: float | None
     coefficient: float
 
 
@@ -133,16 +140,21 @@ def attempt(candidate: Candidate, record: Record) -> Trial:
     norms, limits = _compared(candidate, record)
     over = norms > limits
     factors = torch.where(over, limits / norms, 1.0)
-    return Trial(candidate, float(over.any(dim=1).double().mean()), float(factors.min()))
+    return Trial(
+        candidate,
+        clipped_steps=float(over.any(dim=1).double().mean()),
+        clipped_parts=None if candidate.by == "row" else float(over.double().mean()),
+        coefficient=float(factors.min()),
+    )
 
 
 def _compared(candidate: Candidate, record: Record) -> tuple[Tensor, Tensor]:
     """The measured norms (t, k) and the thresholds they meet, (t, k)."""
-    by = candidate.settings.get("by", "model")
-    if by == "row":  # the ratios were taken with the same threshold, at the factor 1
+    if candidate.by == "row":  # the ratios were taken with the same threshold, at the factor 1
         ratios = record.unit_ratios.unsqueeze(1)
         return ratios, candidate.arguments["factor"] * torch.ones_like(ratios)
-    norms = record.parameters if by == "parameter" else record.norms.unsqueeze(1)
+    whole = candidate.by == "model"
+    norms = record.norms.unsqueeze(1) if whole else record.parameters
     return norms, replay(candidate.clipper().threshold, norms)
 
 

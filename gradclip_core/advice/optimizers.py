@@ -45,8 +45,8 @@ def meaning(optimizer: Optimizer, max_norm: float | None) -> str:
         return f"{name}'s step grows with the gradient: clipping bounds its length."
     rate = max(float(group["lr"]) for group in optimizer.param_groups)
     return (
-        f"SGD's step is the learning rate times the gradient (and momentum): at its present rate "
-        f"of {rate:.3g} no gradient contributes more than {rate * max_norm:.3g} to it."
+        f"SGD's step is the learning rate times the gradient (and momentum): at a rate of "
+        f"{rate:.3g} no gradient adds more than {rate * max_norm:.3g} to it."
     )
 
 

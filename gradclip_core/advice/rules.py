@@ -2,12 +2,13 @@
 
 The first that holds decides. Numbers without a source are our own choice.
 
-1. Training broke down, or norms rose tenfold: a fixed global norm, the median of the first half
+1. Training broke down, or norms rose tenfold: a fixed global norm, the median of the first quarter
    of the steps. A threshold that follows the norms would follow them up.
-2. Steps differ much (see `_unrest`) and the parts of the network do too: one threshold for each
-   of them. Under an optimizer whose step grows with the gradient, AGC with the factor that one
-   step in ten passed; under others, or without named matrices, twice each parameter's own running
-   median.
+2. Steps differ much (see `_unrest`) and the parts of the network do too: one of them makes nearly
+   all of the norm, or (unless the optimizer divides it out) has far more gradient beside its
+   weights than the others. One threshold for each of them. Under an optimizer whose step grows
+   with the gradient: AGC, with the factor that one step in ten passed; under others, or without
+   named matrices: twice each parameter's own running median.
 3. Single spikes over an otherwise light tail: 4 deviations of the log-norm (RNMT+, Chen et al.
    2018, arXiv:1804.09849).
 4. Steps differ much around a steady level: a fixed global norm, the 90th percentile of the norms.
@@ -39,7 +40,7 @@ HEAVY_RATIO = 3.0  # the rarest step in a hundred is so many times the typical o
 NET_SHARE = 0.05
 STEADY = 2.0  # factor by which the level of the norms may move and still count as steady
 DOMINANT = 0.9  # share of the squared norm in one module
-SPREAD = 100.0  # between the modules' ratios of gradient to weights
+SPREAD = 100.0  # of the largest ratio of gradient to weights over the median module's
 
 
 def choose(
@@ -57,16 +58,16 @@ def choose(
     """
     broken = _breakdown(norms)
     if broken:
-        calm = percentile(record.norms[: max(len(record.norms) // 2, 1)], 50)
+        calm = percentile(record.norms[: max(len(record.norms) // 4, 1)], 50)
         return global_norm(calm), [
             broken,
             "A threshold that follows the norms would follow them up, so a fixed one: the median "
-            "norm of the first half of the steps.",
+            "norm of the first quarter of the steps.",
         ]
     unrest = _unrest(norms, over_net)
     if not unrest:
         return rolling_median(), _nothing(over_net)
-    uneven = _imbalance(modules)
+    uneven = _imbalance(modules, adaptive)
     if uneven:
         return _each_part(record, adaptive, [*unrest, uneven])
     return _whole(record, norms, unrest, over_net)
@@ -74,7 +75,7 @@ def choose(
 
 def _breakdown(norms: NormStatistics) -> str | None:
     if norms.broke_down:
-        return f"Training without clipping broke down after {norms.steps} steps."
+        return f"Training without clipping broke down at step {norms.steps}."
     if norms.drift >= RISE:
         return (
             f"The norms rose to {norms.drift:.3g} times what they were, from the first to the "
@@ -89,7 +90,7 @@ def _unrest(norms: NormStatistics, over_net: float) -> list[str]:
     if norms.spikes:
         found.append(
             f"{_steps(norms.spikes)} {'was' if norms.spikes == 1 else 'were'} a spike: more than "
-            "4 deviations over the mean of the log-norm."
+            "4 deviations over the mean of the log-norm, and over twice the running median."
         )
     if norms.tail_index is not None and norms.tail_index <= HEAVY_INDEX:
         found.append(
@@ -122,7 +123,7 @@ def _nothing(over_net: float) -> list[str]:
     ]
 
 
-def _imbalance(modules: Sequence[PartStatistics]) -> str | None:
+def _imbalance(modules: Sequence[PartStatistics], adaptive: bool) -> str | None:
     """Why the parts of the network need thresholds of their own, if they do."""
     if len(modules) < 2:
         return None
@@ -132,11 +133,12 @@ def _imbalance(modules: Sequence[PartStatistics]) -> str | None:
             f"{first.name} alone makes {first.share:.0%} of the squared norm: one threshold for "
             "all would scale the others by what happens there."
         )
-    ratios = sorted(part.ratio for part in modules if part.ratio > 0)
-    if ratios and ratios[-1] >= SPREAD * ratios[0]:
+    ratios = sorted(part.ratio for part in modules)
+    middle = ratios[len(ratios) // 2]
+    if not adaptive and ratios[-1] >= SPREAD * middle:
         return (
-            "Gradients are uneven beside the weights: the largest ratio of a module is "
-            f"{ratios[-1] / ratios[0]:.3g} times the smallest."
+            "Gradients are uneven beside the weights: the ratio of the two is "
+            f"{ratios[-1] / middle:.3g} times as large in one module as in the middle one."
         )
     return None
 

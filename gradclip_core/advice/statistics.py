@@ -35,7 +35,8 @@ class NormStatistics:
         tenth: the smaller, the heavier; below 2 the variance is infinite. inf where all of these
         are equal, None below 40.
     drift: median of the last quarter of the norms over that of the first quarter.
-    spikes: steps more than 4 deviations over the mean of the log-norm before them.
+    spikes: steps more than 4 deviations over the mean of the log-norm before them, and over twice
+        the running median, since in a very calm stretch 4 deviations are little.
     """
 
     steps: int
@@ -71,7 +72,10 @@ def describe_norms(record: Record) -> NormStatistics:
     quarter = max(len(norms) // 4, 1)
     relative = relative_norms(norms)
     enough = len(relative) >= TAIL_NORMS
-    highest = replay(LogZScore(SPIKE_Z), norms.unsqueeze(1)).squeeze(1)
+    twice, highest = (
+        replay(threshold, norms.unsqueeze(1)).squeeze(1)
+        for threshold in (Median(2.0), LogZScore(SPIKE_Z))
+    )
     return NormStatistics(
         steps=len(record.norms),
         nonfinite=int((~finite).sum()),
@@ -80,7 +84,7 @@ def describe_norms(record: Record) -> NormStatistics:
         tail_ratio=percentile(relative, 99) / percentile(relative, 50) if enough else None,
         tail_index=hill(relative, math.ceil(TAIL_SHARE * len(relative))) if enough else None,
         drift=percentile(norms[-quarter:], 50) / percentile(norms[:quarter], 50),
-        spikes=int((norms > highest).sum()),
+        spikes=int(((norms > highest) & (norms > twice)).sum()),
     )
 
 

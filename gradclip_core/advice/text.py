@@ -41,7 +41,7 @@ def _norms(norms: NormStatistics) -> str:
         "tail (99 % over typical, relative to the running median)": norms.tail_ratio,
         "tail (Hill index; 2 and below is heavy)": norms.tail_index,
         "level (last quarter over first quarter)": norms.drift,
-        "spikes (steps over 4 deviations of the log-norm)": norms.spikes,
+        "spikes (over 4 deviations of the log-norm and twice the median)": norms.spikes,
     }
     rows = [[name, _number(value)] for name, value in facts.items()]
     return "\n".join(
@@ -64,17 +64,18 @@ def _parts(parts: Sequence[PartStatistics]) -> str:
 
 
 def _trials(advice: Advice, names: list[str]) -> str:
-    rows = [["", "steps clipped", "strongest factor", "rule, on the recorded steps"]]
+    rows = [["", "steps clipped", "parts clipped", "smallest factor", "rule"]]
     rows += [
         [
             ">" if trial.candidate == advice.choice else "",
             f"{trial.clipped_steps:.1%}",
+            "-" if trial.clipped_parts is None else f"{trial.clipped_parts:.1%}",
             _number(trial.coefficient),
             name,
         ]
         for trial, name in zip(advice.trials, names, strict=True)
     ]
-    return _table(rows, left=(0, 3))
+    return _table(rows, left=(0, 4))
 
 
 def _bullet(sentence: str) -> str:
