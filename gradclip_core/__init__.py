@@ -10,6 +10,7 @@ from gradclip_core.clip_update import Clippy, ClipUpdate, StableUpdate
 from gradclip_core.clip_value import ClipValue
 from gradclip_core.clipper import Clipper
 from gradclip_core.guards import Guard, NonFiniteGradientError
+from gradclip_core.in_backward import ClipBackward, clip_backward
 from gradclip_core.no_clip import NoClip
 from gradclip_core.random_clip import RandomClip
 from gradclip_core.report import ClipReport
@@ -39,6 +40,7 @@ __all__ = [
     "Advisor",
     "ByName",
     "Chain",
+    "ClipBackward",
     "ClipNorm",
     "ClipReport",
     "ClipUpdate",
@@ -70,6 +72,7 @@ __all__ = [
     "ZScore",
     "advise",
     "chain",
+    "clip_backward",
 ]
 
 __version__ = "0.1.0"

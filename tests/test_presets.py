@@ -37,6 +37,7 @@ def make_net() -> nn.Module:
     torch.manual_seed(0)
     net = nn.Module()
     net.body = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4))
+    net.memory = nn.GRU(4, 4)
     net.output = nn.Linear(4, 1)
     return net
 
@@ -44,7 +45,7 @@ def make_net() -> nn.Module:
 def step(net: Any, optimizer: torch.optim.Optimizer, clipper: Any, scale: float) -> None:
     optimizer.zero_grad()
     x = torch.ones(2, 3)
-    loss = net.output(net.body(x)).square().mean()
+    loss = net.output(net.memory(net.body(x))[0]).square().mean()
     loss.backward()
     for param in net.parameters():
         param.grad.mul_(scale)
