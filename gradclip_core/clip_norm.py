@@ -10,9 +10,11 @@ from torch import Tensor
 
 from gradclip_core import factors
 from gradclip_core.checks import check_choice, check_finite, check_integer, check_number
+from gradclip_core.gradients import Gradients
 from gradclip_core.guards import Policy
 from gradclip_core.measure import part_sizes
 from gradclip_core.norms import By, Measure, Parts
+from gradclip_core.one_norm import OneNorm, Whole
 from gradclip_core.responses import scale
 from gradclip_core.rule import Rule
 from gradclip_core.thresholds import Threshold, as_threshold
@@ -116,6 +118,21 @@ class ClipNorm(Rule):
             return False
         self.consecutive_skips += 1
         return True
+
+    def by_one_norm(self, gradients: Gradients) -> OneNorm | None:
+        """The hard response in plain numbers; a subclass may respond otherwise."""
+        if type(self) is not ClipNorm or self.response != "hard" or self.budget != "each":
+            return None
+        whole = Whole(gradients)
+        norm, each = whole.norms(self.norm_type)
+        if not norm < math.inf:
+            return None
+        limit, left = self.threshold.limit(norm), norm
+        if norm > limit:
+            factor = limit / (norm + self.eps)
+            whole.scale(factor)
+            left = norm * factor
+        return OneNorm(norm, left, limit, each, gradients.present, gradients.names, self.norm_type)
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Scale the parts by the factors of the response."""

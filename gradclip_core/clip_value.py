@@ -11,9 +11,11 @@ from torch import Tensor
 
 from gradclip_core import sharding
 from gradclip_core.checks import check_choice
+from gradclip_core.gradients import Gradients
 from gradclip_core.guards import Policy
 from gradclip_core.measure import measure_parts
 from gradclip_core.norms import By, Parts, combine
+from gradclip_core.one_norm import OneNorm, Whole
 from gradclip_core.responses import per_gradient, spread
 from gradclip_core.rule import Rule
 from gradclip_core.thresholds import Fixed, Threshold, as_threshold
@@ -69,6 +71,26 @@ class ClipValue(Rule):
             raise ValueError("by must not be 'row' with a pair as clip_value, got 'row'")
         self.response = check_choice("response", response, get_args(ElementResponse))
         self.acts_below = response != "clamp"
+
+    def by_one_norm(self, gradients: Gradients) -> OneNorm | None:
+        """One symmetric bound in plain numbers; a subclass may respond otherwise."""
+        real = not any(map(Tensor.is_complex, gradients.grads))
+        if type(self) is not ClipValue or self.pair is not None or self.acts_below or not real:
+            return None
+        whole = Whole(gradients)
+        # Under `raise` nothing may have been changed where an element is not finite.
+        if type(self.threshold) is Fixed and self.guard.policy != "raise":
+            limit = self.threshold.value
+            norm, each = whole.clamp(limit)
+        else:
+            norm, each = whole.norms(math.inf)
+            limit = self.threshold.limit(norm) if norm < math.inf else norm
+            if norm > limit:
+                whole.clamp(limit)
+        if not norm < math.inf:
+            return None
+        left = min(norm, limit)
+        return OneNorm(norm, left, limit, each, gradients.present, gradients.names, math.inf)
 
     def over(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Which parts hold an element beyond its bound, (k,) bool; a NaN counts."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import torch
@@ -20,6 +22,8 @@ Parameters: TypeAlias = (
     | Iterable[Mapping[str, Any]]
 )
 
+_grad = attrgetter("grad")
+
 
 @dataclass(frozen=True, slots=True)
 class Gradients:
@@ -31,6 +35,7 @@ class Gradients:
     order: the dense tensor itself, or the values of a coalesced sparse one, or the local shard
     of a DTensor, so that scaling them in place scales the gradient. Where there are DTensors,
     `spreads` says of each parameter over which processes; see `gradclip_core.sharding`.
+    `sizes` holds the numbers of elements where all gradients are plain contiguous tensors.
     """
 
     params: list[Tensor] = field(default_factory=list)
@@ -39,6 +44,7 @@ class Gradients:
     present: list[int] = field(default_factory=list)
     grads: list[Tensor] = field(default_factory=list)
     spreads: list[sharding.Spread | None] = field(default_factory=list)
+    sizes: array[int] | None = None
 
     def name(self, position: int) -> str:
         """The name of a parameter, or its position and shape where the caller gave no names."""
@@ -61,17 +67,14 @@ def collect(parameters: Parameters) -> Gradients:
 
     Raises TypeError for anything else.
     """
-    found = Gradients()
-    seen: set[int] = set()
-    for group, name, param in _walk(parameters):
-        if id(param) in seen:
-            continue
-        seen.add(id(param))
-        position = len(found.params)
-        found.params.append(param)
-        found.names.append(name)
-        found.groups.append(group)
-        grad = param.grad
+    params, names, groups = _distinct(*_listed(parameters))
+    grads = list(map(_grad, params))
+    if set(map(type, grads)) == {Tensor}:
+        sizes = array("q", map(Tensor.numel, grads))
+        if 0 not in sizes and _all_contiguous(grads):
+            return Gradients(params, names, groups, list(range(len(params))), grads, sizes)
+    found = Gradients(params, names, groups)
+    for position, (param, grad) in enumerate(zip(params, grads, strict=True)):
         if grad is None or grad.numel() == 0:
             continue
         if grad.layout is torch.sparse_coo:
@@ -82,6 +85,39 @@ def collect(parameters: Parameters) -> Gradients:
         found.present.append(position)
         found.grads.append(grad)
     return sharding.localize(found)
+
+
+_Listed: TypeAlias = tuple[list[Tensor], list[str | None], list[int]]
+
+
+def _listed(parameters: Parameters) -> _Listed:
+    """The parameters that the caller handed in, with their names and groups."""
+    if isinstance(parameters, nn.Module):
+        pairs = list(parameters.named_parameters())
+        return [param for _, param in pairs], [name for name, _ in pairs], [0] * len(pairs)
+    if isinstance(parameters, Iterator):
+        parameters = list(parameters)
+    if isinstance(parameters, list) and set(map(type, parameters)) <= {Tensor, nn.Parameter}:
+        return list(parameters), [None] * len(parameters), [0] * len(parameters)
+    entries = list(_walk(parameters))
+    return [e[2] for e in entries], [e[1] for e in entries], [e[0] for e in entries]
+
+
+def _distinct(params: list[Tensor], names: list[str | None], groups: list[int]) -> _Listed:
+    """Each parameter once, where it occurs first."""
+    if len(set(map(id, params))) == len(params):
+        return params, names, groups
+    first = {id(param): i for i, param in reversed(list(enumerate(params)))}
+    kept = sorted(first.values())
+    return [params[i] for i in kept], [names[i] for i in kept], [groups[i] for i in kept]
+
+
+def _all_contiguous(grads: list[Tensor]) -> bool:
+    """Whether all are dense and contiguous; those of some sparse layouts refuse to say."""
+    try:
+        return all(map(Tensor.is_contiguous, grads))
+    except RuntimeError:
+        return False
 
 
 def as_groups(gradients: Gradients, positions: Iterable[int] | None = None) -> list[dict[str, Any]]:
@@ -115,9 +151,7 @@ def check_elements(gradients: Gradients, rule: str) -> None:
 
 def _walk(parameters: Parameters) -> Iterator[tuple[int, str | None, Tensor]]:
     """Yield (group index, name, parameter) for every parameter the caller handed in."""
-    if isinstance(parameters, nn.Module):
-        yield from ((0, name, param) for name, param in parameters.named_parameters())
-    elif isinstance(parameters, Tensor):
+    if isinstance(parameters, Tensor):
         yield 0, None, parameters
     elif isinstance(parameters, torch.optim.Optimizer):
         yield from _walk(parameters.param_groups)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -90,7 +91,7 @@ def parameter_norms(gradients: Gradients, norm_type: float = 2.0) -> Tensor:
     if not gradients.grads:
         return result
     if device.type == "cpu" and native.on_cpu(gradients.grads):
-        norms = _on_cpu(gradients.grads, norm_type)
+        norms = norms_on_cpu(gradients.grads, norm_type, gradients.sizes)
     else:
         pieces = _norms(gradients.grads, norm_type)
         norms = torch.stack([n if n.device == device else n.to(device) for n in pieces])
@@ -101,10 +102,10 @@ def parameter_norms(gradients: Gradients, norm_type: float = 2.0) -> Tensor:
     return sharding.whole(result, gradients, norm_type)
 
 
-def _on_cpu(grads: list[Tensor], norm_type: float) -> Tensor:
+def norms_on_cpu(grads: list[Tensor], norm_type: float, sizes: array[int] | None = None) -> Tensor:
     """The norm of each gradient, (n,), with every overflow and underflow mended."""
     if native.supports(norm_type):
-        batch = native.batch(grads)
+        batch = native.batch(grads, sizes=sizes)
         if batch is not None:
             return batch.norms(norm_type)
     if any(map(Tensor.is_complex, grads)):

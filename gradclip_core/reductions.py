@@ -51,6 +51,36 @@ def norms_of_segments(norms: Tensor, lengths: Sequence[int], norm_type: float) -
     return scale * sums.pow(1 / norm_type)
 
 
+def clamp_in_pieces(tensors: list[Tensor], bound: float) -> Tensor:
+    """Bound every magnitude, in place, in one pass; the largest of each tensor before, (n,).
+
+    Only what reaches beyond the bound is written, piece by piece, and no piece with NaN or inf.
+    Tensors are contiguous.
+    """
+    peaks = torch.zeros(len(tensors), dtype=torch.float64)
+    short = [i for i, tensor in enumerate(tensors) if tensor.numel() <= _LONG]
+    if short:
+        peaks[short] = norms_in_few_calls([tensors[i] for i in short], math.inf)
+        found = peaks.tolist()
+        over = [tensors[i] for i in short if bound < found[i] < math.inf]
+        if over:
+            torch._foreach_clamp_min_(over, -bound)
+            torch._foreach_clamp_max_(over, bound)
+    for i, tensor in enumerate(tensors):
+        if tensor.numel() > _LONG:
+            pieces = torch.split(tensor.view(-1), _CHUNK)
+            peaks[i] = torch.tensor([_clamp(piece, bound) for piece in pieces]).amax()
+    return peaks
+
+
+def _clamp(piece: Tensor, bound: float) -> float:
+    low, high = torch.aminmax(piece)
+    peak = max(-low.item(), high.item())
+    if bound < peak < math.inf:
+        piece.clamp_(-bound, bound)
+    return peak
+
+
 def _partial(tensor: Tensor, norm_type: float) -> Tensor:
     """A vector whose norm is that of the tensor, much shorter than it."""
     flat = tensor.view(-1) if tensor.is_contiguous() else _in_memory_order(tensor)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradclip_core.norms import total
+from gradclip_core.one_norm import OneNorm
 
 SCALARS = (
     "norm",
@@ -53,6 +55,26 @@ class ClipReport:
     names: Sequence[str | None]
     weights: Tensor | None = None
     stages: tuple[ClipReport, ...] = ()
+    # Where a step was made of plain numbers, tensors are made of them when somebody reads one.
+    _numbers: OneNorm | None = field(default=None, init=False, repr=False, compare=False)
+
+    @classmethod
+    def of_numbers(cls, numbers: OneNorm) -> ClipReport:
+        """The report of a step that one norm on CPU decided."""
+        report = object.__new__(cls)
+        object.__setattr__(report, "_numbers", numbers)
+        return report
+
+    def __getattr__(self, name: str) -> Any:
+        # Called for fields without a value alone.
+        if name not in _FIELDS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        numbers = self._numbers
+        assert numbers is not None
+        rest = {"names": numbers.names, "norm_type": numbers.norm_type, "weights": None}
+        for field_name, value in (numbers.tensors() | rest | {"stages": ()}).items():
+            object.__setattr__(self, field_name, value)
+        return object.__getattribute__(self, name)
 
     @property
     def norm(self) -> Tensor:
@@ -104,6 +126,9 @@ class ClipReport:
 
     def as_dict(self) -> dict[str, float | bool | str | None]:
         """All fields as plain Python values: one transfer from the device, plus the name."""
+        if self._numbers is not None:
+            numbers = {name: getattr(self._numbers, name) for name in SCALARS}
+            return numbers | {"worst_parameter": self.worst_parameter}
         values = torch.stack([getattr(self, name).double() for name in SCALARS]).tolist()
         row: dict[str, float | bool | str | None] = dict(zip(SCALARS, values, strict=True))
         row.update({name: bool(row[name]) for name in ("clipped", "skipped")})
@@ -119,6 +144,9 @@ class ClipReport:
     def __repr__(self) -> str:
         fields = ", ".join(f"{key}={_short(value)}" for key, value in self.as_dict().items())
         return f"ClipReport({fields})"
+
+
+_FIELDS = {entry.name for entry in fields(ClipReport)} - {"_numbers"}
 
 
 def _short(value: float | bool | str | None) -> str:

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from gradclip_core import guards, norms
+from gradclip_core.cells import cell
 from gradclip_core.clipper import Clipper
 from gradclip_core.gradients import Gradients, Parameters, collect
 from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
 from gradclip_core.measure import check_measure, measure_parts, part_sizes
 from gradclip_core.norms import By, Measure, Partition, Parts
+from gradclip_core.one_norm import OneNorm
 from gradclip_core.report import ClipReport
 from gradclip_core.selection import Selected, Selection
 from gradclip_core.thresholds import Threshold
@@ -96,17 +98,53 @@ class Rule(Clipper):
         """Whether to drop the step's gradients because of the parts that are over; never here."""
         return False
 
+    def by_one_norm(self, gradients: Gradients) -> OneNorm | None:
+        """The step in plain numbers; None, with the gradients unharmed, where it cannot be so.
+
+        Called only on CPU, for plain gradients, where their norm as a whole is all that counts.
+        A subclass that has none goes the general way.
+        """
+        return None
+
     @torch.no_grad()
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
         """Clip the gradients of a model, optimizer, parameters or named parameters in place.
 
         Raises NonFiniteGradientError where the guard says so.
         """
-        selected = self.select(collect(parameters))
+        gradients = collect(parameters)
+        report = self._quickly(gradients)
+        if report is None:
+            report = self._generally(self.select(gradients))
+        self.last_report = report
+        return report
+
+    def _quickly(self, gradients: Gradients) -> ClipReport | None:
+        """The whole step in plain numbers, where that can be."""
+        plain = gradients.sizes is not None and gradients.grads[0].is_cpu
+        if not (plain and self._decides_alone and self.steps.is_cpu):
+            return None
+        found = self.by_one_norm(gradients)
+        if found is None:
+            return None
+        if cell(self.guard.consecutive).value:
+            self.guard.count(finite=True)
+        steps, clipped_steps = cell(self.steps), cell(self.clipped_steps)
+        steps.value += 1
+        clipped_steps.value += found.clipped
+        found.steps, found.clipped_steps = steps.value, clipped_steps.value
+        return ClipReport.of_numbers(found)
+
+    @property
+    def _decides_alone(self) -> bool:
+        """Whether the norm of all gradients as a whole is all that counts."""
+        whole = self.by == "model" and self.measure == "norm" and self.select.takes_all
+        return whole and self.threshold.takes_numbers
+
+    def _generally(self, selected: Selected) -> ClipReport:
         gradients = selected.every
         if not gradients.grads:
-            self.last_report = self._untouched(*self._measure(selected.chosen))
-            return self.last_report
+            return self._untouched(*self._measure(selected.chosen))
         self._follow(gradients)
         parts, report, skip = self._guarded(selected)
         if not skip:

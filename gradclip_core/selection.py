@@ -34,9 +34,14 @@ class Selection:
             ) from None
         self.min_ndim = check_integer("min_ndim", min_ndim, least=0)
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether no parameter is left alone."""
+        return self.exclude is None and self.min_ndim == 0
+
     def __call__(self, gradients: Gradients) -> Selected:
         """Divide the gradients; raise ValueError where `exclude` needs names that are missing."""
-        if self.exclude is None and self.min_ndim == 0:
+        if self.takes_all:
             return Selected(gradients, gradients)
         chosen, rest = Gradients(), Gradients()
         held = dict(zip(gradients.present, gradients.grads, strict=True))

@@ -99,7 +99,8 @@ class Batch:
         each, at = _numbers(bounds)
         threads = torch.get_num_threads()
         self._kernel.gradclip_clamp(*self._place, each, threads, at, out.data_ptr())
-        torch.autograd.graph.increment_version(self.tensors)
+        if (out > bounds).any():
+            torch.autograd.graph.increment_version(self.tensors)
         return out
 
 
@@ -115,29 +116,30 @@ def supports(norm_type: float) -> bool:
     return norm_type in _ORDERS
 
 
-def batch(tensors: list[Tensor], rows: Sequence[int] | None = None) -> Batch | None:
+def batch(
+    tensors: list[Tensor], rows: Sequence[int] | None = None, sizes: array[int] | None = None
+) -> Batch | None:
     """The tensors as the kernel takes them; None where it cannot: PyTorch has to do it then.
 
     It takes dense CPU tensors of one floating-point dtype. `rows`: the number of rows of each
-    tensor, which have to be pieces of its memory, one after the other; None: one.
+    tensor, which have to be pieces of its memory, one after the other; None: one. `sizes`: their
+    numbers of elements where they are known to be plain contiguous tensors that are not empty.
     """
     kernel = library()
-    if kernel is None or not tensors or not set(map(type, tensors)) <= _PLAIN:
+    if kernel is None or not tensors or tensors[0].dtype not in _TYPES:
         return None
-    if tensors[0].dtype not in _TYPES or len(set(map(_dtype, tensors))) > 1:
+    if sizes is None and not set(map(type, tensors)) <= _PLAIN:
         return None
-    if not on_cpu(tensors):
+    if len(set(map(_dtype, tensors))) > 1 or not on_cpu(tensors):
         return None
     heights = array("q", (1,)) * len(tensors) if rows is None else array("q", rows)
-    widths = array("q", map(Tensor.numel, tensors))
-    if 0 in widths:
-        return None
-    contiguous = all(map(Tensor.is_contiguous, tensors))
-    if not (contiguous or all(map(_in_one_piece, tensors, heights))):
-        return None
+    if sizes is None:
+        sizes = array("q", map(Tensor.numel, tensors))
+        if 0 in sizes or not all(map(_in_one_piece, tensors, heights)):
+            return None
     if rows is not None:
-        widths = array("q", [n // k for n, k in zip(widths, heights, strict=True)])
-    return Batch(kernel, tensors, heights, widths)
+        sizes = array("q", [n // k for n, k in zip(sizes, heights, strict=True)])
+    return Batch(kernel, tensors, heights, sizes)
 
 
 def on_cpu(tensors: Sequence[Tensor]) -> bool:

@@ -25,9 +25,20 @@ class Threshold(nn.Module):
     from their initial size to one row per part, and load back with any number of rows.
     """
 
+    takes_numbers = False  # whether there is a `limit` that does the same as `forward`
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        if "forward" in cls.__dict__:
+            cls.takes_numbers = "limit" in cls.__dict__
+
     def forward(self, parts: Parts) -> Tensor:
         """Thresholds of this step's parts; updates the statistics."""
         raise TypeError(f"{type(self).__name__} must implement forward(parts)")
+
+    def limit(self, norm: float) -> float:
+        """The threshold of the only part, of this finite norm, on CPU; updates the statistics."""
+        raise TypeError(f"{type(self).__name__} has no limit(norm)")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # Rows are allocated at the first step, so a fresh module has to take the stored shape,
@@ -52,6 +63,10 @@ class Fixed(Threshold):
     def forward(self, parts: Parts) -> Tensor:
         """The constant, 0-d."""
         return parts.norms.new_full((), self.value)
+
+    def limit(self, norm: float) -> float:
+        """The constant."""
+        return self.value
 
     def extra_repr(self) -> str:
         """The constant, for printing."""
