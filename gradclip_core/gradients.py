@@ -72,7 +72,8 @@ def collect(parameters: Parameters) -> Gradients:
     if set(map(type, grads)) == {Tensor}:
         sizes = array("q", map(Tensor.numel, grads))
         if 0 not in sizes and _all_contiguous(grads):
-            return Gradients(params, names, groups, list(range(len(params))), grads, sizes)
+            everyone = list(range(len(params)))
+            return Gradients(params, names, groups, everyone, grads, sizes=sizes)
     found = Gradients(params, names, groups)
     for position, (param, grad) in enumerate(zip(params, grads, strict=True)):
         if grad is None or grad.numel() == 0:

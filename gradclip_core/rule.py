@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gradclip_core import guards, norms
+from gradclip_core import guards, norms, sharding
 from gradclip_core.cells import cell
 from gradclip_core.clipper import Clipper
 from gradclip_core.gradients import Gradients, Parameters, collect
@@ -124,6 +124,8 @@ class Rule(Clipper):
         plain = gradients.sizes is not None and gradients.grads[0].is_cpu
         if not (plain and self._decides_alone and self.steps.is_cpu):
             return None
+        if sharding.several_processes():
+            sharding.refuse_flat(gradients.params)
         found = self.by_one_norm(gradients)
         if found is None:
             return None

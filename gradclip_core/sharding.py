@@ -120,12 +120,15 @@ def joint_mean(value: Tensor) -> Tensor:
 
     The value itself where there is one process. Rules that watch the loss decide alike with it.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if not several_processes() or dist.get_world_size() == 1:
         return value
-    dtensor: Any = value.detach()
-    summed: Tensor = dtensor.full_tensor() if type(value) is _dtensor() else dtensor.clone()
     dist.all_reduce(summed)
     return summed / dist.get_world_size()
+
+
+def several_processes() -> bool:
+    """Whether this process is one of a group."""
+    return dist.is_available() and dist.is_initialized()
 
 
 def refuse_flat(params: Sequence[Tensor]) -> None:
