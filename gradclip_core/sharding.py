@@ -122,6 +122,8 @@ def joint_mean(value: Tensor) -> Tensor:
     """
     if not several_processes() or dist.get_world_size() == 1:
         return value
+    dtensor: Any = value.detach()
+    summed: Tensor = dtensor.full_tensor() if type(value) is _dtensor() else dtensor.clone()
     dist.all_reduce(summed)
     return summed / dist.get_world_size()
 
