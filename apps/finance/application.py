@@ -202,7 +202,8 @@ class Finance(Application):
             notes += [
                 f"VaR and shortfall of every row but {UNFILTERED} come from its own standardised "
                 f"errors over the {self.recalibration_days} days before (filtered historical "
-                "simulation); columns named raw are without."
+                f"simulation; with fewer than {LEAST} days before there is none); columns named "
+                "raw are without."
             ]
         if self.average_with:
             notes += [f"The network's variance is averaged with that of {self.average_with}."]

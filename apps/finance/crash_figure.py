@@ -16,7 +16,8 @@ from apps.report.results import UNCLIPPED
 from apps.report.theme import WIDTH, Figure
 from apps.report.writing import label
 
-MARKED = 8
+MARKED = 8  # days at most
+OUTLYING = 4.0  # standard deviations above the mean
 
 
 def training_figures(data: PanelData, records: Records) -> Sequence[Figure]:
@@ -68,7 +69,8 @@ def _largest(data: PanelData) -> Floats:
 def _figure(data: PanelData, table: pd.DataFrame, shown: str) -> Figure:
     clipped = bool((table["cut"] > 0).any())
     by, unit = ("cut", "cut away, %") if clipped else ("norm", "gradient norm")
-    top = table.nlargest(MARKED, by)
+    outlying = table[by] > table[by].mean() + OUTLYING * table[by].std()
+    top = table[outlying].nlargest(MARKED, by)
     x = alt.X("date:T", title=None, axis=alt.Axis(tickCount=10))
     y = alt.Y("move:Q", title="return, %", axis=alt.Axis(tickCount=6))
     colour = alt.Color(
@@ -81,13 +83,14 @@ def _figure(data: PanelData, table: pd.DataFrame, shown: str) -> Figure:
     what = (
         f"coloured by how much of their batches' gradients {label(shown)} cut away"
         if clipped
-        else f"coloured by the gradient norm of their batches; {label(shown)} cut none away"
+        else f"coloured by their batches' gradient norm, of which {label(shown)} cut none away"
     )
     which = "" if len(data.panel.assets) == 1 else " (the asset that moved most)"
     return Figure(
         "clipped_days",
         "The days behind the gradients",
         f"Returns of the training days{which}, {what} (mean over the epochs, first seed). The "
-        f"{MARKED} highest are named: a day stands out where its own return drives the gradient.",
+        f"ones over {OUTLYING:g} standard deviations above the mean are named, {MARKED} at most: a "
+        "day stands out where its own return drives the gradient.",
         alt.layer(dots, marks.encode(x, y, colour), named).properties(width=WIDTH, height=280),
     )

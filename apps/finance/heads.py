@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from scipy import stats
 from torch import Tensor, nn
-from torch.distributions import StudentT
 
 from apps.finance.forecast import LEVELS, TAILS
 
@@ -101,12 +100,21 @@ class Head(nn.Module):
         if self.kind == "gaussian":
             return nn.functional.gaussian_nll_loss(outcome.mean, target, h, full=True)
         if outcome.freedom is not None:
-            nu = outcome.freedom
-            scale = (h * (nu - 2) / nu).sqrt()
-            density = StudentT(nu, outcome.mean, scale)
-            likelihood: Tensor = density.log_prob(target)  # type: ignore[no-untyped-call]
-            return -likelihood.mean()
+            return _student_loss(outcome.mean, h, outcome.freedom, target)
         return _quantile_loss(outcome, target, base.sqrt())
+
+
+def _student_loss(mean: Tensor, variance: Tensor, freedom: Tensor, target: Tensor) -> Tensor:
+    """Mean negative log-likelihood of a Student t with that variance.
+
+    Not by torch.distributions, which raises for the NaN of a run that has diverged.
+    """
+    scale = variance * (freedom - 2) / freedom
+    half = (freedom + 1) / 2
+    log_constant = torch.lgamma(half) - torch.lgamma(freedom / 2)
+    log_constant = log_constant - 0.5 * (math.pi * freedom * scale).log()
+    tail = half * ((target - mean) ** 2 / (freedom * scale)).log1p()
+    return (tail - log_constant).mean()
 
 
 def _moments(quantiles: Tensor, beyond: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,22 +72,23 @@ def _check_range(path: Path, high: pd.Series, low: pd.Series) -> None:
 
 def _dates(path: Path, text: pd.Series) -> pd.Series:
     name = str(text.name)
-    dates = pd.to_datetime(text.str.strip(), format="ISO8601", errors="coerce")
+    # The day of the file's own clock: a time of the day and an offset do not matter.
+    written = text.str.strip().str.extract(r"^(\d{4}-\d{2}-\d{2})(?:[T ].*)?$")[0]
+    dates = pd.to_datetime(written, format="%Y-%m-%d", errors="coerce")
     if dates.isna().any():
         row = int(np.argmax(dates.isna()))
         cell = "an empty cell" if pd.isna(text.iloc[row]) else repr(text.iloc[row])
         raise UserError(
             f"{path}: column {name!r}, data row {row + 1}: {cell} is not a date such as 2024-01-31"
         )
-    days = dates.dt.normalize()
-    steps = np.diff(days.to_numpy())
+    steps = np.diff(dates.to_numpy())
     if (steps <= np.timedelta64(0)).any():
         row = int(np.argmax(steps <= np.timedelta64(0))) + 1
-        where = f"{path}: column {name!r}, data row {row + 1}: {days[row]:%Y-%m-%d}"
-        if days.is_unique:
-            raise UserError(f"{where} comes after {days[row - 1]:%Y-%m-%d}; rows must be in order")
+        where = f"{path}: column {name!r}, data row {row + 1}: {dates[row]:%Y-%m-%d}"
+        if dates.is_unique:
+            raise UserError(f"{where} comes after {dates[row - 1]:%Y-%m-%d}; rows must be in order")
         raise UserError(f"{where}: a date is repeated; one row a day is needed")
-    return days
+    return dates
 
 
 def _gaps(dates: pd.Series) -> list[str]:

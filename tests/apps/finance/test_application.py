@@ -27,6 +27,7 @@ from apps.report.theme import specification
 from tests.apps.finance.prices import price_table, tampered
 from tests.apps.runs import metrics, steps
 from tests.conftest import refused, succeed
+from tests.presets import suited
 
 
 def parts(small: list[str], *more: str) -> Parts:
@@ -138,6 +139,24 @@ def test_a_dead_forecast_is_a_divergence(small, tmp_path):
     assert "the forecast collapsed at step" in record["error"]
 
 
+@pytest.mark.parametrize("loss", ["student_t", "gaussian", "qlike", "quantile"])
+def test_an_overflow_is_a_divergence_without_a_score(small, tmp_path, loss):
+    run = tmp_path / "run"
+    settings = ["clipping=none", "optimizer=sgd", "optimizer.lr=1e30", f"app.loss={loss}"]
+    succeed("train", *small, *settings, "optimization.schedule=constant", f"run_dir={run}")
+    assert metrics(run)["status"] == "diverged"
+    assert metrics(run)["test"]["qlike"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("clipping/*.yaml")))
+def test_every_strategy_trains(small, tmp_path, name):
+    run = tmp_path / "run"
+    succeed("train", *small, *suited(name), "training.epochs=1", f"run_dir={run}")
+    assert metrics(run)["clipping"] == name
+    assert len(steps(run)) == 2
+
+
 def test_the_figures_show_what_they_say(ready, small):
     forecasts = {"none": read(ready), "gjr_garch_t": read(ready), "riskmetrics": read(ready)}
     drawn = figures({name: Forecast.from_frame(frame) for name, frame in forecasts.items()}, 1)
@@ -220,8 +239,8 @@ def test_a_file_that_cannot_be_forecast_from(ready, empty_folder, spoil, expecte
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (lambda t: t.iloc[:260], "260 days are too few: the lookback is 20 days"),
-        (lambda t: t.iloc[:480], "too short a series: 227 days to train on; at least 250"),
+        (lambda t: t.iloc[:310], "310 days are too few: the lookback is 20 days"),
+        (lambda t: t.iloc[:550], "too short a series: 272 days to train on; at least 300"),
         (lambda t: t.iloc[::-1], "rows must be in order"),
         (lambda t: t.assign(close=5.0), "the close never changes"),
     ],

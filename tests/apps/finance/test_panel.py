@@ -85,6 +85,14 @@ def test_names_of_columns_may_be_those_of_data_vendors(tmp_path):
     np.testing.assert_allclose(chosen["close"], plain["close"])
 
 
+def test_the_time_of_the_day_does_not_matter(tmp_path):
+    table = price_table(50)
+    plain, _ = read(tmp_path, table)
+    offsets = np.where(np.arange(50) < 25, "T00:00:00-05:00", " 23:59:00-04:00")
+    found, _ = read(tmp_path, table.assign(date=table["date"].dt.strftime("%Y-%m-%d") + offsets))
+    pd.testing.assert_frame_equal(found, plain)
+
+
 def test_a_close_alone_is_enough(tmp_path):
     found, account = read(tmp_path, price_table(50)[["date", "close"]])
     assert list(found.columns) == ["date", "close"]
@@ -113,6 +121,7 @@ FLAWS = [
     ),
     (lambda t: t.assign(close=t["close"].where(t.index != 4)), "'close', data row 5: is empty"),
     (lambda t: t.assign(high=t["low"], low=t["high"]), "the high is below the low"),
+    (lambda t: t.assign(date=t["date"].dt.strftime("%d/%m/%Y")), "'01/01/2015' is not a date"),
     (lambda t: t.assign(date="soon"), "'soon' is not a date such as 2024-01-31"),
     (lambda t: t.drop(columns="close"), "no column 'close'; there are date, open"),
     (lambda t: t.assign(close="dear"), "'dear' is not a finite number"),
