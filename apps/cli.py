@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from apps import CONF
 from apps.errors import UserError
@@ -30,6 +32,13 @@ def command(verb: str, run: Callable[[DictConfig], None]) -> None:
     A mistake of the user's ends in one line on stderr and exit code 2, before anything is
     written; an interrupt ends with exit code 130.
     """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("once", module=r"gradclip_core\.")
+        warnings.showwarning = functools.partial(_show, verb)
+        _command(verb, run)
+
+
+def _command(verb: str, run: Callable[[DictConfig], None]) -> None:
     arguments = sys.argv[1:]
     try:
         _check_options(arguments)
@@ -43,6 +52,11 @@ def command(verb: str, run: Callable[[DictConfig], None]) -> None:
         raise SystemExit(130) from None
     except UserError as error:
         _fail(verb, str(error))
+
+
+def _show(verb: str, message: Warning | str, *_: Any, **__: Any) -> None:
+    """Show a warning as one line."""
+    print(f"gradclip-{verb}: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,8 @@ def train(
     train together only the first writes, scores and returns; the others end here.
     """
     parts = build(config)
+    if quiet:  # the comparison has said it
+        warnings.filterwarnings("ignore", module=r"gradclip_core\.")
     clipper = make_clipper(config, parts.task)
     callbacks = list(instantiate(config, "callbacks").values())
     logger = instantiate(config, "logger", save_dir=str(path)) if config.logger else False

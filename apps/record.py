@@ -31,6 +31,7 @@ STEP_FIELDS = (
     "skipped",
     "clip_rate",
     "worst_parameter",
+    "path",
 )
 
 

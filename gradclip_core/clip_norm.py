@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from gradclip_core import factors
 from gradclip_core.checks import check_choice, check_finite, check_integer, check_number
+from gradclip_core.fold import Fold, folds
 from gradclip_core.gradients import Gradients
 from gradclip_core.guards import Policy
 from gradclip_core.measure import part_sizes
 from gradclip_core.norms import By, Measure, Parts
 from gradclip_core.one_norm import OneNorm, Whole
+from gradclip_core.report import ClipReport
 from gradclip_core.responses import scale
 from gradclip_core.rule import Rule
 from gradclip_core.thresholds import Threshold, as_threshold
@@ -85,6 +88,7 @@ class ClipNorm(Rule):
             nonfinite=nonfinite,
             patience=patience,
         )
+        self._fold: Fold | None = None
         self.eps = check_number("eps", eps, "a finite number >= 0", lambda x: 0 <= x < math.inf)
         self.response = check_choice("response", response, get_args(Response))
         self.sharpness = check_finite("sharpness", sharpness)
@@ -123,22 +127,70 @@ class ClipNorm(Rule):
         """The hard response in plain numbers; a subclass may respond otherwise."""
         if type(self) is not ClipNorm or self.response != "hard" or self.budget != "each":
             return None
+        self._forget()
         whole = Whole(gradients)
         norm, each = whole.norms(self.norm_type)
         if not norm < math.inf:
             return None
-        limit, left = self.threshold.limit(norm), norm
+        limit, factor, folded = self.threshold.limit(norm), 1.0, False
         if norm > limit:
             factor = limit / (norm + self.eps)
-            whole.scale(factor)
-            left = norm * factor
-        return OneNorm(norm, left, limit, each, gradients.present, gradients.names, self.norm_type)
+            folded = self._folded(gradients, factor)
+            if not folded:
+                whole.scale(factor)
+        found = gradients.present, gradients.names, self.norm_type, folded
+        return OneNorm(norm, norm * factor, limit, each, *found)
+
+    def fold_into(self, optimizer: Optimizer) -> bool:
+        """Let a fused Adam, AdamW, SGD or Adagrad scale the gradients in its step; see `Fold`.
+
+        Returns whether it will, which takes one part (`by="model"`, nothing excluded) and an
+        optimizer that is fused in every group. Step by step it is done in place all the same
+        where the optimizer would go wrong (`Fold.takes`); `path` in the report says which.
+        Between the call and `step()` the gradients are as they were.
+        """
+        one_part = self.by == "model" and self.select.takes_all
+        if not one_part or not folds(optimizer):
+            return False
+        if self._fold is not None:
+            self._fold.remove()
+        self._fold = Fold(optimizer)
+        return True
+
+    def detach(self) -> None:
+        """Take back every hook that `attach` and `fold_into` placed."""
+        super().detach()
+        if self._fold is not None:
+            self._fold.remove()
+            self._fold = None
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Scale the parts by the factors of the response."""
         by = self._factors(parts.norms, thresholds)
-        scale(parts, by)
+        folded = parts.partition.is_model and self._folded(parts.gradients, by[0])
+        self.path = "folded" if folded else "in place"
+        if not folded:
+            scale(parts, by)
         return parts.norms * by
+
+    def _folded(self, gradients: Gradients, factor: float | Tensor) -> bool:
+        """Leave the factor to the optimizer's step, if it takes it."""
+        if self._fold is None or not self._fold.takes(gradients):
+            return False
+        self._fold.set(factor)
+        return True
+
+    def _forget(self) -> None:
+        """Take back what an earlier call has left to a step, if none followed it."""
+        if self._fold is not None:
+            self._fold.set(None)
+
+    def _clip(self, parts: Parts, every: Gradients, report: ClipReport) -> ClipReport:
+        self._forget()
+        return super()._clip(parts, every, report)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_fold": None}
 
     def _factors(self, norms: Tensor, thresholds: Tensor) -> Tensor:
         if self.response == "huber":

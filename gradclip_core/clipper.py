@@ -49,6 +49,13 @@ class Clipper(nn.Module):
         self._optimizer = optimizer
         return self
 
+    def fold_into(self, optimizer: Optimizer) -> bool:
+        """Let a fused optimizer scale the gradients in its step, in place of this clipper.
+
+        Returns whether it will; a clipper whose response is not one factor never does.
+        """
+        return False
+
     def detach(self) -> None:
         """Take back every hook that `attach` placed."""
         self._optimizer = None

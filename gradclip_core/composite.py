@@ -93,6 +93,7 @@ class Composite(Clipper):
             clip_rate=(self.clipped_steps / self.steps.clamp(min=1)).to(norm.device),
             norm_type=self.norm_type,
             names=names,
+            path=next((s.path for s in reversed(stages) if s.path != "none"), "none"),
             stages=tuple(stages),
         )
 

@@ -28,6 +28,8 @@ class GradientClipping(pl.Callback):
         own, unless `scope` is "model".
     scope: "optimizer" clips the parameters of the stepping optimizer; "model" clips all
         parameters of the module together, once after each backward pass.
+    fold: whether fused optimizers scale the gradients in their step where a clipper allows it
+        (`Clipper.fold_into`); then other callbacks see the gradients unclipped.
     log_prefix: prefix of the metrics logged through the module (`grad/norm`, `grad/clipped_norm`,
         ...; with several optimizers `grad/0/norm`, ...); None logs nothing.
     on_report: called with (optimizer step, index of the optimizer, report) after each clip.
@@ -35,9 +37,9 @@ class GradientClipping(pl.Callback):
     The state of every clipper is saved in the checkpoint and restored from it. `last_report`
     holds the report of the latest step. Raises MisconfigurationException beside the Trainer's
     `gradient_clip_val` or a module that overrides `configure_gradient_clipping`, since gradients
-    would be clipped twice, under FSDP1 and DeepSpeed, and where gradients still carry the loss
-    scale of "16-mixed" in the hook: with fused optimizers, and with several optimizers under the
-    scope "model".
+    would be clipped twice, under FSDP1 and DeepSpeed, and for several optimizers under the scope
+    "model" with "16-mixed", where the gradients of the others still carry the loss scale.
+    Gradients of fused optimizers, which Lightning leaves scaled, are unscaled here.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class GradientClipping(pl.Callback):
         clipper: Clipper,
         *,
         scope: Literal["optimizer", "model"] = "optimizer",
+        fold: bool = True,
         log_prefix: str | None = "grad/",
         on_report: OnReport | None = None,
     ) -> None:
@@ -53,6 +56,7 @@ class GradientClipping(pl.Callback):
         if scope not in ("optimizer", "model"):
             raise ValueError(f"scope must be 'optimizer' or 'model', got {scope!r}")
         self.scope = scope
+        self.fold = fold
         self.log_prefix = log_prefix
         self.on_report = on_report
         self.last_report: ClipReport | None = None
@@ -60,6 +64,7 @@ class GradientClipping(pl.Callback):
         self._clippers: dict[int, Clipper] = {}
         self._steps = 0
         self._fresh = False
+        self._had_backward = False
         self._loss: Tensor | None = None
         # (step, index of the optimizer, report) of rules whose work is done inside `step()`.
         self._pending: list[tuple[int, int, ClipReport]] = []
@@ -94,6 +99,8 @@ class GradientClipping(pl.Callback):
             return
         for index, optimizer in enumerate(trainer.optimizers):
             clipper = self._clipper(index).attach(model=pl_module, optimizer=optimizer)
+            if self.fold:
+                clipper.fold_into(optimizer)
             if clipper.acts_in_step:
                 hook = functools.partial(self._complete, index)
                 self._handles.append(optimizer.register_step_post_hook(hook))
@@ -102,13 +109,6 @@ class GradientClipping(pl.Callback):
         """Refuse a set-up in which gradients would be clipped while they carry the loss scale."""
         if getattr(trainer.precision_plugin, "scaler", None) is None:
             return
-        for optimizer in trainer.optimizers:
-            if getattr(optimizer, "_step_supports_amp_scaling", False):
-                raise MisconfigurationException(
-                    f"{type(optimizer).__name__}(fused=True) under 16-mixed precision unscales "
-                    "its gradients only in step(), after GradientClipping: use fused=False, or "
-                    "precision bf16-mixed"
-                )
         if self.scope == "model" and len(trainer.optimizers) > 1:
             raise MisconfigurationException(
                 'scope="model" under 16-mixed precision would clip the gradients of other '
@@ -133,9 +133,16 @@ class GradientClipping(pl.Callback):
             loss = loss / scaler._get_scale_async()
         self._loss = loss if self._loss is None else self._loss + loss
 
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Wait for the backward pass of this batch."""
+        self._had_backward = False
+
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note that there are gradients which were not clipped yet."""
         self._fresh = True
+        self._had_backward = True
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -146,6 +153,7 @@ class GradientClipping(pl.Callback):
             return
         self._fresh = False
         index = 0 if whole_model else _index(trainer.optimizers, optimizer)
+        self._unscale(trainer, pl_module, optimizer)
         clipper = self._clipper(index)
         parameters = pl_module if whole_model else _named_groups(pl_module, optimizer)
         report = clipper(parameters, loss=self._loss)
@@ -155,6 +163,16 @@ class GradientClipping(pl.Callback):
         else:
             self._publish(trainer, self._steps, index, report)
         self._steps += 1
+
+    def _unscale(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Unscale what Lightning leaves to fused optimizers, if it is going to step."""
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        inner = getattr(optimizer, "optimizer", optimizer)
+        steps = self._had_backward or not pl_module.automatic_optimization
+        if scaler is not None and steps and getattr(inner, "_step_supports_amp_scaling", False):
+            scaler.unscale_(inner)
 
     def _complete(self, index: int, *_: Any) -> None:
         """After a step of optimizer `index`: its report now says what became of the update."""

@@ -18,6 +18,8 @@ class NoClip(Rule):
     Non-finite gradients pass through by default, as they do without any clipper.
     """
 
+    acts = False
+
     def __init__(
         self,
         *,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,11 +19,15 @@ from gradclip_core.norms import norms_on_cpu, total
 from gradclip_core.reductions import clamp_in_pieces
 from gradclip_core.responses import scale_all
 
+# How the gradients of a step were changed; see `ClipReport`.
+Path: TypeAlias = Literal["none", "in place", "folded", "update"]
+
 
 @dataclass(slots=True)
 class OneNorm:
     """The numbers of one step: what a report of one part is made of.
 
+    folded: whether the optimizer is to scale the gradient.
     each: the norm of each gradient, in the order of `present`, the positions that have one.
     """
 
@@ -33,6 +38,7 @@ class OneNorm:
     present: Sequence[int]
     names: Sequence[str | None]
     norm_type: float
+    folded: bool = False
     steps: int = 0
     clipped_steps: int = 0
 
@@ -40,6 +46,11 @@ class OneNorm:
     def clipped(self) -> bool:
         """Whether the norm was over the threshold."""
         return self.norm > self.threshold
+
+    @property
+    def path(self) -> Path:
+        """How the gradient was changed."""
+        return ("folded" if self.folded else "in place") if self.clipped else "none"
 
     @property
     def clipped_share(self) -> float:

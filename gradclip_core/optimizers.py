@@ -57,6 +57,7 @@ class Clipping(Optimizer):
         if not isinstance(clipper, Clipper):
             raise TypeError(f"clipper must be a Clipper, got {type(clipper).__name__}")
         self.clipper = clipper.attach(optimizer=self)
+        clipper.fold_into(self)
         self._unscaled = DuringStep(self)
         # Not a method `step` of this class: torch would wrap it and the one below it, and every
         # hook would be called twice.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradclip_core.norms import total
-from gradclip_core.one_norm import OneNorm
+from gradclip_core.one_norm import OneNorm, Path
 
 SCALARS = (
     "norm",
@@ -41,6 +41,8 @@ class ClipReport:
     names: the parameters' names, None where the caller gave none; n entries.
     weights: the share of each part in the norm of the whole, (k,), where the norms are root mean
         squares: (D_k / D)^(1/p); None where they are plain norms.
+    path: how gradients were changed: "in place"; "folded", by the fused optimizer in its step;
+        "update", where it was the optimizer's update that was; "none" where nothing was.
     stages: the reports of the clippers that a composed one ran in this step, in their order.
     """
 
@@ -54,6 +56,7 @@ class ClipReport:
     norm_type: float
     names: Sequence[str | None]
     weights: Tensor | None = None
+    path: Path = "none"
     stages: tuple[ClipReport, ...] = ()
     # Where a step was made of plain numbers, tensors are made of them when somebody reads one.
     _numbers: OneNorm | None = field(default=None, init=False, repr=False, compare=False)
@@ -71,8 +74,9 @@ class ClipReport:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         numbers = self._numbers
         assert numbers is not None
-        rest = {"names": numbers.names, "norm_type": numbers.norm_type, "weights": None}
-        for field_name, value in (numbers.tensors() | rest | {"stages": ()}).items():
+        rest = {"names": numbers.names, "norm_type": numbers.norm_type, "path": numbers.path}
+        none = {"weights": None, "stages": ()}
+        for field_name, value in (numbers.tensors() | rest | none).items():
             object.__setattr__(self, field_name, value)
         return object.__getattribute__(self, name)
 
@@ -128,11 +132,11 @@ class ClipReport:
         """All fields as plain Python values: one transfer from the device, plus the name."""
         if self._numbers is not None:
             numbers = {name: getattr(self._numbers, name) for name in SCALARS}
-            return numbers | {"worst_parameter": self.worst_parameter}
+            return numbers | {"worst_parameter": self.worst_parameter, "path": self.path}
         values = torch.stack([getattr(self, name).double() for name in SCALARS]).tolist()
         row: dict[str, float | bool | str | None] = dict(zip(SCALARS, values, strict=True))
         row.update({name: bool(row[name]) for name in ("clipped", "skipped")})
-        return row | {"worst_parameter": self.worst_parameter}
+        return row | {"worst_parameter": self.worst_parameter, "path": self.path}
 
     def _factors(self) -> Tensor:
         usable = self.norms.isfinite() & (self.norms > 0)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gradclip_core import guards, norms, sharding
 from gradclip_core.cells import cell
 from gradclip_core.clipper import Clipper
+from gradclip_core.effect import warn_of_no_effect
 from gradclip_core.gradients import Gradients, Parameters, collect
 from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
 from gradclip_core.measure import check_measure, measure_parts, part_sizes
 from gradclip_core.norms import By, Measure, Partition, Parts
-from gradclip_core.one_norm import OneNorm
+from gradclip_core.one_norm import OneNorm, Path
 from gradclip_core.report import ClipReport
 from gradclip_core.selection import Selected, Selection
 from gradclip_core.thresholds import Threshold
@@ -49,6 +52,7 @@ class Rule(Clipper):
 
     steps: Tensor
     clipped_steps: Tensor
+    acts = True  # whether it changes gradients at all
     acts_below = False  # whether the response changes parts that are not over their threshold
 
     def __init__(
@@ -72,7 +76,20 @@ class Rule(Clipper):
         self.guard = Guard(nonfinite, patience)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
+        self.path: Path = "in place"
         self._partition: tuple[object, Partition] | None = None
+
+    def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
+        """Work on this model and this optimizer from now on; returns the clipper itself.
+
+        Warns (UserWarning) where the rule never acts, or cannot bound such an optimizer's step.
+        """
+        super().attach(model=model, optimizer=optimizer)
+        if self.acts:
+            # A rule on the step itself bounds it, whatever the optimizer.
+            bounded = None if self.acts_in_step else optimizer
+            warn_of_no_effect(type(self).__name__, self.threshold, bounded)
+        return self
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Bound the gradients in place; return the norms that the parts have then, (k,).
@@ -233,4 +250,5 @@ class Rule(Clipper):
             return replace(report, clipped_norms=nothing, skipped=yes)
         if parts.norms.device.type == "cpu" and not self.acts_below and not over.any():
             return report
-        return replace(report, clipped_norms=self.respond(parts, thresholds))
+        left = self.respond(parts, thresholds)
+        return replace(report, clipped_norms=left, path=self.path)

@@ -41,6 +41,7 @@ class StepRule(ClipNorm):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, eps=0.0, **settings)
+        self.path = "update"
         self._before: dict[int, Tensor] = {}
         self._chosen: Gradients | None = None
 
@@ -67,6 +68,10 @@ class StepRule(ClipNorm):
         self._handles.append(optimizer.register_step_pre_hook(self._before_step))
         self._handles.append(optimizer.register_step_post_hook(self._after_step))
         return self
+
+    def fold_into(self, optimizer: Optimizer) -> bool:
+        """Never: it is not the gradients that are scaled."""
+        return False
 
     @torch.no_grad()
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:

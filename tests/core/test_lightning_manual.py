@@ -238,16 +238,6 @@ def test_an_overflow_under_fp16_is_skipped_and_lowers_the_loss_scale(trainer: Tr
     assert callback.clippers[0].clipped_steps.item() == STEPS - 1
 
 
-@pytest.mark.parametrize("make", [Single, Duel])
-def test_fused_optimizers_under_fp16_are_refused(trainer: Trainer, make: Any) -> None:
-    module = make(fused=True)
-    before = copy.deepcopy(module.state_dict())
-    run = trainer(callbacks=[GradientClipping(ClipNorm(0.5))], plugins=[fp16()])
-    with pytest.raises(MisconfigurationException, match=r"\(fused=True\) under 16-mixed"):
-        run.fit(module, batches())
-    torch.testing.assert_close(module.state_dict(), before, rtol=0, atol=0)
-
-
 def test_the_whole_model_of_two_optimizers_under_fp16_is_refused(trainer: Trainer) -> None:
     callback = GradientClipping(ClipNorm(0.5), scope="model")
     with pytest.raises(MisconfigurationException, match='scope="model" under 16-mixed'):

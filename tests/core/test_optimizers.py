@@ -55,6 +55,7 @@ def assert_same(one: nn.Module, other: nn.Module, **tolerance: float) -> None:
     torch.testing.assert_close(one.state_dict(), other.state_dict(), **(tolerance or exact))
 
 
+@pytest.mark.filterwarnings("ignore:Rprop makes steps of one size")
 @pytest.mark.parametrize("with_closure", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_optimizer_equals_clipping_by_hand(name: str, with_closure: bool) -> None:

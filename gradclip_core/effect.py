@@ -1,0 +1,47 @@
+"""Warnings where clipping cannot do what its user expects of it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+from torch.optim import Optimizer
+
+from gradclip_core.thresholds import Fixed, Threshold
+
+# Optimizers whose steps have one size whatever that of the gradient, by the names of classes:
+# most of them are not torch's. They take signs, or make the update orthogonal.
+_ONE_SIZE = {
+    "AdaMuon",
+    "DistributedLion",
+    "DistributedMuon",
+    "Lion",
+    "Muon",
+    "Rprop",
+    "Scion",
+    "SignSGD",
+    "Signum",
+    "Tiger",
+}
+
+
+def warn_of_no_effect(rule: str, threshold: Threshold, optimizer: Optimizer | None) -> None:
+    """Issue a UserWarning if a rule on gradients never acts, or bounds no step of the optimizer."""
+    if isinstance(threshold, Fixed) and math.isinf(threshold.value):
+        _warn(f"{rule} never clips, since its threshold is inf; NoClip measures without clipping")
+    name = optimizer and _one_size(optimizer)
+    if name:
+        _warn(
+            f"{name} makes steps of one size whatever the gradient's: {rule} cannot bound them, "
+            f"it only changes how gradients mix in the momentum; the size of the steps is lr"
+        )
+
+
+def _one_size(optimizer: Optimizer) -> str | None:
+    names = [kind.__name__ for kind in type(optimizer).__mro__]
+    return next((name for name in names if name in _ONE_SIZE), None)
+
+
+def _warn(message: str) -> None:
+    # Here, and not where the rule was attached, so that Python shows each message once.
+    warnings.warn(message, UserWarning, stacklevel=1)

@@ -1,0 +1,76 @@
+"""Warnings where clipping cannot do what is expected of it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gradclip_core import ClipNorm, ClipUpdate, ClipValue, NoClip, Percentile, chain, optimizers
+
+
+class Lion(torch.optim.SGD):
+    """Stands for the optimizer of that name, which is not torch's."""
+
+
+class MyLion(Lion):
+    """A user's own, derived from it."""
+
+
+def params() -> list[nn.Parameter]:
+    return [nn.Parameter(torch.ones(2, 2))]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [
+        (lambda: Lion(params(), 0.1), "Lion"),
+        (lambda: MyLion(params(), 0.1), "Lion"),
+        (lambda: torch.optim.Muon(params()), "Muon"),
+        (lambda: torch.optim.Rprop(params()), "Rprop"),
+    ],
+)
+@pytest.mark.parametrize("clipper", [ClipNorm(1.0), ClipValue(Percentile(10))])
+def test_steps_of_one_size_are_not_bounded(clipper: Any, optimizer: Any, name: str) -> None:
+    with pytest.warns(UserWarning, match=f"^{name} makes steps of one size") as caught:
+        clipper.attach(optimizer=optimizer())
+    assert len(caught) == 1
+    assert type(clipper).__name__ in str(caught[0].message)
+
+
+def test_a_twin_warns_as_well() -> None:
+    with pytest.warns(UserWarning, match=r"^Muon makes steps of one size .*: ClipNorm cannot"):
+        optimizers.Muon(params(), clipper=ClipNorm(1.0))
+
+
+@pytest.mark.parametrize("clipper", [ClipNorm(math.inf), ClipValue(math.inf), ClipUpdate(math.inf)])
+def test_an_infinite_threshold_never_clips(clipper: Any) -> None:
+    kind = type(clipper).__name__
+    with pytest.warns(UserWarning, match=f"^{kind} never clips, since its threshold is inf"):
+        clipper.attach(optimizer=torch.optim.SGD(params(), 0.1))
+
+
+def test_each_clipper_of_a_chain_is_looked_at() -> None:
+    with pytest.warns(UserWarning, match="whatever the gradient's|never clips") as caught:
+        chain(ClipNorm(1.0), ClipValue(math.inf)).attach(optimizer=Lion(params(), 0.1))
+    assert len(caught) == 3
+
+
+@pytest.mark.parametrize(
+    ("clipper", "optimizer"),
+    [
+        (NoClip(), Lion),
+        (NoClip(), torch.optim.SGD),
+        (ClipUpdate(1.0), Lion),
+        (ClipNorm(1.0), torch.optim.SGD),
+        (ClipNorm(1.0), None),
+    ],
+)
+def test_nothing_is_said_where_all_is_well(clipper: Any, optimizer: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clipper.attach(optimizer=optimizer and optimizer(params(), 0.1))
