@@ -145,7 +145,7 @@ def test_as_dict_holds_plain_values_and_repr_prints_them(holding: Holding) -> No
     assert {type(value) for value in report.as_dict().values()} == {float, bool, str}
     assert repr(report) == (
         "ClipReport(norm=4, clipped_norm=1, coefficient=0.25, threshold=1, clipped=True, "
-        "clipped_share=1, skipped=False, clip_rate=1, worst_parameter='w')"
+        "clipped_share=1, skipped=False, clip_rate=1, worst_parameter='w', path='in place')"
     )
 
 
