@@ -99,7 +99,7 @@ def train(
     callbacks = list(instantiate(config, "callbacks").values())
     logger = instantiate(config, "logger", save_dir=str(path)) if config.logger else False
     trainer = make_trainer(config, logger=False, enable_checkpointing=False)
-    check_processes(trainer, config, parts.data, callbacks)
+    check_processes(trainer, config, parts.data, clipper, callbacks)
     folder = _folder(trainer, config, path, parts, resume)
     record = RunRecord(folder, quiet=quiet)
     trainer = make_trainer(

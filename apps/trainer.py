@@ -17,6 +17,7 @@ from apps.application import DataModule
 from apps.configuration import instantiate
 from apps.errors import UserError
 from apps.sampler import SharedSampler
+from gradclip_core import Clipper
 from gradclip_core.lightning import refuse_strategy
 
 
@@ -27,7 +28,6 @@ def make_trainer(config: DictConfig, **arguments: Any) -> pl.Trainer:
     try:
         # The samplers divide the training data; every process validates on all of the others.
         trainer: pl.Trainer = trainer_of(use_distributed_sampler=False, **arguments)
-        refuse_strategy(trainer)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer={config.choices.get('trainer')}: {error}") from error
     if trainer.accumulate_grad_batches < 1:
@@ -58,10 +58,18 @@ def refuse_processes(config: DictConfig, where: str) -> None:
 
 
 def check_processes(
-    trainer: pl.Trainer, config: DictConfig, data: DataModule, callbacks: Sequence[pl.Callback]
+    trainer: pl.Trainer,
+    config: DictConfig,
+    data: DataModule,
+    clipper: Clipper,
+    callbacks: Sequence[pl.Callback],
 ) -> None:
     """UserError for what several processes cannot do together."""
     choice = f"trainer={config.choices.get('trainer')}"
+    try:
+        refuse_strategy(trainer, clipper)
+    except MisconfigurationException as error:
+        raise UserError(f"{choice}: {error}") from error
     averages = any(isinstance(callback, WeightAveraging) for callback in callbacks)
     if averages and isinstance(trainer.strategy, ModelParallelStrategy):
         raise UserError(

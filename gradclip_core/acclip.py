@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from gradclip_core.checks import check_decay, check_finite, check_number
-from gradclip_core.gradients import Gradients, check_elements
+from gradclip_core.gradients import Gradients, check_elements, check_unsharded
 from gradclip_core.guards import Policy
 from gradclip_core.measure import measure_parts
 from gradclip_core.norms import By, Parts, combine
@@ -141,6 +141,7 @@ class ACClip(Rule):
     def limits(self, parts: Parts) -> Tensor:
         """The largest threshold of each part, (k,)."""
         check_elements(parts.gradients, "ACClip")
+        check_unsharded(parts.gradients, "ACClip")
         return super().limits(parts)
 
     def over(self, parts: Parts, thresholds: Tensor) -> Tensor:

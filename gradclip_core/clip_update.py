@@ -15,6 +15,7 @@ from gradclip_core.gradients import Gradients
 from gradclip_core.guards import Policy
 from gradclip_core.norms import By, Measure
 from gradclip_core.second_moment import check_served, groups_of, unbiased_moment
+from gradclip_core.sharding import local
 from gradclip_core.step_rule import StepRule
 from gradclip_core.thresholds import Threshold
 
@@ -134,7 +135,7 @@ class StableUpdate(StepRule):
                 ratios.append(torch.zeros_like(update))
             else:
                 root = moment.to(update.dtype).sqrt().clamp(min=group["eps"])
-                ratios.append(param.grad.to(update.dtype) / root)
+                ratios.append(local(param.grad).to(update.dtype) / root)
         return replace(updates, grads=ratios)
 
 
@@ -180,9 +181,10 @@ class Clippy(StepRule):
 
     def measured(self, updates: Gradients, params: list[Tensor], optimizer: Optimizer) -> Gradients:
         """The updates in units of what each element may move."""
+        weights = [local(updates.params[i]) for i in updates.present]
         shares = [
-            update / (self.relative * updates.params[i].to(update.dtype).abs() + self.absolute)
-            for i, update in zip(updates.present, updates.grads, strict=True)
+            update / (self.relative * weight.to(update.dtype).abs() + self.absolute)
+            for weight, update in zip(weights, updates.grads, strict=True)
         ]
         return replace(updates, grads=shares)
 

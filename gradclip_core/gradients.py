@@ -141,11 +141,11 @@ def check_unsharded(gradients: Gradients, rule: str) -> None:
 def check_elements(gradients: Gradients, rule: str) -> None:
     """Raise TypeError where a rule that compares elements one by one meets gradients without order.
 
-    Complex gradients; sparse ones, whose values stand at places of their own; and DTensors.
+    Complex gradients, and sparse ones, whose values stand at places of their own.
     """
-    check_unsharded(gradients, rule)
     for position, grad in zip(gradients.present, gradients.grads, strict=True):
-        if grad.is_complex() or grad.shape != gradients.params[position].shape:
+        shard = bool(gradients.spreads) and gradients.spreads[position] is not None
+        if grad.is_complex() or (not shard and grad.shape != gradients.params[position].shape):
             kind = "complex" if grad.is_complex() else "sparse"
             raise TypeError(f"{rule} cannot take {kind} gradients; use ClipNorm")
 

@@ -9,13 +9,14 @@ from typing import Any, Literal, TypeAlias
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from gradclip_core.clipper import Clipper
+from gradclip_core.per_parameter import PerParameter
 from gradclip_core.report import ClipReport
 
 OnReport: TypeAlias = Callable[[int, int, ClipReport], None]
@@ -84,7 +85,7 @@ class GradientClipping(pl.Callback):
                 f"gradient_clip_val={trainer.gradient_clip_val} of the Trainer and the callback "
                 "GradientClipping would both clip: remove gradient_clip_val"
             )
-        refuse_strategy(trainer)
+        refuse_strategy(trainer, self._template)
         if is_overridden("configure_gradient_clipping", pl_module, pl.LightningModule):
             raise MisconfigurationException(
                 f"{type(pl_module).__name__}.configure_gradient_clipping and the callback "
@@ -220,14 +221,24 @@ class GradientClipping(pl.Callback):
             self._clipper(int(index)).load_state_dict(state)
 
 
-def refuse_strategy(trainer: pl.Trainer) -> None:
-    """Raise MisconfigurationException for strategies under which no whole norm can be taken."""
-    if isinstance(trainer.strategy, (FSDPStrategy, DeepSpeedStrategy)):
+def refuse_strategy(trainer: pl.Trainer, clipper: Clipper) -> None:
+    """Raise MisconfigurationException for a strategy under which the clipper would go wrong."""
+    strategy, name = trainer.strategy, type(trainer.strategy).__name__
+    if isinstance(strategy, (FSDPStrategy, DeepSpeedStrategy)):
         raise MisconfigurationException(
-            f"{type(trainer.strategy).__name__} hides how it shards gradients, so that "
-            "GradientClipping would measure those of one process: use ModelParallelStrategy "
-            "(FSDP2) or DDPStrategy"
+            f"{name} hides how it shards gradients, so that GradientClipping would measure those "
+            "of one process: use ModelParallelStrategy (FSDP2) or DDPStrategy"
         )
+    keeps = [type(m).__name__ for m in clipper.modules() for c in m.children() if _is_large(c)]
+    if keeps and isinstance(strategy, ModelParallelStrategy):
+        raise MisconfigurationException(
+            f"{keeps[0]} keeps a tensor for each parameter, of which a checkpoint under {name} "
+            "would hold the shards of one process: use DDPStrategy, or a rule that keeps norms"
+        )
+
+
+def _is_large(module: nn.Module) -> bool:
+    return isinstance(module, PerParameter)
 
 
 def _index(optimizers: list[Optimizer], optimizer: Optimizer) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Adadelta, Adagrad, Adam, AdamW, NAdam, Optimizer, RAdam, RMSprop
 
 from gradclip_core.gradients import Gradients
+from gradclip_core.sharding import local
 
 _KEYS: dict[type[Optimizer], str] = {
     Adam: "exp_avg_sq",
@@ -45,9 +46,12 @@ def groups_of(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
 
 
 def second_moment(optimizer: Optimizer, param: Tensor) -> Tensor | None:
-    """The second moment v of a parameter as it is kept, of its shape; None before it exists."""
+    """The second moment v of a parameter as it is kept, of its shape; None before it exists.
+
+    Of a DTensor that of the local shard.
+    """
     moment: Tensor | None = optimizer.state.get(param, {}).get(key_of(optimizer))
-    return moment
+    return None if moment is None else local(moment)
 
 
 def unbiased_moment(optimizer: Optimizer, param: Tensor, group: dict[str, Any]) -> Tensor | None:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from gradclip_core.clip_norm import ClipNorm
-from gradclip_core.gradients import Gradients, Parameters, check_unsharded, collect
+from gradclip_core.gradients import Gradients, Parameters, collect
 from gradclip_core.norms import Parts
 from gradclip_core.report import ClipReport
 from gradclip_core.responses import spread
 from gradclip_core.second_moment import mark_overflow
+from gradclip_core.sharding import local
 
 
 class StepRule(ClipNorm):
@@ -79,13 +80,12 @@ class StepRule(ClipNorm):
 
         The report is of the gradients; `last_report` changes to that of the update in `step()`.
         Raises NonFiniteGradientError where the guard says so, ValueError if no optimizer is
-        attached, TypeError for DTensors.
+        attached.
         """
         optimizer = self._attached()
         selected = self.select(collect(parameters))
         found = selected.chosen
-        check_unsharded(found, type(self).__name__)
-        self._chosen = Gradients(found.params, found.names, found.groups)
+        self._chosen = replace(found, present=[], grads=[])
         if not selected.every.grads:
             self.last_report = self._untouched(*self._measure(found))
             return self.last_report
@@ -109,7 +109,7 @@ class StepRule(ClipNorm):
         params = [found.params[i] for i in moved]
         old = [before.get(id(param), param) for param in found.params]
         steps = [_wide(p.detach()) - _wide(old[i]) for i, p in zip(moved, params, strict=True)]
-        updates = Gradients(old, found.names, found.groups, moved, steps)
+        updates = replace(found, params=old, present=moved, grads=steps)
         parts, each = self._measure(self.measured(updates, params, optimizer))
         parts = replace(parts, gradients=updates)
         report = self._counted(self._clip(parts, updates, self._untouched(parts, each)))
@@ -127,13 +127,15 @@ class StepRule(ClipNorm):
                 continue
             if self.guard.policy != "pass":
                 update.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
-            target = (_wide(updates.params[position]) + update).to(param.dtype)
-            param.copy_(torch.where(mask.to(param.device), target, param))
+            shard = local(param.detach())
+            target = (_wide(updates.params[position]) + update).to(shard.dtype)
+            shard.copy_(torch.where(mask.to(shard.device), target, shard))
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_before": {}, "_chosen": None}
 
 
 def _wide(values: Tensor) -> Tensor:
-    """Half precision as float32: an update has few digits left in it."""
+    """The local shard, half precision as float32: an update has few digits left in it."""
+    values = local(values)
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

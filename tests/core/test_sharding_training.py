@@ -10,7 +10,7 @@ import torch
 
 from tests.core.processes import run_processes
 from tests.core.test_sharding import assert_alike
-from tests.core.training import FAMILIES, refused_by_fsdp1, train, train_all
+from tests.core.training import FAMILIES, refusals, train, train_all
 
 
 def assert_as_alone(results: list[dict[str, Any]], case: tuple[str, str], steps: int) -> None:
@@ -20,11 +20,12 @@ def assert_as_alone(results: list[dict[str, Any]], case: tuple[str, str], steps:
     for other in others:
         assert_alike(other, first, rtol=0, atol=0)
     assert_alike(first, alone, rtol=1e-6, atol=1e-9)
-    assert 0 < first["clip_rate"] < 1
+    assert first["acted"] > 0
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    cases = [(way, "ema by parameter") for way in ("ddp", "fsdp", "tp")]
+    families = ("ema by parameter", "stable update", "spam", "chain")
+    cases = [(way, family) for way in ("ddp", "fsdp", "tp") for family in families]
     results = run_processes(2, tmp_path, train_all, cases, 12)
     for case in cases:
         assert_as_alone(results, case, 12)
@@ -49,11 +50,12 @@ def test_four_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_fsdp1_is_refused(tmp_path: Path) -> None:
-    for message in run_processes(2, tmp_path, refused_by_fsdp1):
-        assert "FSDP1" in message
-        assert "fully_shard" in message
-        assert "\n" not in message
+def test_what_cannot_be_sharded_says_so(tmp_path: Path) -> None:
+    for flat, elements in run_processes(2, tmp_path, refusals):
+        assert "FSDP1" in flat
+        assert "fully_shard" in flat
+        assert "ACClip" in elements
+        assert "\n" not in flat + elements
 
 
 def test_alone_a_mean_over_processes_is_the_value_itself() -> None:

@@ -16,19 +16,33 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.nn.parallel import DistributedDataParallel
 
 from gradclip_core import (
+    ACClip,
+    ByName,
+    Chain,
     ClipNorm,
     Clipper,
+    Clippy,
+    ClipUpdate,
+    ClipValue,
     Ema,
     LogZScore,
     Median,
+    NoiseAware,
     Percentile,
     QuantileTracker,
+    RandomClip,
     Relative,
     Scheduled,
+    SkipOnSpike,
+    Spam,
+    StableSpam,
+    StableUpdate,
     TrailingNorm,
+    UClip,
     WindowZScore,
     ZScore,
 )
+from gradclip_core.per_parameter import PerParameter
 from gradclip_core.sharding import joint_mean
 
 STEPS = 60
@@ -45,6 +59,18 @@ FAMILIES: dict[str, Make] = {
     "adagc": lambda: ClipNorm(TrailingNorm(warmup=5), by="parameter", eps=0),
     "scheduled": lambda: ClipNorm(Scheduled(1.0, warmup_steps=10, decay_steps=20, end=0.2)),
     "agc": lambda: ClipNorm(Relative(0.05), by="row", eps=0, exclude=r"^last"),
+    "update": lambda: ClipUpdate(Median(0.98, window=10)),
+    "update of the weights": lambda: ClipUpdate(Relative(0.02), by="row", per_lr=True),
+    "stable update": lambda: StableUpdate(0.5),
+    "clippy": lambda: Clippy(0.05, 0.002),
+    "spam": lambda: Spam(2.0, grace=5, reset_every=20, warmup=5),
+    "stable spam": lambda: StableSpam(reset_every=20),
+    "noise": lambda: ClipNorm(NoiseAware(1.1, warmup=5), by="module"),
+    "carry": lambda: UClip(ClipNorm(0.5)),
+    "random": lambda: RandomClip(0.5),
+    "spikes": lambda: SkipOnSpike(WindowZScore(1.0, 10, 4)),
+    "chain": lambda: Chain([ClipValue(0.3), ClipNorm(Median(1.1, window=10))]),
+    "by name": lambda: ByName({"^first": ClipNorm(0.3), "norm": ClipValue(0.1)}, ClipNorm(0.2)),
     "percentile by row": lambda: ClipNorm(Percentile(60, window=8), by="row"),
 }
 
@@ -77,23 +103,34 @@ def train(way: str, family: str, steps: int = STEPS) -> dict[str, Any]:
     net = Net().double()
     model, (rank, world) = _parallel(net, way)
     optimizer = torch.optim.AdamW(net.parameters(), 0.02)
-    clipper, records = FAMILIES[family](), []
+    clipper, records, acted = FAMILIES[family]().attach(model=net, optimizer=optimizer), [], 0
     for step in range(steps):
         inputs, targets = batch(step)
         inputs, targets = inputs[rank::world], targets[rank::world]
         optimizer.zero_grad()
         loss = (model(inputs) - targets).square().mean()
         loss.backward()
-        report = clipper(net.named_parameters())
+        clipper(net.named_parameters(), loss=loss.detach())
         optimizer.step()
+        report = clipper.last_report
+        acted += bool(report.skipped) or bool(report.clipped_norm != report.norm)
         records.append([joint_mean(loss.detach()), report.norm, report.clipped_norm])
     weights = {name: _whole(weight.detach()) for name, weight in net.state_dict().items()}
     return {
         "records": torch.tensor(records),
-        "state": copy.deepcopy(dict(clipper.state_dict())),
+        "state": _state(clipper),
+        "acted": acted,
         "clip_rate": report.clip_rate,
         "weights": weights,
     }
+
+
+def _state(clipper: Clipper) -> dict[str, Any]:
+    """The clipper's state, but of the size of the parameters: every process has its shard there."""
+    kinds = clipper.named_modules()
+    own = tuple(f"{name}." for name, module in kinds if isinstance(module, PerParameter))
+    state = clipper.state_dict()
+    return copy.deepcopy({k: v for k, v in state.items() if not k.startswith(own or ("/",))})
 
 
 def train_all(cases: list[tuple[str, str]], steps: int = STEPS) -> dict[str, dict[str, Any]]:
@@ -124,12 +161,17 @@ def _parallel(net: Net, way: str) -> tuple[nn.Module, tuple[int, int]]:
     return fully_shard(net, mesh=mesh), share
 
 
-def refused_by_fsdp1() -> str:
-    """What a clipper says to a model of FSDP1."""
-    model = FullyShardedDataParallel(Net(), device_id=torch.device("cpu"), use_orig_params=True)
+def refusals() -> list[str]:
+    """What clippers say to a model of FSDP1, and a rule with a state of every element to shards."""
+    flat = FullyShardedDataParallel(Net(), device_id=torch.device("cpu"), use_orig_params=True)
+    sharded = fully_shard(Net())
+    return [_refusal(ClipNorm(1.0), flat), _refusal(ACClip(), sharded)]
+
+
+def _refusal(clipper: Clipper, model: nn.Module) -> str:
     model(torch.randn(2, 6)).sum().backward()
     try:
-        ClipNorm(1.0)(model)
+        clipper(model)
     except TypeError as error:
         return str(error)
     return ""
