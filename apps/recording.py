@@ -10,8 +10,9 @@ from torch import Tensor
 
 from apps.configuration import instantiate
 from apps.errors import UserError
-from apps.fit import Parts, fit, make_trainer
+from apps.fit import Parts, fit
 from apps.record import RandomState
+from apps.trainer import make_trainer, refuse_processes
 from gradclip_core import Advice, Advisor
 from gradclip_core.advice import Record
 from gradclip_core.lightning import GradientClipping
@@ -23,6 +24,7 @@ def advise_on(config: DictConfig, parts: Parts, steps: int) -> tuple[Advice, Rec
     Ends early after a step whose loss is not finite. Raises UserError where the whole run has
     fewer steps, or training broke down after so few that nothing can be said.
     """
+    refuse_processes(config, "gradclip-advise trains")
     clipping = GradientClipping(Advisor(window=steps), log_prefix=None)
     trainer = make_trainer(
         config,

@@ -53,7 +53,7 @@ def refuse_processes(config: DictConfig, where: str) -> None:
     if number > 1:
         raise UserError(
             f"trainer={config.choices.get('trainer')}: trains in {number} processes, and {where} "
-            "in one each; take trainer.devices=1, or single runs of gradclip-train"
+            "in one; take trainer.devices=1, or single runs of gradclip-train"
         )
 
 

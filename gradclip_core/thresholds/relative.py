@@ -38,7 +38,7 @@ class Relative(Threshold):
         found = parts.gradients
         present = sharding.held(found)
         params = [sharding.local(found.params[position].detach()) for position in present]
-        weights = replace(found, present=present, grads=params)
+        weights = replace(found, present=present, grads=params, sizes=None)
         norms, _ = measure_parts(weights, parts.partition, parts.norm_type, parts.measure)
         return self.factor * norms.clamp(min=self.eps)
 
