@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from gradclip_core.checks import check_number, check_positive
-from gradclip_core.norms import Parts
+from gradclip_core.gradients import Gradients
+from gradclip_core.norms import Partition, Parts
 
 # A standard deviation never counts as less than this share of the mean (in the logarithm: as
 # less than this), so that norms which hardly differ do not make spikes of rounding errors.
@@ -107,6 +108,12 @@ class Statistic(Threshold):
                     f"this threshold holds the history of {len(buffer)} parts and was given "
                     f"{given}; make one clipper for each set of parameters"
                 )
+
+    def _allocate_one(self) -> None:
+        """The same for one part on CPU."""
+        if any(len(self._buffers[name]) != 1 for name in self._initial):  # type: ignore[arg-type]
+            norms = torch.zeros(1, dtype=torch.float64)
+            self._allocate(Parts(norms, norms > 0, Partition(((),), 0), Gradients()))
 
     def _take(self, where: Tensor, **values: Tensor) -> None:
         """Give each named buffer its new value in the rows that `where` marks."""

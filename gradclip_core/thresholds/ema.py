@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_decay, check_finite, check_integer, check_number
-from gradclip_core.norms import Parts
-from gradclip_core.thresholds.base import SD_FLOOR, Statistic
+from gradclip_core.thresholds.base import SD_FLOOR
+from gradclip_core.thresholds.recurrence import (
+    Recurrence,
+    exp,
+    hypot,
+    log,
+    maximum,
+    minimum,
+    real,
+    sqrt,
+    where,
+)
 
 
-def moved(mean: Tensor, sd: Tensor, value: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def moved(mean: Any, sd: Any, value: Any, weight: Any) -> tuple[Any, Any]:
     """The weighted mean and standard deviation after a value that has this share of the weight.
 
     With weight 1/t they are those of all values, with (1 - b) / (1 - b^t) the bias-corrected
     exponential averages. No square is formed, so that norms of 1e200 do not overflow.
     """
     change = value - mean
-    spread = (weight * (1 - weight)).sqrt() * change
-    return mean + weight * change, torch.hypot((1 - weight).sqrt() * sd, spread)
+    spread = sqrt(weight * (1 - weight)) * change
+    return mean + weight * change, hypot(sqrt(1 - weight) * sd, spread)
 
 
-class Moments(Statistic):
+class Moments(Recurrence):
     """Bias-corrected exponential mean and standard deviation of one number for each part.
 
     State: 3 numbers of 8 bytes for each part.
@@ -40,12 +50,12 @@ class Moments(Statistic):
         self._declare("sd", 0.0)
         self._declare("count", 0)
 
-    def _learn(self, parts: Parts, values: Tensor) -> None:
-        """Take in one value for each part that is usable."""
-        count = self.count + 1
-        weight = (1 - self.decay) / (1 - self.decay ** count.to(values.dtype))
-        mean, sd = moved(self.mean, self.sd, values, weight)
-        self._take(parts.usable, mean=mean, sd=sd, count=count)
+    def _learnt(self, value: Any, mean: Any, sd: Any, count: Any) -> dict[str, Any]:
+        """The state after one more value."""
+        count = count + 1
+        weight = (1 - self.decay) / (1 - self.decay ** real(count, value))
+        mean, sd = moved(mean, sd, value, weight)
+        return {"mean": mean, "sd": sd, "count": count}
 
 
 class Ema(Moments):
@@ -85,14 +95,12 @@ class Ema(Moments):
             "entry_cap", entry_cap, least, lambda number: number * self.factor > 1
         )
 
-    def forward(self, parts: Parts) -> Tensor:
-        """Return the thresholds, (k,), and take in this step's norms."""
-        self._allocate(parts)
-        sd = torch.maximum(self.sd, SD_FLOOR * self.mean)
-        threshold = self.factor * self.mean + self.deviations * sd
-        threshold = threshold.masked_fill(self.count == 0, math.inf)
-        self._learn(parts, torch.minimum(parts.norms, self.entry_cap * threshold))
-        return threshold
+    def advance(self, norm: Any, *, mean: Any, sd: Any, count: Any) -> tuple[Any, dict[str, Any]]:
+        """The threshold, and the state after this norm."""
+        spread = maximum(sd, SD_FLOOR * mean)
+        threshold = where(count == 0, math.inf, self.factor * mean + self.deviations * spread)
+        entry = minimum(norm, self.entry_cap * threshold)
+        return threshold, self._learnt(entry, mean, sd, count)
 
 
 class LogZScore(Moments):
@@ -118,10 +126,8 @@ class LogZScore(Moments):
         self.z = check_finite("z", z)
         self.warmup = check_integer("warmup", warmup)
 
-    def forward(self, parts: Parts) -> Tensor:
-        """Return the thresholds, (k,), and take in this step's norms."""
-        self._allocate(parts)
-        highest = self.mean + self.z * self.sd.clamp(min=SD_FLOOR)
-        highest = highest.masked_fill(self.count < self.warmup, math.inf)
-        self._learn(parts, torch.minimum(parts.norms.log(), highest))
-        return highest.exp()
+    def advance(self, norm: Any, *, mean: Any, sd: Any, count: Any) -> tuple[Any, dict[str, Any]]:
+        """The threshold, and the state after this norm."""
+        spread = where(sd < SD_FLOOR, SD_FLOOR, sd)
+        highest = where(count < self.warmup, math.inf, mean + self.z * spread)
+        return exp(highest), self._learnt(minimum(log(norm), highest), mean, sd, count)

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from gradclip_core.cells import cell
 from gradclip_core.checks import check_finite, check_number
 from gradclip_core.norms import Parts
 from gradclip_core.thresholds.base import Statistic
@@ -44,6 +45,22 @@ class Percentile(Window):
         if parts.norms.device.type == "cpu":
             return self._on_host(parts, replaced, was_full)
         return self._on_device()
+
+    def limit(self, norm: float) -> float:
+        """Take in the norm of the only part and return its percentile."""
+        self._allocate_one()
+        count = cell(self.count)
+        if self._sorted is None:
+            self._sorted = [sorted(self.history[0, : count.value].tolist())]
+        ordered = self._sorted[0]
+        if norm > 0:
+            place = cell(self.history, count.value % self.window)
+            if count.value >= self.window:
+                del ordered[bisect_left(ordered, place.value)]
+            insort(ordered, norm)
+            place.value = norm
+            count.value += 1
+        return _percentile(ordered, self.q)
 
     def _on_host(self, parts: Parts, replaced: Tensor, was_full: Tensor) -> Tensor:
         if self._sorted is None:
@@ -111,6 +128,14 @@ class Median(Statistic):
         self._allocate(parts)
         threshold = self.factor * self.previous
         self.previous = self.median(parts)
+        return threshold
+
+    def limit(self, norm: float) -> float:
+        """Return the threshold of the only part and take in its norm."""
+        self._allocate_one()
+        previous = cell(self.previous)
+        threshold: float = self.factor * previous.value
+        previous.value = self.median.limit(norm)
         return threshold
 
 

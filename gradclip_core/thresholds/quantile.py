@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_finite, check_number
-from gradclip_core.norms import Parts
-from gradclip_core.thresholds.base import Statistic
+from gradclip_core.thresholds.recurrence import Recurrence, exp, real, where
 
 
-class QuantileTracker(Statistic):
+class QuantileTracker(Recurrence):
     """A quantile of the norms, followed with one number: up where a norm is over it.
 
     C_{t+1} = C_t * exp(-rate * (b_t - quantile)), b_t = 1 where n_t <= C_t and 0 elsewhere; the
@@ -40,11 +39,9 @@ class QuantileTracker(Statistic):
         self.initial = None if initial is None else check_finite("initial", initial)
         self._declare("level", math.inf if self.initial is None else self.initial)
 
-    def forward(self, parts: Parts) -> Tensor:
-        """Return the thresholds, (k,), and take in this step's norms."""
-        self._allocate(parts)
-        starts = parts.usable & self.level.isinf()
-        threshold = torch.where(starts, parts.norms, self.level)
-        within = (parts.norms <= threshold).to(threshold.dtype)
-        self._take(parts.usable, level=threshold * torch.exp(-self.rate * (within - self.quantile)))
-        return threshold
+    def advance(self, norm: Any, *, level: Any) -> tuple[Any, dict[str, Any]]:
+        """The threshold, and the level after this norm."""
+        usable = where(norm > 0, norm < math.inf, False)
+        threshold = where(level == math.inf, where(usable, norm, math.inf), level)
+        within = real(norm <= threshold, norm)
+        return threshold, {"level": threshold * exp(-self.rate * (within - self.quantile))}

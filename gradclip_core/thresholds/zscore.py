@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
-import torch
 from torch import Tensor
 
 from gradclip_core.checks import (
@@ -15,14 +14,14 @@ from gradclip_core.checks import (
     check_integer,
     check_positive,
 )
-from gradclip_core.norms import Parts
-from gradclip_core.thresholds.base import SD_FLOOR, Statistic
+from gradclip_core.thresholds.base import SD_FLOOR
 from gradclip_core.thresholds.ema import moved
+from gradclip_core.thresholds.recurrence import Recurrence, hypot, maximum, minimum, real, where
 
 Mode: TypeAlias = Literal["adaptive_scaling", "mean", "percentile"]
 
 
-class ZScore(Statistic):
+class ZScore(Recurrence):
     """The rule of ZClip: norms more than `z` deviations over their mean are spikes.
 
     With s = max(sd, mu / 1000), n is a spike where n > mu + z * s, and then
@@ -78,38 +77,44 @@ class ZScore(Statistic):
         self._declare("count", 0)
         self._declare("streak", 0)
 
-    def forward(self, parts: Parts) -> Tensor:
-        """Return the thresholds, (k,), and take in this step's norms."""
-        self._allocate(parts)
-        distance = self.z * torch.maximum(self.sd, SD_FLOOR * self.mean)
-        boundary = self.mean + distance
-        spike = (self.count >= self.warmup) & (parts.norms > boundary)
-        threshold = torch.where(spike, self._bound(parts.norms, distance), boundary)
-        threshold = threshold.masked_fill(self.count < self.warmup, math.inf)
-        self._learn(parts, threshold, spike)
-        return threshold if self.cap is None else threshold.clamp(max=self.cap)
+    def advance(
+        self, norm: Any, *, mean: Any, sd: Any, count: Any, streak: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """The threshold, and the state after this norm."""
+        distance = self.z * maximum(sd, SD_FLOOR * mean)
+        boundary, warm = mean + distance, count < self.warmup
+        spike = where(warm, False, norm > boundary)
+        threshold = where(spike, self._bound(norm, mean, distance), boundary)
+        threshold = where(warm, math.inf, threshold)
+        streak = where(spike, streak + 1, 0)
+        resisted = spike
+        if self.patience is not None:
+            resisted = where(streak < self.patience, spike, False)
+        values = self._learnt(where(resisted, minimum(norm, threshold), norm), mean, sd, count)
+        if self.skip_update_on_spike:
+            old = {"mean": mean, "sd": sd, "count": count}
+            values = {name: where(resisted, old[name], new) for name, new in values.items()}
+        capped = threshold if self.cap is None else where(threshold > self.cap, self.cap, threshold)
+        return capped, values | {"streak": streak}
 
-    def _bound(self, norms: Tensor, distance: Tensor) -> Tensor:
+    def _bound(self, norm: Any, mean: Any, distance: Any) -> Any:
         """The thresholds of spikes; `distance` is z * s."""
         if self.mode == "mean":
-            return self.mean
+            return mean
         if self.mode == "percentile":
-            return self.mean + distance
+            return mean + distance
         # The quotient first: the square of a large distance would overflow.
-        return self.factor * (self.mean + distance * (distance / (norms - self.mean)))
+        beyond = where(norm > mean, norm - mean, 1.0)
+        return self.factor * (mean + distance * (distance / beyond))
 
-    def _learn(self, parts: Parts, threshold: Tensor, spike: Tensor) -> None:
-        streak = torch.where(spike, self.streak + 1, 0)
-        resisted = spike if self.patience is None else spike & (streak < self.patience)
-        entry = torch.where(resisted, torch.minimum(parts.norms, threshold), parts.norms)
-        enters = parts.usable & ~resisted if self.skip_update_on_spike else parts.usable
-        count = self.count + 1
-        warm_mean, warm_sd = moved(self.mean, self.sd, entry, 1 / count.to(entry.dtype))
-        mean = self.decay * self.mean + (1 - self.decay) * entry
+    def _learnt(self, entry: Any, mean: Any, sd: Any, count: Any) -> dict[str, Any]:
+        warm_mean, warm_sd = moved(mean, sd, entry, 1.0 / real(count + 1, entry))
+        later = self.decay * mean + (1 - self.decay) * entry
         # The source measures the deviation from the new mean.
-        spread = math.sqrt(1 - self.decay) * (entry - mean)
-        sd = torch.hypot(math.sqrt(self.decay) * self.sd, spread)
-        warm = self.count < self.warmup
-        mean, sd = torch.where(warm, warm_mean, mean), torch.where(warm, warm_sd, sd)
-        self._take(enters, mean=mean, sd=sd, count=count)
-        self._take(parts.usable, streak=streak)
+        later_sd = hypot(math.sqrt(self.decay) * sd, math.sqrt(1 - self.decay) * (entry - later))
+        warm = count < self.warmup
+        return {
+            "mean": where(warm, warm_mean, later),
+            "sd": where(warm, warm_sd, later_sd),
+            "count": count + 1,
+        }
