@@ -13,40 +13,9 @@ import torch
 from torch import Tensor, nn
 from torchaudio.models import Conformer
 
+from apps.recurrent import RecurrentLayer
+
 Cell = Literal["lstm", "gru"]
-_CELLS: dict[Cell, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
-
-
-class RecurrentLayer(nn.Module):
-    """A recurrent layer over padded sequences, (B, T, D) to (B, T, ways * hidden_size).
-
-    The backward cell reads every sequence turned around within its own length: the result of
-    packed sequences, on CPU several times as fast, since packing leaves the fused kernel.
-    """
-
-    def __init__(self, cell: Cell, size: int, hidden_size: int, bidirectional: bool) -> None:
-        super().__init__()
-        self.ways = nn.ModuleList(
-            _CELLS[cell](size, hidden_size, batch_first=True) for _ in range(1 + bidirectional)
-        )
-
-    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """States (B, T, ways * hidden_size); those after a sequence's end mean nothing."""
-        states = [self.ways[0](frames)[0]]
-        if len(self.ways) == 2:
-            states.append(turned(self.ways[1](turned(frames, lengths))[0], lengths))
-        return torch.cat(states, dim=-1)
-
-
-def turned(sequences: Tensor, lengths: Tensor) -> Tensor:
-    """Sequences (B, T, D), each turned around within its own length; what follows stays."""
-    count, length, _ = sequences.shape
-    places = torch.arange(length, device=sequences.device)
-    back = lengths.to(sequences.device)[:, None] - 1 - places
-    index = torch.where(back >= 0, back, places)
-    rows = index + length * torch.arange(count, device=sequences.device)[:, None]
-    # Whole rows at once: a gather of elements, and above all its gradient, is far slower.
-    return sequences.flatten(0, 1).index_select(0, rows.flatten()).view_as(sequences)
 
 
 def within(lengths: Tensor, size: int) -> Tensor:
