@@ -1,0 +1,1 @@
+"""Sentiment of short texts: negative, neutral or positive, how strongly, and why."""

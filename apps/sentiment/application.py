@@ -1,0 +1,174 @@
+"""Sentiment: what it brings to the shared verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from apps.application import Application, Evaluation
+from apps.report.results import Metric
+from apps.report.tables import NamedTable
+from apps.report.theme import Figure
+from apps.sentiment.baselines import predict_baselines
+from apps.sentiment.data import SentimentData
+from apps.sentiment.encoding import Encoding
+from apps.sentiment.figures import figures
+from apps.sentiment.metrics import evaluate
+from apps.sentiment.model import TextNetwork
+from apps.sentiment.predict import answer, read_texts
+from apps.sentiment.reading import fit_reading, read_reading
+from apps.sentiment.report_tables import domains_table, mistakes_table
+from apps.sentiment.scoring import score
+from apps.sentiment.sources import Source
+from apps.sentiment.task import SentimentTask
+from apps.sentiment.vectors import Vectors
+from apps.task import Optimization, Task
+
+
+class Sentiment(Application):
+    """Polarity and intensity of short texts, or the user's own classes.
+
+    The arguments are documented in `conf/app/sentiment.yaml`.
+    """
+
+    title = "Sentiment of texts"
+    metric = "accuracy"
+    metrics = (
+        Metric("accuracy", "Accuracy", "", "max", 3),
+        Metric("macro_f1", "Macro F1", "", "max", 3),
+        Metric("auc", "ROC-AUC", "", "max", 3),
+        Metric("log_loss", "Log loss", "", "min", 3),
+        Metric("ece", "Calibration error", "", "min", 3),
+        Metric("r", "Pearson r", "", "max", 3),
+        Metric("accuracy_3", "3-way accuracy", "", "max", 3),
+        Metric("macro_f1_3", "3-way macro F1", "", "max", 3),
+    )
+
+    def __init__(
+        self,
+        name: str,
+        vectors: Vectors,
+        batch_size: int = 64,
+        min_count: int = 2,
+        max_words: int = 30000,
+        max_length: int = 256,
+    ) -> None:
+        super().__init__(name)
+        for key, value in (
+            ("batch_size", batch_size),
+            ("min_count", min_count),
+            ("max_words", max_words),
+            ("max_length", max_length),
+        ):
+            if value < 1:
+                raise ValueError(f"{key} must be >= 1, got {value}")
+        self.vectors = vectors
+        self.batch_size = batch_size
+        self.min_count = min_count
+        self.max_words = max_words
+        self.max_length = max_length
+        self._data: SentimentData | None = None
+
+    def datamodule(self, source: Source, seed: int) -> SentimentData:
+        """The texts of a source as batches of word numbers."""
+        self._data = SentimentData(
+            source,
+            self.vectors,
+            batch_size=self.batch_size,
+            min_count=self.min_count,
+            max_words=self.max_words,
+            max_length=self.max_length,
+            seed=seed,
+        )
+        return self._data
+
+    def sizes(self, description: Mapping[str, Any]) -> dict[str, int]:
+        """Numbers of words and outputs, and the length of pretrained vectors."""
+        encoding = Encoding.from_dict(description)
+        return {
+            "num_words": len(encoding.vocabulary),
+            "num_trained": encoding.vocabulary.num_trained,
+            "vector_size": encoding.vector_size,
+            "num_outputs": 1 if encoding.classes is None else len(encoding.classes),
+        }
+
+    def task(
+        self, net: nn.Module, description: Mapping[str, Any], optimization: Optimization
+    ) -> Task:
+        """Wrap a network with the loss.
+
+        One that is about to be trained gets its pretrained vectors; a saved one holds them.
+        """
+        if self._data is not None and isinstance(net, TextNetwork):
+            net.embedding.set_vectors(torch.from_numpy(self._data.matrix))
+        classes = Encoding.from_dict(description).classes
+        return SentimentTask(net, optimization, None if classes is None else len(classes))
+
+    def evaluate(self, task: Task, data: SentimentData) -> Evaluation:
+        """Score the test texts; validation texts say how to read the network's outputs."""
+        assert isinstance(task, SentimentTask)
+        val, test = data.part("val"), data.part("test")
+        outputs = [score(task, data.encoding.encode(part["text"])) for part in (val, test)]
+        if not all(np.isfinite(found).all() for found in outputs):
+            return Evaluation(dict.fromkeys((m.name for m in self.metrics), np.nan), test)
+        reading = fit_reading(outputs[0], val["target"], data.corpus.classes)
+        table = pd.concat([test, reading.table(outputs[1])], axis=1)
+        return Evaluation(evaluate(table), table, {"reading": reading.to_dict()})
+
+    def baselines(self, data: SentimentData) -> Iterator[tuple[str, Evaluation]]:
+        """Majority, VADER, linear models of words and word pairs, read in the same way."""
+        parts = (data.part("train"), data.part("val"), data.part("test"))
+        for name, table in predict_baselines(*parts, data.corpus.classes):
+            yield name, Evaluation(evaluate(table), table)
+
+    def predict(
+        self, task: Task, description: Mapping[str, Any], source: Path
+    ) -> tuple[pd.DataFrame, str]:
+        """Label, probability and words for each row of a CSV, JSON-lines or plain text file."""
+        encoding = Encoding.from_dict(description)
+        rows, texts = read_texts(source, encoding.text)
+        answers, account = self._answer(task, description, texts)
+        kept = [name for name in rows.columns if name not in answers.columns]
+        return pd.concat([rows[kept], answers], axis=1), account
+
+    def predict_text(
+        self, task: Task, description: Mapping[str, Any], text: str
+    ) -> tuple[pd.DataFrame, str]:
+        """Label, probability and words for one text."""
+        return self._answer(task, description, [text])
+
+    def _answer(
+        self, task: Task, description: Mapping[str, Any], texts: Sequence[str]
+    ) -> tuple[pd.DataFrame, str]:
+        assert isinstance(task, SentimentTask)
+        encoding, reading = Encoding.from_dict(description), description.get("reading")
+        return answer(task, encoding, read_reading(reading), texts)
+
+    def figures(
+        self, data: SentimentData, predictions: Mapping[str, pd.DataFrame]
+    ) -> Sequence[Figure]:
+        """Confusion matrix and reliability diagram."""
+        return figures(predictions)
+
+    def tables(
+        self, data: SentimentData, predictions: Mapping[str, pd.DataFrame]
+    ) -> Sequence[NamedTable]:
+        """Scores by domain with their intervals, and the most confident mistakes."""
+        return [*domains_table(predictions), *mistakes_table(predictions)]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know."""
+        return [
+            "Texts are split by the document they come from. Where the truth is a rating from -4 "
+            "to 4, accuracy, F1, ROC-AUC, log loss and calibration error are over texts of at "
+            "least 0.5 away from neutral, and r and the 3-way scores over all. Every row, "
+            "baselines too, has its thresholds and probabilities from validation texts.",
+            "VADER was developed on the tweets: its score there is not held out.",
+        ]

@@ -1,0 +1,146 @@
+"""The sentiment application's data: texts as batches of word numbers of similar length."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from apps.application import DataModule
+from apps.sampler import LengthSampler
+from apps.sentiment.corpus import Part
+from apps.sentiment.encoding import Encoding
+from apps.sentiment.sources import Source
+from apps.sentiment.task import Batch
+from apps.sentiment.vectors import Matrix, Vectors, align
+from apps.sentiment.vocabulary import PADDING, Ids, build_vocabulary
+
+
+class Texts(Dataset[Batch]):
+    """Texts as numbers, fetched a batch at a time."""
+
+    def __init__(self, words: Sequence[Ids], targets: Sequence[float]) -> None:
+        self.words = words
+        self.targets = np.asarray(targets, np.float32)
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self.words)
+
+    def __getitem__(self, indices: list[int]) -> Batch:
+        """Words (B, L) padded with 0 and targets (B,)."""
+        words = pad([self.words[i] for i in indices])
+        return words, torch.from_numpy(self.targets[indices])
+
+
+def pad(texts: Sequence[Ids]) -> Tensor:
+    """Texts of different lengths as one tensor (B, L), L at least 1, filled with 0."""
+    longest = max(1, *map(len, texts)) if len(texts) > 1 else max(1, len(texts[0]))
+    table = np.full((len(texts), longest), PADDING)
+    for row, words in zip(table, texts, strict=True):
+        row[: len(words)] = words
+    return torch.from_numpy(table)
+
+
+class SentimentData(DataModule):
+    """Texts of a source, with a vocabulary of the training texts.
+
+    min_count: a word must stand so often in the training texts to be known. max_words: and be
+    among the most frequent so many. max_length: words of a text that are read.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        vectors: Vectors,
+        *,
+        batch_size: int,
+        min_count: int,
+        max_words: int,
+        max_length: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.vectors = vectors
+        self.batch_size = batch_size
+        self.min_count = min_count
+        self.max_words = max_words
+        self.max_length = max_length
+        self.seed = seed
+
+    def prepare_data(self) -> None:
+        """Fetch what has to be fetched."""
+        self.source.fetch()
+        self.vectors.fetch()
+
+    def setup(self, stage: str) -> None:
+        """Read the texts and build the vocabulary, once."""
+        if hasattr(self, "corpus"):
+            return
+        self.corpus = self.source.read()
+        table = self.vectors.read()
+        vocabulary = build_vocabulary(
+            self.part("train")["text"], self.min_count, self.max_words, table.extra
+        )
+        self.matrix: Matrix = align(vocabulary, table)
+        self.encoding = Encoding(
+            vocabulary, self.max_length, self.corpus.classes, self.vectors.size, self.source.text
+        )
+        self.account = self._account()
+
+    def part(self, part: Part) -> pd.DataFrame:
+        """The texts of one side of the split."""
+        return self.corpus.part(part)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a trained run has to know about its data, as plain values."""
+        return self.encoding.to_dict()
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the texts, their targets and their split."""
+        rows = pd.util.hash_pandas_object(self.corpus.frame, index=False).to_numpy()
+        classes = str(self.corpus.classes).encode()
+        return hashlib.sha256(rows.tobytes() + classes).hexdigest()[:16]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """All training texts in batches of similar length, in a new order in each epoch."""
+        texts = self._texts("train")
+        lengths = [len(words) for words in texts.words]
+        sampler = LengthSampler(lengths, self.batch_size, self.seed)
+        return DataLoader(texts, batch_size=None, sampler=sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation texts, by length."""
+        texts = self._texts("val")
+        order = by_length(texts.words)
+        batches = [order[i : i + 256] for i in range(0, len(order), 256)]
+        return DataLoader(texts, batch_size=None, sampler=batches)
+
+    def _texts(self, part: Part) -> Texts:
+        frame = self.part(part)
+        return Texts(self.encoding.encode(frame["text"]), frame["target"].tolist())
+
+    def _account(self) -> str:
+        frame = self.corpus.frame
+        counts = ", ".join(str((frame["split"] == part).sum()) for part in ("train", "val", "test"))
+        domains = ", ".join(dict.fromkeys(frame["domain"]))
+        kind = ", ".join(self.corpus.classes) if self.corpus.classes else "ratings"
+        note = f" {self.corpus.note}." if self.corpus.note else ""
+        return (
+            f"{self.source.name}: {len(frame)} texts ({domains}) with {kind}; to train, validate, "
+            f"test: {counts}; {len(self.encoding.vocabulary.words)} words.{note}"
+        )
+
+
+def by_length(texts: Sequence[Ids]) -> list[int]:
+    """Positions of the texts from the shortest to the longest."""
+    return [int(i) for i in np.argsort([len(words) for words in texts], kind="stable")]

@@ -1,0 +1,59 @@
+"""What a trained run has to know to read another text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from apps.errors import UserError
+from apps.sentiment.vocabulary import Ids, Vocabulary
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How texts become numbers, and what the outputs stand for.
+
+    max_length: words of a text that are read. classes: the labels; None for ratings.
+    vector_size: length of the pretrained vectors, 0 without. text: name of the text column.
+    """
+
+    vocabulary: Vocabulary
+    max_length: int
+    classes: tuple[str, ...] | None
+    vector_size: int
+    text: str
+
+    def encode(self, texts: Iterable[str]) -> list[Ids]:
+        """The numbers of each text's words."""
+        return [self.vocabulary.encode(text, self.max_length) for text in texts]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a JSON file."""
+        return {
+            "max_length": self.max_length,
+            "classes": None if self.classes is None else list(self.classes),
+            "vector_size": self.vector_size,
+            "text": self.text,
+            "vocabulary": {
+                "words": list(self.vocabulary.words),
+                "extra": list(self.vocabulary.extra),
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Encoding:
+        """The inverse of `to_dict`; UserError for a record that is none."""
+        if not isinstance(record, Mapping) or not record.get("vocabulary"):
+            raise UserError("data.json of the run holds no vocabulary: its texts cannot be read")
+        try:
+            classes = record["classes"]
+            return cls(
+                Vocabulary(record["vocabulary"]["words"], record["vocabulary"]["extra"]),
+                int(record["max_length"]),
+                None if classes is None else tuple(classes),
+                int(record["vector_size"]),
+                str(record["text"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"data.json of the run is not a sentiment encoding: {error}") from error

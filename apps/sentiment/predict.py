@@ -1,0 +1,75 @@
+"""Answers for the user's own texts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from apps.sentiment.encoding import Encoding
+from apps.sentiment.reading import Reading
+from apps.sentiment.scoring import explain, score, unknown_share
+from apps.sentiment.task import SentimentTask
+from apps.sentiment.user_file import column, read_rows
+
+# Above this share of unknown words an answer is a guess.
+MANY_UNKNOWN = 0.5
+
+
+def read_texts(path: Path, name: str) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of the user's file, and the text of each; an empty one is ""."""
+    rows = read_rows(path, plain=name)
+    return rows, [str(text) for text in column(rows, name, path).fillna("")]
+
+
+def answer(
+    task: SentimentTask, encoding: Encoding, reading: Reading, texts: Sequence[str]
+) -> tuple[pd.DataFrame, str]:
+    """Label, its probability, those of all classes and the words that carried it, for each text.
+
+    Ratings have their `score`, too. A text without words has no answer: its cells are empty.
+    `unknown` is the share of a text's words that the network has no number for. The second
+    value says in a line how it went.
+    """
+    started = time.perf_counter()
+    words = encoding.encode(texts)
+    table = reading.table(score(task, words))
+    names = reading.classes
+    probabilities = table[[f"p_{name}" for name in names]].to_numpy()
+    chosen = [names.index(label) for label in table["predicted"]]
+    answers = pd.DataFrame(
+        {
+            "label": table["predicted"],
+            "probability": probabilities[np.arange(len(table)), chosen],
+            **({"score": table["score"]} if "score" in table else {}),
+            **{f"p_{name}": probabilities[:, i] for i, name in enumerate(names)},
+            "words": [explain(task, encoding, text) for text in texts],
+            "unknown": [unknown_share(numbers) for numbers in words],
+        }
+    ).astype({"label": object, "words": object})
+    silent = np.array([not len(numbers) for numbers in words])
+    answers.loc[silent, [name for name in answers if name != "unknown"]] = None
+    seconds = time.perf_counter() - started
+    return answers, _account(answers, silent, words, encoding.max_length, seconds)
+
+
+def _account(
+    answers: pd.DataFrame,
+    silent: np.ndarray,
+    words: Sequence[np.ndarray],
+    max_length: int,
+    seconds: float,
+) -> str:
+    parts = [f"{len(answers)} texts in {seconds:.1f} s, {len(answers) / seconds:.0f} a second"]
+    if silent.any():
+        parts.append(f"{silent.sum()} without words have no answer")
+    long = sum(len(numbers) >= max_length for numbers in words)
+    if long:
+        parts.append(f"of {long} long ones the middle was left out ({max_length} words are read)")
+    guessed = int(((answers["unknown"] > MANY_UNKNOWN) & ~silent).sum())
+    if guessed:
+        parts.append(f"{guessed} have more unknown words than known: take those as guesses")
+    return "; ".join(parts)
