@@ -22,9 +22,12 @@ from gradclip_core import (  # noqa: E402
     ClipNorm,
     Clipper,
     ClipReport,
+    ClipUpdate,
     ClipValue,
     NoClip,
     Percentile,
+    Spam,
+    chain,
 )
 from gradclip_core.lightning import GradientClipping  # noqa: E402
 
@@ -345,3 +348,83 @@ def test_a_step_without_a_loss_hands_none_on(trainer: Trainer) -> None:
     module.absent = 3
     fitted(trainer(callbacks=[GradientClipping(Watching())]), module)
     assert [loss is None for loss in seen] == [step == 3 for step in range(STEPS)]
+
+
+UPDATES: dict[str, Callable[[], Clipper]] = {
+    "update": lambda: ClipUpdate(0.05),
+    "chain": lambda: chain(ClipNorm(1.0), ClipUpdate(0.05)),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("name", UPDATES)
+def test_a_rule_on_the_update_reports_after_the_step(
+    trainer: Trainer, name: str, accumulate: int, optimizer: str
+) -> None:
+    """What is published is what the weights did, once for each step, in its order."""
+    seen: list[tuple[int, int, ClipReport]] = []
+    module = Regression(optimizer)
+    callback = GradientClipping(UPDATES[name](), on_report=lambda *event: seen.append(event))
+    run = trainer(callbacks=[Distances(), callback], accumulate_grad_batches=accumulate)
+    fitted(run, module)
+    distances = run.callbacks[0].distances
+    assert [(step, index) for step, index, _ in seen] == [(i, 0) for i in range(len(distances))]
+    reports = [report.stages[-1] if report.stages else report for _, _, report in seen]
+    for report, distance in zip(reports, distances, strict=True):
+        assert report.path == "update"
+        assert report.clipped_norm.item() == pytest.approx(distance, rel=1e-4)
+        assert distance <= 0.05 * (1 + 1e-4)
+    assert any(bool(report.clipped) for report in reports)
+    assert callback.last_report is seen[-1][2]
+    assert run.logged_metrics["grad/norm"].item() == pytest.approx(seen[-1][2].norm.item())
+
+
+class Distances(pl.Callback):
+    """How far each step moved the weights."""
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        self.distances: list[float] = []
+        before: list[Tensor] = []
+        params = list(pl_module.parameters())
+
+        def enter(*_: Any) -> None:
+            before[:] = [param.detach().clone() for param in params]
+
+        def leave(*_: Any) -> None:
+            moves = [(p.detach() - b).flatten() for p, b in zip(params, before, strict=True)]
+            self.distances.append(torch.cat(moves).norm().item())
+
+        trainer.optimizers[0].register_step_pre_hook(enter)
+        self.leave = leave
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """The hook has to come after the clipper's own."""
+        trainer.optimizers[0].register_step_post_hook(self.leave)
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_a_step_that_the_guard_skips_is_reported_as_such(trainer: Trainer, name: str) -> None:
+    reports: list[ClipReport] = []
+    callback = GradientClipping(
+        UPDATES[name](), on_report=lambda _, __, report: reports.append(report)
+    )
+    fitted(trainer(callbacks=[callback]), Regression(poison=3))
+    assert [bool(report.skipped) for report in reports] == [i == 3 for i in range(STEPS)]
+
+
+def test_after_the_fit_the_optimizer_is_free_again(trainer: Trainer) -> None:
+    run = trainer(callbacks=[GradientClipping(ClipUpdate(1e-6))])
+    module = Regression()
+    fitted(run, module)
+    before = module.net[0].weight.detach().clone()
+    module.net[0].weight.grad = torch.ones_like(before)
+    run.optimizers[0].step()
+    assert (module.net[0].weight.detach() - before).norm() > 1e-4
+
+
+def test_rules_that_need_an_optimizer_say_so(trainer: Trainer) -> None:
+    module = Regression()
+    module.configure_optimizers = lambda: SGD(module.parameters(), 0.1)  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"^Spam reads the second moment .* got SGD$"):
+        trainer(callbacks=[GradientClipping(Spam())]).fit(module, batches())

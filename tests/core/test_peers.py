@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gradclip_core import ClipNorm, ClipValue
+from gradclip_core import ClipNorm, ClipValue, TrailingNorm
 
 Holding = Callable[..., list[nn.Parameter]]
 
@@ -105,3 +106,27 @@ def test_clip_value_equals_keras_clipvalue(
     params = holding(*grads)
     ClipValue(bound)(params)
     assert_equal(params, with_keras(grads, clipvalue=bound))
+
+
+def test_adam_under_adagc_is_adagc() -> None:
+    """The preset with the source's floor, from the end of the warm-up on and before it."""
+    peer = pytest.importorskip("pytorch_optimizer", reason="pytorch_optimizer is not installed")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2)).double()
+    twin = copy.deepcopy(net)
+    ours = torch.optim.AdamW(net.parameters(), 0.01, weight_decay=0.1)
+    theirs = peer.AdaGC(twin.parameters(), 0.01, weight_decay=0.1, warmup_steps=51)
+    clipper = ClipNorm(TrailingNorm(warmup=50, floor=0.0), by="parameter", eps=0)
+    generator = torch.Generator().manual_seed(1)
+    for step in range(320):
+        for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+            size = 100.0 if step % 23 == 22 else 1.0
+            a.grad = torch.randn(a.shape, generator=generator, dtype=torch.float64) * size
+            b.grad = a.grad.clone()
+        report = clipper(net)
+        ours.step()
+        theirs.step()
+    # It adds 1e-8 to the global norm in the warm-up, and ours does not.
+    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
+    assert 0 < report.clip_rate.item() <= 1
