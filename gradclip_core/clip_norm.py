@@ -168,7 +168,7 @@ class ClipNorm(Rule):
         """Scale the parts by the factors of the response."""
         by = self._factors(parts.norms, thresholds)
         folded = parts.partition.is_model and self._folded(parts.gradients, by[0])
-        self.path = "folded" if folded else "in place"
+        self.path = "folded" if folded else type(self).path
         if not folded:
             scale(parts, by)
         return parts.norms * by

@@ -53,6 +53,7 @@ class Rule(Clipper):
     steps: Tensor
     clipped_steps: Tensor
     acts = True  # whether it changes gradients at all
+    path: Path = "in place"  # where it changes them; see `ClipReport`
     acts_below = False  # whether the response changes parts that are not over their threshold
 
     def __init__(
@@ -76,7 +77,6 @@ class Rule(Clipper):
         self.guard = Guard(nonfinite, patience)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
-        self.path: Path = "in place"
         self._partition: tuple[object, Partition] | None = None
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:

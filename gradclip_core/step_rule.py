@@ -13,6 +13,7 @@ from torch.optim import LBFGS, Optimizer
 from gradclip_core.clip_norm import ClipNorm
 from gradclip_core.gradients import Gradients, Parameters, collect
 from gradclip_core.norms import Parts
+from gradclip_core.one_norm import Path
 from gradclip_core.report import ClipReport
 from gradclip_core.responses import spread
 from gradclip_core.second_moment import mark_overflow
@@ -39,10 +40,10 @@ class StepRule(ClipNorm):
     """
 
     acts_in_step = True
+    path: Path = "update"
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, eps=0.0, **settings)
-        self.path = "update"
         self._before: dict[int, Tensor] = {}
         self._chosen: Gradients | None = None
 
