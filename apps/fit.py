@@ -13,6 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pandas as pd
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
@@ -24,7 +25,7 @@ from apps.run_folder import RunFolder, code_fingerprint
 from apps.task import Task
 from apps.trainer import check_processes, make_trainer, quieten
 from data_scripts.manifest import DataError
-from gradclip_core import Clipper, NonFiniteGradientError
+from gradclip_core import Clipper, NonFiniteGradientError, SampleError
 from gradclip_core.lightning import GradientClipping
 
 
@@ -160,6 +161,8 @@ def fit(trainer: pl.Trainer, parts: Parts, checkpoint: str | None = None) -> Non
         if isinstance(end.__context__, KeyboardInterrupt) and trainer.is_global_zero:
             raise KeyboardInterrupt from None
         raise
+    except (MisconfigurationException, SampleError) as error:
+        raise UserError(f"clipping: {error}") from error
 
 
 def _fit(

@@ -12,9 +12,11 @@ from gradclip_core.clipper import Clipper
 from gradclip_core.guards import Guard, NonFiniteGradientError
 from gradclip_core.in_backward import ClipBackward, clip_backward
 from gradclip_core.no_clip import NoClip
+from gradclip_core.per_sample import ClipPerSample
 from gradclip_core.random_clip import RandomClip
 from gradclip_core.report import ClipReport
 from gradclip_core.rule import Rule
+from gradclip_core.sample_gradients import SampleError
 from gradclip_core.spam import Spam
 from gradclip_core.spike import SkipOnSpike
 from gradclip_core.stable_spam import StableSpam
@@ -42,6 +44,7 @@ __all__ = [
     "Chain",
     "ClipBackward",
     "ClipNorm",
+    "ClipPerSample",
     "ClipReport",
     "ClipUpdate",
     "ClipValue",
@@ -60,6 +63,7 @@ __all__ = [
     "RandomClip",
     "Relative",
     "Rule",
+    "SampleError",
     "Scheduled",
     "SkipOnSpike",
     "Spam",

@@ -104,6 +104,7 @@ def _check_clippers(clippers: Sequence[Clipper]) -> Sequence[Clipper]:
     if not isinstance(clippers, Sequence) or not clippers:
         raise ValueError(f"clippers must be a list of one or more clippers, got {clippers!r}")
     check_parts({f"clippers[{i}]": clipper for i, clipper in enumerate(clippers[:-1])})
-    if not isinstance(clippers[-1], Clipper):
-        raise TypeError(f"clippers[{len(clippers) - 1}] must be a Clipper, got {clippers[-1]!r}")
+    last = clippers[-1]
+    if not (isinstance(last, Clipper) and last.acts_in_step):
+        check_parts({f"clippers[{len(clippers) - 1}]": last})
     return clippers

@@ -24,6 +24,7 @@ class Clipper(nn.Module):
     not pickled.
     """
 
+    needs_samples = False  # whether it has a `backward` of its own; see `ClipPerSample`
     acts_in_step = False  # whether the work is done, and the report complete, after `step()`
 
     def __init__(self) -> None:

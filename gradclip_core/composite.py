@@ -119,3 +119,6 @@ def check_parts(parts: Mapping[str, Clipper]) -> None:
         if clipper.acts_in_step:
             kind = type(clipper).__name__
             raise ValueError(f"{name} must not act inside the optimizer's step, as {kind} does")
+        if clipper.needs_samples:
+            kind = type(clipper).__name__
+            raise ValueError(f"{name} must not need samples, as {kind} does: use it alone")

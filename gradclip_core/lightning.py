@@ -41,6 +41,9 @@ class GradientClipping(pl.Callback):
     would be clipped twice, under FSDP1 and DeepSpeed, and for several optimizers under the scope
     "model" with "16-mixed", where the gradients of the others still carry the loss scale.
     Gradients of fused optimizers, which Lightning leaves scaled, are unscaled here.
+    A clipper that needs samples takes each batch apart with the module's `loss(batch)`, which
+    must be what `training_step` returns, and its gradients replace the ordinary ones; with one
+    optimizer, one process and no loss scale.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class GradientClipping(pl.Callback):
         self._fresh = False
         self._had_backward = False
         self._loss: Tensor | None = None
+        self._batch: Any = None
+        self._earlier: list[tuple[nn.Parameter, Tensor | None]] = []
         # (step, index of the optimizer, report) of rules whose work is done inside `step()`.
         self._pending: list[tuple[int, int, ClipReport]] = []
         self._handles: list[RemovableHandle] = []
@@ -95,6 +100,8 @@ class GradientClipping(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse a set-up that cannot work; attach the clippers to module and optimizers."""
         self._refuse_scaled(trainer)
+        if self._template.needs_samples:
+            refuse_samples(trainer, pl_module)
         if self.scope == "model" and len(trainer.optimizers) > 1:
             self._clipper(0).attach(model=pl_module)
             return
@@ -128,22 +135,35 @@ class GradientClipping(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
         """Add the loss up over the backward passes of one optimizer step."""
+        if self._template.needs_samples:
+            self._earlier = [(param, param.grad) for param in pl_module.parameters()]
+            for param, _ in self._earlier:
+                param.grad = None
         loss = loss.detach()
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if scaler is not None and scaler.is_enabled():
             loss = loss / scaler._get_scale_async()
-        self._loss = loss if self._loss is None else self._loss + loss
+        self._loss = self._loss + loss if self._fresh and self._loss is not None else loss
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Wait for the backward pass of this batch."""
+        """Wait for the backward pass of this batch; keep it if its samples are needed."""
         self._had_backward = False
+        self._batch = batch if self._template.needs_samples else None
 
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note that there are gradients which were not clipped yet."""
+        """Note that there are gradients which were not clipped yet, or clip those of samples."""
         self._fresh = True
         self._had_backward = True
+        for param, grad in self._earlier:
+            param.grad = grad
+        self._earlier = []
+        if self._template.needs_samples:
+            clipper: Any = self._clipper(0)
+            with trainer.precision_plugin.forward_context():
+                weight = 1 / trainer.accumulate_grad_batches
+                clipper.backward(pl_module.loss, self._batch, weight=weight)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -158,7 +178,6 @@ class GradientClipping(pl.Callback):
         clipper = self._clipper(index)
         parameters = pl_module if whole_model else _named_groups(pl_module, optimizer)
         report = clipper(parameters, loss=self._loss)
-        self._loss = None
         if clipper.acts_in_step:
             self._pending.append((self._steps, index, report))
         else:
@@ -186,6 +205,9 @@ class GradientClipping(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         """Publish the reports that were complete only after the step."""
+        self._batch = None
+        if not self._fresh:
+            self._loss = None
         while self._pending:
             self._publish(trainer, *self._pending.pop(0))
 
@@ -239,6 +261,22 @@ def refuse_strategy(trainer: pl.Trainer, clipper: Clipper) -> None:
 
 def _is_large(module: nn.Module) -> bool:
     return isinstance(module, PerParameter)
+
+
+def refuse_samples(trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    """Raise MisconfigurationException where a batch cannot be taken apart into samples."""
+    scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+    for wrong, instead in (
+        (len(trainer.optimizers) != 1, f"{len(trainer.optimizers)} optimizers"),
+        (trainer.world_size != 1, f"{trainer.world_size} processes"),
+        (scaled, "the loss scale of 16-mixed"),
+        (not callable(getattr(pl_module, "loss", None)), "no method loss(batch) in the module"),
+    ):
+        if wrong:
+            raise MisconfigurationException(
+                "clipping by samples needs one optimizer, one process, a precision without a "
+                f"loss scale and a module with loss(batch), got {instead}"
+            )
 
 
 def _index(optimizers: list[Optimizer], optimizer: Optimizer) -> int:

@@ -43,12 +43,18 @@ def make_net() -> nn.Module:
 
 
 def step(net: Any, optimizer: torch.optim.Optimizer, clipper: Any, scale: float) -> None:
+    def loss_of(x: torch.Tensor) -> torch.Tensor:
+        return net.output(net.memory(net.body(x))[0]).square().mean()
+
     optimizer.zero_grad()
     x = torch.ones(2, 3)
-    loss = net.output(net.memory(net.body(x))[0]).square().mean()
-    loss.backward()
-    for param in net.parameters():
-        param.grad.mul_(scale)
+    if clipper.needs_samples:
+        loss = clipper.backward(lambda sample: scale * loss_of(sample), x)
+    else:
+        loss = loss_of(x)
+        loss.backward()
+        for param in net.parameters():
+            param.grad.mul_(scale)
     clipper(net, loss=loss)
     optimizer.step()
 

@@ -1,0 +1,350 @@
+"""Clipping by samples: a plain loop over samples and Optax as oracles, in loops and Lightning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from gradclip_core import (
+    ByName,
+    ClipNorm,
+    ClipPerSample,
+    NoClip,
+    NonFiniteGradientError,
+    SampleError,
+    UClip,
+    chain,
+)
+from tests.core.copies import COPIES, copied
+
+FACTORS: dict[str, Callable[[float, float], float]] = {
+    "flat": lambda norm, bound: min(1.0, bound / norm) if norm else 1.0,
+    "automatic": lambda norm, bound: bound / (norm + 0.01),
+    "drop": lambda norm, bound: float(norm <= bound),
+}
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = nn.GRU(3, 4, batch_first=True)
+        self.last = nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(self.memory(x)[0])
+        return out.mean(1)
+
+
+class Convolutional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv1d(4, 6, 2), nn.GroupNorm(2, 6), nn.ReLU())
+        self.scale = nn.Parameter(torch.tensor(1.5))
+        self.last = nn.Linear(6, 1)
+        self.tied = self.last.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(self.body(x).mean(-1) * self.scale)
+        return out
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "dense": lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.Tanh(), nn.Linear(5, 1)),
+    "convolutional": Convolutional,
+    "recurrent": Recurrent,
+}
+
+
+def make_net(kind: str = "dense", seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return NETS[kind]().double()
+
+
+def make_batch(size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Inputs (B, 4, 3) and targets (B, 1) of very different size."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(size, 4, 3, generator=generator, dtype=torch.float64)
+    return x, 10 ** torch.randn(size, 1, generator=generator, dtype=torch.float64)
+
+
+def loss_with(net: nn.Module) -> Callable[[Any], Tensor]:
+    return lambda batch: nn.functional.mse_loss(net(batch[0]), batch[1])
+
+
+def by_hand(
+    net: nn.Module, batch: Any, factor: Any, bound: float
+) -> tuple[list[Tensor], list[float]]:
+    """The mean of the clipped gradients, and the norms, in a loop over samples."""
+    size, norms = len(batch[0]), []
+    sums = [torch.zeros_like(param) for param in net.parameters()]
+    for i in range(size):
+        loss = loss_with(net)((batch[0][i : i + 1], batch[1][i : i + 1]))
+        grads = torch.autograd.grad(loss, list(net.parameters()))
+        norms.append(math.sqrt(sum(float(grad.square().sum()) for grad in grads)))
+        sums = [s + factor(norms[-1], bound) * g for s, g in zip(sums, grads, strict=True)]
+    return [s / size for s in sums], norms
+
+
+@given(
+    kind=st.sampled_from(sorted(NETS)),
+    response=st.sampled_from(sorted(FACTORS)),
+    method=st.sampled_from(["auto", "loop"]),
+    bound=st.floats(1e-2, 1e2),
+    size=st.integers(1, 7),
+    chunk=st.sampled_from([None, 1, 3]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_it_equals_a_loop_over_samples(
+    kind: str, response: Any, method: Any, bound: float, size: int, chunk: Any, seed: int
+) -> None:
+    net, batch = make_net(kind, seed), make_batch(size, seed)
+    clipper = ClipPerSample(bound, response=response, method=method, chunk_size=chunk)
+    clipper.attach(model=net)
+    expected, norms = by_hand(net, batch, FACTORS[response], bound)
+    loss = clipper.backward(loss_with(net), batch)
+    for param, value in zip(net.parameters(), expected, strict=True):
+        torch.testing.assert_close(param.grad, value, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(loss, loss_with(net)(batch).detach())
+    report = clipper(net)
+    assert report.norms.tolist() == pytest.approx(norms)
+    assert report.clipped_share.item() == pytest.approx(np.mean(np.array(norms) > bound))
+    assert report.norm.item() == pytest.approx(math.sqrt(np.mean(np.square(norms))))
+    factors = [FACTORS[response](norm, bound) for norm in norms]
+    after = math.sqrt(np.mean(np.square(np.multiply(norms, factors))))
+    assert report.clipped_norm.item() == pytest.approx(after)
+    assert report.coefficient.item() == pytest.approx(min(factors))
+    assert report.threshold.item() == bound
+
+
+def test_flat_clipping_equals_optax() -> None:
+    optax = pytest.importorskip("optax", reason="optax is not installed")
+    net, batch = make_net(), make_batch(6)
+    clipper = ClipPerSample(0.7).attach(model=net)
+    clipper.backward(loss_with(net), batch)
+    columns: list[list[np.ndarray]] = [[] for _ in net.parameters()]
+    for i in range(6):
+        loss = loss_with(net)((batch[0][i : i + 1], batch[1][i : i + 1]))
+        for column, grad in zip(
+            columns, torch.autograd.grad(loss, list(net.parameters())), strict=True
+        ):
+            column.append(grad.numpy())
+    stacked = [np.stack(column) for column in columns]
+    sums, clipped = optax.per_example_global_norm_clip(stacked, 0.7)
+    for param, value in zip(net.parameters(), sums, strict=True):
+        np.testing.assert_allclose(param.grad.numpy(), np.asarray(value) / 6, rtol=1e-5, atol=1e-6)
+    assert clipper(net).over.sum().item() == int(clipped)
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_without_a_binding_bound_it_is_the_ordinary_gradient(kind: str) -> None:
+    net, batch = make_net(kind), make_batch(5)
+    expected = torch.autograd.grad(loss_with(net)(batch), list(net.parameters()))
+    ClipPerSample(1e9).attach(model=net).backward(loss_with(net), batch)
+    for param, value in zip(net.parameters(), expected, strict=True):
+        torch.testing.assert_close(param.grad, value)
+
+
+def test_gradients_add_up_over_micro_batches() -> None:
+    net, batch = make_net(), make_batch(6)
+    whole, parts = ClipPerSample(0.5).attach(model=net), ClipPerSample(0.5).attach(model=net)
+    whole.backward(loss_with(net), batch)
+    expected = [param.grad.clone() for param in net.parameters()]
+    report = whole(net)
+    net.zero_grad()
+    for i in (0, 3):
+        parts.backward(loss_with(net), [t[i : i + 3] for t in batch], weight=0.5)
+    for param, value in zip(net.parameters(), expected, strict=True):
+        torch.testing.assert_close(param.grad, value)
+    joint = parts(net)
+    torch.testing.assert_close(joint.norms, report.norms)
+    assert (joint.norm.item(), parts.steps.item()) == (pytest.approx(report.norm.item()), 1)
+
+
+@pytest.mark.parametrize("method", ["vmap", "loop"])
+def test_dropout_draws_for_every_sample(method: Any) -> None:
+    net = nn.Sequential(nn.Dropout(0.5), nn.Linear(40, 1, bias=False))
+    x = torch.ones(2000, 40) if method == "vmap" else torch.ones(200, 40)
+    clipper = ClipPerSample(1e9, method=method).attach(model=net)
+    torch.manual_seed(0)
+    clipper.backward(lambda batch: net(batch).mean(), x)
+    grad = net[1].weight.grad
+    assert grad.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert clipper(net).norms.unique().numel() > 5, "masks differ between samples"
+
+
+class Pair(NamedTuple):
+    x: Tensor
+    extra: dict[str, list[Tensor]]
+
+
+def test_batches_may_be_nested() -> None:
+    net, (x, y) = make_net(), make_batch(4)
+    other, (expected, _) = make_net(), by_hand(make_net(), (x, y), FACTORS["flat"], 0.5)
+    clipper = ClipPerSample(0.5).attach(model=net)
+    clipper.backward(lambda b: (net(b.x) - b.extra["y"][0]).square().mean(), Pair(x, {"y": [y]}))
+    assert other is not net
+    for param, value in zip(net.parameters(), expected, strict=True):
+        torch.testing.assert_close(param.grad, value)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        (torch.ones(3, 2), torch.ones(4)),
+        (torch.ones(3, 2), 5),
+        (torch.ones(3, 2), torch.tensor(1.0)),
+        ["text"],
+        [],
+        torch.ones(0, 2),
+    ],
+)
+def test_a_batch_that_is_no_set_of_samples_is_refused(batch: Any) -> None:
+    net = nn.Linear(2, 1)
+    clipper = ClipPerSample(1.0).attach(model=net)
+    with pytest.raises(SampleError, match=r"^a batch is taken apart along the first dimension"):
+        clipper.backward(lambda b: net(b).mean(), batch)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_embeddings_are_clipped(sparse: bool) -> None:
+    net = nn.Embedding(5, 2, sparse=sparse)
+    clipper = ClipPerSample(1.0).attach(model=net)
+    tokens, scale = torch.tensor([[1, 1], [3, 0]]), torch.tensor([[3.0], [0.1]])
+    clipper.backward(lambda b: (net(b[0]).sum(1) * b[1]).sum(1).mean(), (tokens, scale))
+    grad = net.weight.grad
+    assert grad.is_sparse == sparse
+    rows = (grad.to_dense() if sparse else grad)[:, 0].tolist()
+    assert rows == pytest.approx([0.05, 0.5 / math.sqrt(2), 0.0, 0.05, 0.0])
+    assert clipper(net).over.tolist() == [True, False]
+
+
+BAD = [math.nan, math.inf]
+
+
+@pytest.mark.parametrize("response", FACTORS)
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("kind", ["dense", "recurrent"])
+def test_each_policy_for_a_sample_that_is_not_finite(kind: str, bad: float, response: Any) -> None:
+    net, (x, y) = make_net(kind), make_batch(4)
+    y[2] = bad
+
+    def run(policy: Any) -> Any:
+        net.zero_grad()
+        clipper = ClipPerSample(0.5, response=response, nonfinite=policy).attach(model=net)
+        clipper.backward(loss_with(net), (x, y))
+        return clipper(net)
+
+    report = run("skip")
+    assert report.skipped.item() is True
+    assert all(param.grad is None for param in net.parameters())
+    with pytest.raises(NonFiniteGradientError, match="non-finite gradient in "):
+        run("raise")
+    run("pass")
+    assert not all(param.grad.isfinite().all() for param in net.parameters())
+    report = run("zero")
+    others = [0, 1, 3]
+    expected, norms = by_hand(net, (x[others], y[others]), FACTORS[response], 0.5)
+    for param, value in zip(net.parameters(), expected, strict=True):
+        torch.testing.assert_close(param.grad, value * 3 / 4)
+    assert report.skipped.item() is False
+    assert report.norms[others].tolist() == pytest.approx(norms)
+
+
+def train(clipper: ClipPerSample, net: nn.Module, steps: range, scale: float = 1.0) -> None:
+    clipper.attach(model=net)
+    optimizer = torch.optim.SGD(net.parameters(), 0.01)
+    for step in steps:
+        x, y = make_batch(3, step)
+        factor = scale if step % 5 == 2 else 1.0
+        optimizer.zero_grad()
+        clipper.backward(lambda b, s=factor: s * loss_with(net)(b), (x, y))
+        clipper(net)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("policy", ["skip", "zero"])
+@pytest.mark.parametrize("bad", [*BAD, 0.0, 1e30])
+def test_no_gradient_poisons_or_freezes_it(policy: Any, bad: float) -> None:
+    net, clipper = make_net(), ClipPerSample(1.0, nonfinite=policy)
+    train(clipper, net, range(20), bad)
+    kept = [param.detach().clone() for param in net.parameters()]
+    assert all(param.isfinite().all() and param.abs().max() < 10 for param in kept)
+    train(clipper, net, range(20, 22))
+    assert any(not torch.equal(p, k) for p, k in zip(net.parameters(), kept, strict=True))
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_copy_goes_on_bit_for_bit(kind: str) -> None:
+    whole, net, clipper = make_net(), make_net(), ClipPerSample(0.5)
+    train(ClipPerSample(0.5), whole, range(40))
+    train(clipper, net, range(20))
+    other: Any = copied(kind, clipper, lambda: ClipPerSample(0.5))
+    train(other, net, range(20, 40))
+    torch.testing.assert_close(net.state_dict(), whole.state_dict(), rtol=0, atol=0)
+    assert (other.steps.item(), other.clipped_steps.item()) == (40, 40)
+
+
+def test_batch_normalisation_is_refused() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    with pytest.raises(ValueError, match=r"^ClipPerSample cannot take 1 apart by samples: batch"):
+        ClipPerSample(1.0).attach(model=net)
+
+
+def test_what_is_missing_is_said() -> None:
+    net = make_net()
+    with pytest.raises(ValueError, match=r"^method must be 'auto' or 'loop' for a model with"):
+        ClipPerSample(1.0, method="vmap").attach(model=make_net("recurrent"))
+    with pytest.raises(ValueError, match=r"^ClipPerSample needs the model: call clipper.attach"):
+        ClipPerSample(1.0).attach()
+    with pytest.raises(ValueError, match=r"^ClipPerSample has no model: call clipper.attach"):
+        ClipPerSample(1.0).backward(loss_with(net), make_batch(2))
+    loss_with(net)(make_batch(2)).backward()
+    with pytest.raises(ValueError, match=r"^ClipPerSample clips in the backward pass: call clipp"):
+        ClipPerSample(1.0).attach(model=net)(net)
+
+
+def test_without_gradients_nothing_happens() -> None:
+    clipper = ClipPerSample(1.0).attach(model=nn.Linear(1, 1))
+    assert clipper(nn.Linear(1, 1)).norm.item() == 0
+    assert clipper.steps.item() == 0
+
+
+@pytest.mark.parametrize(
+    "compose",
+    [
+        lambda c: chain(c),
+        lambda c: chain(NoClip(), c),
+        lambda c: ByName({"a": c}),
+        lambda c: UClip(c),
+        lambda c: chain(c, ClipNorm(1.0)),
+    ],
+)
+def test_it_stands_alone(compose: Callable[[ClipPerSample], Any]) -> None:
+    with pytest.raises(ValueError, match="must not need samples, as ClipPerSample does: use it al"):
+        compose(ClipPerSample(1.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "bad"),
+    [
+        *[("max_norm", "a finite number > 0", v) for v in (0, -1, math.inf, math.nan, True, "x")],
+        *[("gamma", "a finite number > 0", v) for v in (0, -1, math.inf, True, None)],
+        *[("response", "one of flat, automatic, drop", v) for v in ("hard", None, 1)],
+        *[("method", "one of auto, vmap, loop", v) for v in ("map", None, 1)],
+        *[("chunk_size", "an integer >= 1 or None", v) for v in (0, 1.5, True, "x")],
+        *[("nonfinite", "one of skip, raise, zero, pass", v) for v in ("x", None)],
+    ],
+)
+def test_arguments_are_checked(name: str, allowed: str, bad: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be {allowed}, got") as caught:
+        ClipPerSample(**{name: bad})
+    assert str(caught.value).endswith(repr(bad))
