@@ -59,20 +59,18 @@ class Finance(Application):
         refit_years: int = 1,
     ) -> None:
         super().__init__(name)
-        for key, value, allowed in (
-            ("loss", loss, get_args(Loss)),
-            ("output", output, get_args(Output)),
-            ("horizon", horizon, get_args(Horizon)),
-            ("average_with", average_with, (None, *get_args(Partner))),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{key} must be one of {', '.join(map(str, allowed))}: {value!r}")
+        _one_of("loss", loss, get_args(Loss))
+        _one_of("output", output, get_args(Output))
+        _one_of("horizon", horizon, get_args(Horizon))
+        _one_of("average_with", average_with, (None, *get_args(Partner)))
         if min(batch_size, samples_per_epoch) < 1:
             raise ValueError(
                 f"batch_size={batch_size}, samples_per_epoch={samples_per_epoch}: both must be >= 1"
             )
-        if recalibration_days != 0 and recalibration_days < 250:
-            raise ValueError(f"recalibration_days must be 0 or >= 250, got {recalibration_days}")
+        if recalibration_days != 0 and recalibration_days < LEAST:
+            raise ValueError(
+                f"recalibration_days must be 0 or >= {LEAST}, got {recalibration_days}"
+            )
         if refit_years < 0:
             raise ValueError(f"refit_years must be >= 0, got {refit_years}")
         self.features = features
@@ -208,3 +206,8 @@ class Finance(Application):
         if self.average_with:
             notes += [f"The network's variance is averaged with that of {self.average_with}."]
         return notes
+
+
+def _one_of(key: str, value: object, allowed: Sequence[object]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{key} must be one of {', '.join(map(str, allowed))}, got {value!r}")

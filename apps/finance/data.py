@@ -102,7 +102,9 @@ class PanelData(DataModule):
             return
         self.panel: Panel = self.split.apply(self.source.read())
         self._check_length()
-        self.encoding: Encoding = fit_encoding(self.panel, self.features, self.horizon)
+        self.encoding: Encoding = fit_encoding(
+            self.panel, self.features, self.horizon, self.source.date, self.source.close
+        )
         parts: tuple[Part, ...] = ("train", "val", "test")
         counts = {part: len(self.origins(part)) for part in parts}
         for part, least in LEAST_DAYS.items():

@@ -98,7 +98,7 @@ class Encoding:
     """Everything needed to turn a panel like the one trained on into inputs.
 
     names: of the features; center, scale: of each, from the training days. variance: mean
-    squared return of the training days, %^2.
+    squared return of the training days, %^2. date, close: names of the columns in a user's file.
     """
 
     features: Features
@@ -107,6 +107,8 @@ class Encoding:
     center: tuple[float, ...]
     scale: tuple[float, ...]
     variance: float
+    date: str = "date"
+    close: str | None = None
 
     @property
     def ranges(self) -> bool:
@@ -151,7 +153,13 @@ def _stack(panel: Panel, inputs: Inputs, names: tuple[str, ...]) -> Floats:
     return np.stack([found[name] for name in names], axis=-1)
 
 
-def fit_encoding(panel: Panel, features: Features, horizon: int) -> Encoding:
+def fit_encoding(
+    panel: Panel,
+    features: Features,
+    horizon: int,
+    date: str = "date",
+    close: str | None = None,
+) -> Encoding:
     """Choose the features that the panel allows and fit their scales on its training days."""
     training = np.asarray((panel.dates >= panel.train_start) & (panel.dates < panel.val_start)) & (
         np.arange(len(panel.dates)) >= HISTORY
@@ -173,4 +181,6 @@ def fit_encoding(panel: Panel, features: Features, horizon: int) -> Encoding:
         center=tuple(center.tolist()),
         scale=tuple(np.where(scale > 0, scale, 1.0).tolist()),
         variance=float((returns**2).mean()),
+        date=date,
+        close=close,
     )

@@ -20,7 +20,7 @@ def read_user_file(path: Path, encoding: Encoding) -> Panel:
     Raises UserError for a file with too little history, or without the highs and lows that the
     run was trained with.
     """
-    table, account = read_prices(path)
+    table, account = read_prices(path, encoding.date, encoding.close)
     if encoding.ranges and "high" not in table.columns:
         raise UserError(f"{path}: no columns 'high' and 'low', which the run was trained with")
     if len(table) <= encoding.history:

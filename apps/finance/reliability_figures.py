@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -98,13 +99,9 @@ def _differences(
     horizon: int,
     heads: bool,
 ) -> Layers:
-    rows = []
-    for ours in trained:
-        for rival in rivals:
-            mean, error, p = diebold_mariano(losses[ours], losses[rival], horizon)
-            text = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-            rows.append((label(ours), rival, mean, mean - 1.96 * error, mean + 1.96 * error, text))
-    table = pd.DataFrame(rows, columns=["strategy", "baseline", "mean", "low", "high", "p"])
+    """Intervals of one loss, a row of the picture for each baseline."""
+    pairs = [(ours, rival) for ours in trained for rival in rivals]
+    table = pd.DataFrame([_tested(losses, ours, rival, horizon) for ours, rival in pairs])
     width = (WIDTH - 190) // 2
     y = alt.Y("strategy:N", title=None, sort=[label(one) for one in trained])
     if not heads:
@@ -123,3 +120,15 @@ def _differences(
         .properties(width=width, height=18 * len(trained) + 4)
         .facet(row=alt.Row("baseline:N", title=None, sort=list(rivals), header=header), spacing=8)
     )
+
+
+def _tested(losses: Mapping[str, Floats], ours: str, rival: str, horizon: int) -> dict[str, Any]:
+    mean, error, p = diebold_mariano(losses[ours], losses[rival], horizon)
+    return {
+        "strategy": label(ours),
+        "baseline": rival,
+        "mean": mean,
+        "low": mean - 1.96 * error,
+        "high": mean + 1.96 * error,
+        "p": "p < 0.001" if p < 0.001 else f"p = {p:.3f}",
+    }

@@ -14,7 +14,10 @@ from data_scripts.finance import prepare
 
 
 class Source(ABC):
-    """Prices and what they are called."""
+    """Prices, and the names of their columns in a file: `close` None is as in `read_prices`."""
+
+    date: str = "date"
+    close: str | None = None
 
     @property
     @abstractmethod

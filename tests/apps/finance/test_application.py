@@ -212,6 +212,17 @@ def test_a_prediction_equals_the_one_of_the_test_day(ready, tmp_path):
     assert "recalibrated on 300 forecasts before" in account
 
 
+def test_columns_are_named_as_in_training(small, tmp_path):
+    table = price_table().rename(columns={"date": "Day", "close": "Last"})
+    table.to_csv(tmp_path / "named.csv", index=False)
+    names = [f"data.path={tmp_path / 'named.csv'}", "data.date=day", "data.close=Last"]
+    run = tmp_path / "run"
+    succeed("train", *small, *names, "training.epochs=1", f"run_dir={run}")
+    found, account = predict(run, table, tmp_path)
+    assert found["after"] == f"{table['Day'].iloc[-1]:%Y-%m-%d}"
+    assert "returns from 'last'" in account
+
+
 def test_a_short_history_is_not_recalibrated(ready, tmp_path):
     found, account = predict(ready, price_table().iloc[-200:], tmp_path)
     assert found["var_1"] < 0
