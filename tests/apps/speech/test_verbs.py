@@ -14,6 +14,7 @@ from apps import CONF
 from tests.apps.runs import assert_same_run, metrics, steps
 from tests.apps.speech.conftest import RATE, say
 from tests.conftest import refused, succeed
+from tests.presets import suited
 
 MODELS = sorted(path.stem for path in (CONF / "speech" / "model").glob("*.yaml"))
 PRESETS = sorted(path.stem for path in (CONF / "clipping").glob("*.yaml"))
@@ -57,7 +58,7 @@ def test_every_model_trains(tones, tmp_path, model):
 @pytest.mark.slow  # the presets are tested with energy by default; the callback is the same
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains(tones, tmp_path, preset):
-    succeed("train", *tones, f"clipping={preset}", f"run_dir={tmp_path / 'run'}")
+    succeed("train", *tones, *suited(preset), f"run_dir={tmp_path / 'run'}")
     assert metrics(tmp_path / "run")["clipping"] == preset
     assert len(steps(tmp_path / "run")) > 0
 
