@@ -204,6 +204,7 @@ def _summary(
         "status": "completed" if record.diverged_at is None else "diverged",
         "diverged_at": record.diverged_at,
         "error": error,
+        "val_loss": record.best_val_loss,
         "test": {name: value if math.isfinite(value) else None for name, value in test.items()},
         "steps": record.num_steps,
         "clip_rate": record.clip_rate,

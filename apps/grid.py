@@ -236,6 +236,7 @@ def as_run(planned: Planned, metrics: dict[str, Any], root: Path) -> Run:
         run_dir=str(planned.path.relative_to(root)),
         command=planned.command,
         value=planned.value,
+        val_loss=metrics.get("val_loss"),
     )
 
 

@@ -139,6 +139,12 @@ class RunRecord(pl.Callback):
                 self.diverged_at = int(above[0])
 
     @property
+    def best_val_loss(self) -> float | None:
+        """The lowest finite validation loss after an epoch; None where there is none."""
+        losses = [row["val_loss"] for row in self._epochs[1:] if math.isfinite(row["val_loss"])]
+        return min(losses, default=None)
+
+    @property
     def clip_rate(self) -> float:
         """Share of the steps in which something was clipped."""
         return self.num_clipped / max(self.num_steps, 1)

@@ -53,7 +53,8 @@ class Run:
     """One training: its settings, how it ended and what it scored on the test split.
 
     `run_dir` is relative to the report's folder. `test` of a diverged run is empty or holds the
-    scores of its best checkpoint. `value` is the swept setting's value in a `Sweep`.
+    scores of its best checkpoint. `value` is the swept setting's value in a `Sweep`. `val_loss` is
+    the lowest validation loss, by which the checkpoint was chosen.
     """
 
     clipping: str
@@ -71,6 +72,7 @@ class Run:
     run_dir: str = ""
     command: str = ""
     value: float | None = None
+    val_loss: float | None = None
 
     def __post_init__(self) -> None:
         if self.status not in ("completed", "diverged", "failed"):

@@ -15,7 +15,12 @@ CLOSE = 0.10
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """One strategy over the sweep. `close_to_best` holds the values within `CLOSE` of the best."""
+    """One strategy over the sweep.
+
+    `best_at` is the value with the lowest validation loss (median over seeds) among those at
+    which every run completed, and `best` the test score there: test data choose nothing.
+    `close_to_best` holds the values within `CLOSE` of the best score of all.
+    """
 
     runs: int
     diverged: int
@@ -55,7 +60,12 @@ def stands(runs: Sequence[Run], strategies: Sequence[str], metric: Metric) -> di
 
 def _stand(group: list[Run], mids: dict[float, float], metric: Metric, limit: float) -> Stand:
     scores = [score for run in group if (score := run.score(metric.name)) is not None]
-    best_at = min(mids, key=lambda value: metric.loss(mids[value]), default=None)
+    losses = {
+        value: median([run.val_loss for run in runs if run.val_loss is not None])
+        for value, runs in by_value(group).items()
+        if value in mids and all(run.val_loss is not None for run in runs)
+    }
+    best_at = min(losses, key=losses.__getitem__, default=None)
     return Stand(
         runs=len(group),
         diverged=sum(run.status == "diverged" for run in group),

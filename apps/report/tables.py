@@ -197,8 +197,8 @@ def sweep_table(results: Results) -> Table | None:
         [
             Column("Strategy", words=True),
             Column("Diverged", "runs"),
-            Column("Best", f"{metric.label}, median over seeds"),
-            Column("Best at", results.sweep.axis),
+            Column("Best", f"{metric.label} there, median over seeds"),
+            Column("Best at", f"{results.sweep.axis}, by validation loss"),
             Column("Median", "of completed runs"),
             Column("Every run completed", results.sweep.axis),
             Column("Within 10 % of the best", results.sweep.axis),

@@ -118,6 +118,7 @@ def make_sweep() -> Sweep:
                         run_dir=f"sweep/{clipping}-{value}-{seed}",
                         command=f"gradclip-train optimizer=sgd optimizer.lr={value}",
                         value=value,
+                        val_loss=None if bad else score,
                     )
                 )
     return Sweep("optimizer.lr", ["optimizer=sgd"], runs)
