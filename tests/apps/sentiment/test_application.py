@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.apps.runs import assert_same_run, metrics
+from apps import CONF
+from tests.apps.runs import assert_same_run, metrics, steps
 from tests.apps.sentiment.conftest import TINY
 from tests.apps.test_resume import interrupted
 from tests.conftest import refused, succeed
+from tests.presets import suited
 
 
 def predict(run: Path, name: str, content: str, folder: Path) -> tuple[pd.DataFrame, str]:
@@ -192,3 +194,12 @@ def test_a_file_of_one_class(empty_folder):
 def test_every_network_trains(rated, tmp_path, model):
     succeed("train", *rated, f"model={model}", "training.epochs=1", f"run_dir={tmp_path / 'run'}")
     assert metrics(tmp_path / "run")["status"] == "completed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", sorted(p.stem for p in (CONF / "clipping").glob("*.yaml")))
+def test_every_preset_clips_this_application_too(rated, tmp_path, preset):
+    short = ["training.epochs=1", "+trainer.limit_train_batches=4", f"run_dir={tmp_path / 'run'}"]
+    succeed("train", *rated, *suited(preset), *short)
+    assert metrics(tmp_path / "run")["clipping"] == preset
+    assert len(steps(tmp_path / "run")) == 4
