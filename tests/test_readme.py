@@ -12,9 +12,10 @@ from hydra import compose, initialize_config_dir
 
 from apps import CONF
 from apps.cli import search_path
+from tests.conftest import succeed
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(language: str) -> list[Any]:
@@ -62,3 +63,10 @@ def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     assert named
     assert named <= targets
+
+
+@pytest.mark.slow  # half a minute, and the data of the energy application
+def test_the_advice_in_the_readme_is_what_is_printed(tmp_path: Path) -> None:
+    out = succeed("advise", "app=energy", f"output_dir={tmp_path / 'advice'}")
+    (shown,) = re.findall(r"```text\n(200 steps.*?)```", DOCUMENTS[0].read_text(), re.S)
+    assert shown in out

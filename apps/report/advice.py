@@ -48,7 +48,7 @@ def picture(advice: Advice, record: Record) -> alt.VConcatChart:
     top = alt.hconcat(_course(record, limits, y, high), _distribution(record, y, high), spacing=10)
     title = alt.TitleParams(
         f"After {several(advice.norms.steps, 'step')} without clipping: {advice.choice.line}",
-        subtitle=[row for reason in advice.reasons for row in textwrap.wrap(reason, 120)],
+        subtitle=[row for reason in advice.reasons for row in textwrap.wrap(reason, 150)],
         subtitleFontSize=11,
         fontSize=14,
         offset=14,

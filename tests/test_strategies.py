@@ -1,0 +1,73 @@
+"""The cards of docs/strategies: one for each preset, whose code makes the same rule."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from gradclip_core import ClipNorm, Median
+
+ROOT = Path(__file__).parents[1]
+PRESETS = {path.stem: path for path in (ROOT / "conf" / "clipping").glob("*.yaml")}
+PAGES = sorted((ROOT / "docs" / "strategies").glob("*.md"))
+CARDS = [
+    (name, text)
+    for page in PAGES
+    for name, text in re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", page.read_text(), re.M | re.S)
+]
+every = pytest.mark.parametrize(("name", "card"), CARDS, ids=[name for name, _ in CARDS])
+
+
+def described(thing: Any) -> Any:
+    """What an object was made of, as values that can be compared."""
+    if isinstance(thing, Tensor):
+        return thing.tolist()
+    if isinstance(thing, re.Pattern):
+        return thing.pattern
+    if isinstance(thing, dict):
+        return {key: described(value) for key, value in thing.items()}
+    if isinstance(thing, (list, tuple)):
+        return [described(value) for value in thing]
+    if isinstance(thing, nn.Module) or type(thing).__module__.startswith("gradclip_core"):
+        fields = getattr(thing, "__dict__", None)
+        return type(thing), described(fields) if fields is not None else repr(thing)
+    return thing
+
+
+def test_every_strategy_has_one_card() -> None:
+    assert sorted(name for name, _ in CARDS) == sorted(PRESETS)
+
+
+@every
+def test_the_code_of_a_card_makes_the_rule_of_its_preset(name: str, card: str) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.S)
+    namespace: dict[str, Any] = {}
+    exec(compile(code, name, "exec"), namespace)
+    preset = instantiate(OmegaConf.load(PRESETS[name]), _convert_="all")
+    assert described(namespace["clipper"]) == described(preset)
+
+
+@every
+def test_a_card_says_when_and_at_what_price(name: str, card: str) -> None:
+    assert "**When** " in card
+    assert "**State** " in card
+
+
+def test_pages_are_linked() -> None:
+    index = (ROOT / "docs" / "strategies.md").read_text()
+    assert all(f"(strategies/{page.name})" in index for page in PAGES)
+    assert "(docs/strategies.md)" in (ROOT / "README.md").read_text()
+
+
+def test_settings_that_differ_are_told_apart() -> None:
+    same = described(ClipNorm(Median(2.0), by="row", exclude="head"))
+    assert same == described(ClipNorm(Median(2.0), by="row", exclude="head"))
+    assert same != described(ClipNorm(Median(2.5), by="row", exclude="head"))
+    assert same != described(ClipNorm(Median(2.0), by="row", exclude="tail"))
+    assert same != described(ClipNorm(Median(2.0), by="row", exclude="head", nonfinite="zero"))
