@@ -29,7 +29,7 @@ def warn_of_no_effect(rule: str, threshold: Threshold, optimizer: Optimizer | No
     """Issue a UserWarning if a rule on gradients never acts, or bounds no step of the optimizer."""
     if isinstance(threshold, Fixed) and math.isinf(threshold.value):
         _warn(f"{rule} never clips, since its threshold is inf; NoClip measures without clipping")
-    name = optimizer and _one_size(optimizer)
+    name = optimizer and one_size(optimizer)
     if name:
         _warn(
             f"{name} makes steps of one size whatever the gradient's: {rule} cannot bound them, "
@@ -37,7 +37,8 @@ def warn_of_no_effect(rule: str, threshold: Threshold, optimizer: Optimizer | No
         )
 
 
-def _one_size(optimizer: Optimizer) -> str | None:
+def one_size(optimizer: Optimizer) -> str | None:
+    """The name of the optimizer, or of its base, if its steps have one size; else None."""
     names = [kind.__name__ for kind in type(optimizer).__mro__]
     return next((name for name in names if name in _ONE_SIZE), None)
 

@@ -15,7 +15,7 @@ from gradclip_core.advice.candidates import (
     candidates,
     rolling_median,
 )
-from gradclip_core.advice.optimizers import is_adaptive, meaning
+from gradclip_core.advice.meaning import is_adaptive, meaning
 from gradclip_core.advice.record import Record
 from gradclip_core.advice.rules import choose
 from gradclip_core.advice.statistics import (

@@ -9,7 +9,7 @@ import torch
 from gradclip_core.advice import Advice
 from gradclip_core.advice.advice import make_advice
 from gradclip_core.advice.candidates import attempt, global_norm
-from gradclip_core.advice.optimizers import meaning
+from gradclip_core.advice.meaning import meaning
 from tests.core.advice.records import lognormal, record_of
 
 WEIGHT = torch.nn.Parameter(torch.zeros(2))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch.optim import Optimizer
 
+from gradclip_core.effect import one_size
+
 # By the names of their classes and bases, so that optimizers of other packages are known too.
 _ADAPTIVE = {
     "Adadelta",
@@ -17,12 +19,13 @@ _ADAPTIVE = {
     "RMSprop",
     "SparseAdam",
 }
-_SIZELESS = {"Lion", "Muon", "Rprop", "SignSGD", "Signum"}
 
 
 def is_adaptive(optimizer: Optimizer | None) -> bool:
     """Whether a factor common to all gradients cancels in the optimizer's step."""
-    return optimizer is not None and bool(_names(optimizer) & (_ADAPTIVE | _SIZELESS))
+    if optimizer is None:
+        return False
+    return one_size(optimizer) is not None or bool(_names(optimizer) & _ADAPTIVE)
 
 
 def meaning(optimizer: Optimizer, max_norm: float | None) -> str:
@@ -31,7 +34,7 @@ def meaning(optimizer: Optimizer, max_norm: float | None) -> str:
     max_norm: the fixed threshold of the whole gradient, if there is one.
     """
     name = type(optimizer).__name__
-    if _names(optimizer) & _SIZELESS:
+    if one_size(optimizer):
         return (
             f"The length of {name}'s step does not depend on the gradient's: clipping only limits "
             "how much a spike weighs in what the optimizer remembers."
