@@ -72,6 +72,8 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
         try:
             if named:
                 config.app = app
+            if texts:
+                config.text = texts[-1].replace("${", "\\${")
             run(config)
         except (UserError, HydraException, OmegaConfBaseException) as error:
             mistakes.append(error)
@@ -80,6 +82,9 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
     named = verb in _VERBS_ON_RUNS and any(item.startswith("app=") for item in sys.argv)
     if named:
         sys.argv = [item for item in sys.argv if not item.startswith("app=")]
+    # Nor can it read a sentence, which is full of what is grammar to it.
+    texts = [item[5:] for item in sys.argv if verb == "predict" and item.startswith("text=")]
+    sys.argv = [item for item in sys.argv if not texts or not item.startswith("text=")]
     sys.argv.append(search_path(app))
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)()

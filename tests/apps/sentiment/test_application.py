@@ -100,11 +100,16 @@ def test_predict_answers_every_kind_of_file_alike(rated_run, tmp_path):
 
 
 def test_predict_answers_one_text(rated_run, labelled_run):
-    out = succeed("predict", f"run={rated_run}", 'text="The phone is lovely"')
+    out = succeed("predict", f"run={rated_run}", "text=The phone is lovely")
     assert "positive" in out
     assert "lovely +" in out
     assert "1 texts in" in out
-    assert "good" in succeed("predict", f"run={labelled_run}", 'text="The phone is lovely"')
+    assert "good" in succeed("predict", f"run={labelled_run}", "text=The phone is lovely")
+
+
+def test_one_text_may_hold_anything(rated_run):
+    text = r"Good, isn't it? {50% \ \"off\"} [x] = ${yes}: <b>superb</b>!"
+    assert "superb +" in succeed("predict", f"run={rated_run}", f"text={text}")
 
 
 def test_awkward_texts_are_answered_or_left_open(rated_run, tmp_path):
