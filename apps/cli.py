@@ -33,8 +33,9 @@ def command(verb: str, run: Callable[[DictConfig], None]) -> None:
     written; an interrupt ends with exit code 130.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("once", module=r"gradclip_core\.")
-        warnings.showwarning = functools.partial(_show, verb)
+        # Not "once": Python forgets what it has shown whenever somebody adds a filter.
+        warnings.filterwarnings("always", module=r"gradclip_core\.")
+        warnings.showwarning = functools.partial(_show, verb, set())
         _command(verb, run)
 
 
@@ -54,9 +55,12 @@ def _command(verb: str, run: Callable[[DictConfig], None]) -> None:
         _fail(verb, str(error))
 
 
-def _show(verb: str, message: Warning | str, *_: Any, **__: Any) -> None:
-    """Show a warning as one line."""
-    print(f"gradclip-{verb}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+def _show(verb: str, shown: set[str], message: Warning | str, *_: Any, **__: Any) -> None:
+    """Show a warning as one line, the same one once."""
+    line = f"gradclip-{verb}: warning: {' '.join(str(message).split())}"
+    if line not in shown:
+        print(line, file=sys.stderr)
+    shown.add(line)
 
 
 def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:

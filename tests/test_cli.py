@@ -162,3 +162,12 @@ def test_configuration_is_found_in_a_folder_with_an_awkward_name(monkeypatch, tm
     monkeypatch.setattr(apps.help, "CONF", conf)
     assert "column to forecast" not in succeed("train", "--cfg", "job", "data=csv")
     assert f"file://{conf}" in succeed("train", "--info", "searchpath")
+
+
+def test_a_warning_of_the_core_is_one_line(tiny, tmp_path):
+    ended = run_verb("train", *tiny, "clipping.max_norm=inf", f"run_dir={tmp_path / 'run'}")
+    assert ended.code == 0
+    assert ended.err == (
+        "gradclip-train: warning: ClipNorm never clips, since its threshold is inf; NoClip "
+        "measures without clipping\n"
+    )
