@@ -34,7 +34,7 @@ format: $(DEV) ## format the code
 	$(BIN)/ruff check --fix .
 
 bench: $(APPS) ## time clipping against torch, as ratios in one process
-	$(BIN)/python -m benchmarks.clip_speed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.clip_speed --write docs
 
 clean: ## remove the environment, caches and build products; data, runs and reports stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

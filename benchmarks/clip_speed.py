@@ -1,111 +1,102 @@
-"""How long does clipping take, against torch, on the same tensors?
+"""How long does clipping take, against torch and other libraries, on the same gradients?
 
-    python -m benchmarks.clip_speed
+    python -m benchmarks.clip_speed --write docs
 
-Every contender runs once in each round, in random order, on the same gradients, in one process
-with one thread; its time is divided by that of torch's clip in the same round. Printed are the
-median ratio and its quartiles. Gradients are restored before each call, so that a clip binds or
-does not bind every time.
+All contenders of a rule run once in each round, in random order, on the same gradients, in one
+process with one thread, by the process's CPU clock; each time is divided by that of the base
+call in the same round. Gradients are restored before each call, so that a clip binds every time
+or never. Printed are the median ratio and its quartiles.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+)
 
 import numpy as np
 import torch
 from torch import nn
 
-from gradclip_core import ClipNorm, ClipValue, Percentile
+from benchmarks.contenders import Clip, Params, Rule, rules
+from benchmarks.history import history_rows
+from benchmarks.page import Row, page, picture
 
-Clip = Callable[[list[nn.Parameter]], object]
-
-# Sets of `performance.md` of the design: a small LSTM, a Transformer, many tiny, one large.
-SETS: dict[str, list[tuple[int, ...]]] = {
-    "lstm, 8 tensors, 1.05 M": [(512, 512)] * 4 + [(512,)] * 4,
-    "transformer, 149 tensors, 25.5 M": [(768, 768)] * 43 + [(768,)] * 105 + [(50, 768)],
-    "tiny, 1000 tensors, 0.12 M": [(11, 11)] * 1000,
-    "big, 1 tensor, 50 M": [(50_000_000,)],
+# A small LSTM, a Transformer, many tiny tensors, one large one; and rounds for each.
+SETS: dict[str, tuple[list[tuple[int, ...]], int]] = {
+    "LSTM: 8 tensors, 1.05 M": ([(512, 512)] * 4 + [(512,)] * 4, 41),
+    "Transformer: 149 tensors, 25.5 M": (
+        [(768, 768)] * 43 + [(768,)] * 105 + [(50, 768)],
+        9,
+    ),
+    "tiny: 1,000 tensors, 0.12 M": ([(11, 11)] * 1000, 21),
+    "large: 1 tensor, 50 M": ([(50_000_000,)], 7),
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A way to clip, and the name of the torch call it is compared with."""
-
-    name: str
-    clip: Clip
-    base: Clip
-
-
-def contenders(binding: bool) -> list[Contender]:
-    """Ours beside torch's, with a threshold that binds always or never."""
-    bound = 1e-3 if binding else 1e9
-
-    def norm(params: list[nn.Parameter]) -> object:
-        return nn.utils.clip_grad_norm_(params, bound)
-
-    def peak(params: list[nn.Parameter]) -> object:
-        return nn.utils.clip_grad_norm_(params, bound, norm_type=float("inf"))
-
-    def value(params: list[nn.Parameter]) -> object:
-        return nn.utils.clip_grad_value_(params, bound)
-
-    ours = [
-        Contender("global_norm", ClipNorm(bound), norm),
-        Contender("global_norm, inf", ClipNorm(bound, norm_type=float("inf")), peak),
-        Contender("per_parameter_norm", ClipNorm(bound, by="parameter"), norm),
-        Contender("value", ClipValue(bound), value),
-    ]
-    # Equal norms are never above their own percentile.
-    return ours if binding else [*ours, Contender("autoclip", ClipNorm(Percentile(10)), norm)]
-
-
-def measure(shapes: list[tuple[int, ...]], contender: Contender, rounds: int) -> np.ndarray:
-    """Ratios of the contender's time to torch's, one for each round."""
+def make_params(shapes: list[tuple[int, ...]]) -> tuple[Params, list[torch.Tensor]]:
+    """Parameters with normal gradients, and a copy of these."""
     generator = torch.Generator().manual_seed(0)
-    params = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    params = [nn.Parameter(torch.ones(shape)) for shape in shapes]
     originals = [torch.randn(shape, generator=generator) for shape in shapes]
     for param, original in zip(params, originals, strict=True):
         param.grad = original.clone()
-    ratios = []
-    for _ in range(rounds + 1):
-        times = {}
-        calls = [("ours", contender.clip), ("torch", contender.base)]
-        for who, clip in random.sample(calls, 2):
-            for param, original in zip(params, originals, strict=True):
-                assert param.grad is not None
-                param.grad.copy_(original)
+    return params, originals
+
+
+def measure(rule: Rule, params: Params, originals: list[torch.Tensor], rounds: int) -> list[Row]:
+    """The ratios of every contender to the base."""
+    calls: list[tuple[str, Clip]] = [("", rule.base), *rule.others.items()]
+    times: dict[str, list[float]] = {name: [] for name, _ in calls}
+    for _ in range(rounds + 2):
+        for name, clip in random.sample(calls, len(calls)):
+            grads = [param.grad for param in params]
+            torch._foreach_copy_(grads, originals)
             start = time.process_time()
             clip(params)
-            times[who] = time.process_time() - start
-        ratios.append(times["ours"] / max(times["torch"], 1e-9))
-    return np.asarray(ratios[1:])
+            times[name].append(time.process_time() - start)
+    base = np.asarray(times.pop("")[2:])
+    points = (0.25, 0.5, 0.75)
+    return [
+        Row(
+            rule.name,
+            rule.base_name,
+            name,
+            *np.quantile(np.asarray(t[2:]) / base, points),
+        )
+        for name, t in times.items()
+    ]
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables, or write them and the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=31, help="rounds for each row")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--write", type=Path, help="folder for benchmarks.md and benchmarks.png")
+    parser.add_argument("--rounds", type=float, default=1.0, help="multiple of the rounds")
+    given = parser.parse_args()
     torch.set_num_threads(1)
     random.seed(0)
-    print("| tensors | strategy | binds | ratio to torch, median | quartiles |")
-    print("| :--- | :--- | :--- | ---: | ---: |")
-    for name, shapes in SETS.items():
+    found: dict[tuple[str, bool], list[Row]] = {}
+    for name, (shapes, rounds) in SETS.items():
+        params, originals = make_params(shapes)
         for binding in (False, True):
-            for contender in contenders(binding):
-                ratios = measure(shapes, contender, rounds)
-                low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-                print(
-                    f"| {name} | {contender.name} | {'yes' if binding else 'no'} "
-                    f"| {middle:.2f} | {low:.2f} to {high:.2f} |",
-                    flush=True,
-                )
+            rows = found.setdefault((name, binding), [])
+            for rule in rules(params, binding):
+                rows += measure(rule, params, originals, max(3, round(rounds * given.rounds)))
+    text = page(found, history_rows())
+    if given.write is None:
+        print(text)
+        return
+    given.write.joinpath("benchmarks.md").write_text(text)
+    given.write.joinpath("benchmarks.png").write_bytes(picture(found))
 
 
 if __name__ == "__main__":

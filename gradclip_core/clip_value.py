@@ -74,10 +74,11 @@ class ClipValue(Rule):
 
     def by_one_norm(self, gradients: Gradients) -> OneNorm | None:
         """One symmetric bound in plain numbers; a subclass may respond otherwise."""
-        real = not any(map(Tensor.is_complex, gradients.grads))
-        if type(self) is not ClipValue or self.pair is not None or self.acts_below or not real:
+        if type(self) is not ClipValue or self.pair is not None or self.acts_below:
             return None
         whole = Whole(gradients)
+        if not whole.is_real():
+            return None
         # Under `raise` nothing may have been changed where an element is not finite.
         if type(self.threshold) is Fixed and self.guard.policy != "raise":
             limit = self.threshold.value

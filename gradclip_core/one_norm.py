@@ -104,6 +104,10 @@ class Whole:
         self.grads = gradients.grads
         self._batch = native.batch(gradients.grads, sizes=gradients.sizes)
 
+    def is_real(self) -> bool:
+        """Whether no gradient is complex; the kernel takes none that is."""
+        return self._batch is not None or not any(map(Tensor.is_complex, self.grads))
+
     def norms(self, norm_type: float) -> tuple[float, Tensor]:
         """The norm of the whole, and of each gradient."""
         if self._batch is not None and native.supports(norm_type):

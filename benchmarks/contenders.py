@@ -1,0 +1,184 @@
+"""Ways to clip the same gradients: ours with and without the compiled kernel, and the peers.
+
+Of timm, whose package wants torchvision, the loop of `timm.utils.agc.adaptive_clip_grad` stands
+here as it is there. AutoClip and ZClip are plain loops by their papers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+import optax
+import torch
+from pytorch_optimizer import agc
+from torch import Tensor, nn
+
+from gradclip_core import ClipNorm, Clipper, ClipValue, Percentile, Relative, ZScore, native
+
+Params = list[nn.Parameter]
+Clip = Callable[[Params], object]
+INF = math.inf
+_kernel = native.library()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule, the call that its time is divided by, and the contenders by name."""
+
+    name: str
+    base_name: str
+    base: Clip
+    others: dict[str, Clip]
+
+
+def rules(params: Params, binding: bool) -> list[Rule]:
+    """Every rule with a threshold that binds always or never, for these parameters."""
+    bound = 1e-3 if binding else 1e9
+    share = 1e-9 if binding else 1e9
+    whole, inf = _torch_norm(bound), _torch_norm(bound, INF)
+    by_parameter = ours(lambda: ClipNorm(bound, by="parameter"))
+    agc_ours = ours(lambda: ClipNorm(Relative(share), by="row", eps=0.0))
+    peers: list[tuple[str, str, Clip, dict[str, Clip], dict[str, Clip]]] = [
+        (
+            "norm",
+            "clip_grad_norm_",
+            whole,
+            ours(lambda: ClipNorm(bound)),
+            {
+                "Optax (jit)": _optax(optax.clip_by_global_norm(bound), params),
+                "Keras 3": _keras(global_clipnorm=bound),
+            },
+        ),
+        ("inf-norm", "clip_grad_norm_(inf)", inf, ours(lambda: ClipNorm(bound, norm_type=INF)), {}),
+        (
+            "value",
+            "clip_grad_value_",
+            lambda p: nn.utils.clip_grad_value_(p, bound),
+            ours(lambda: ClipValue(bound)),
+            {
+                "Optax (jit)": _optax(optax.clip(bound), params),
+                "Keras 3": _keras(clipvalue=bound),
+            },
+        ),
+        (
+            "norm of each parameter",
+            "clip_grad_norm_",
+            whole,
+            by_parameter,
+            {
+                "loop of torch": lambda p: [nn.utils.clip_grad_norm_(one, bound) for one in p],
+                "Keras 3": _keras(clipnorm=bound),
+            },
+        ),
+        (
+            "AGC",
+            "timm's loop",
+            lambda p: timm_agc(p, share),
+            agc_ours,
+            {
+                "Optax (jit)": _optax(optax.adaptive_grad_clip(share), params),
+                "pytorch_optimizer": lambda p: _agc(p, share),
+            },
+        ),
+    ]
+    if not binding:
+        # Equal norms are never over their own statistics.
+        auto = ours(lambda: ClipNorm(Percentile(10)))
+        z = ours(lambda: ClipNorm(ZScore(cap=None)))
+        peers.append(("AutoClip", "clip_grad_norm_", whole, auto, {"plain loop": PlainAutoClip()}))
+        peers.append(("ZClip", "clip_grad_norm_", whole, z, {"plain loop": PlainZClip()}))
+    return [Rule(name, base, call, mine | others) for name, base, call, mine, others in peers]
+
+
+def ours(make: Callable[[], Clipper]) -> dict[str, Clip]:
+    """Ours by PyTorch alone, and with the compiled kernel where there is one."""
+    found = {"ours, PyTorch": _with(make(), lambda: None)}
+    if _kernel is not None:
+        found["ours, kernel"] = _with(make(), lambda: _kernel)
+    return found
+
+
+def _with(clipper: Clipper, library: Any) -> Clip:
+    def clip(params: Params) -> object:
+        native.library = library
+        return clipper(params)
+
+    return clip
+
+
+def _torch_norm(bound: float, norm_type: float = 2.0) -> Clip:
+    return lambda params: nn.utils.clip_grad_norm_(params, bound, norm_type=norm_type)
+
+
+def _optax(transform: Any, params: Params) -> Clip:
+    """Its jitted update; the arrays are made beforehand."""
+    grads = [jax.numpy.asarray(param.grad.numpy()) for param in params]  # type: ignore[union-attr]
+    weights = [jax.numpy.asarray(param.detach().numpy()) for param in params]
+    update = jax.jit(lambda g, w: transform.update(g, transform.init(w), w)[0])
+    return lambda _: jax.block_until_ready(update(grads, weights))
+
+
+def _keras(**setting: float) -> Clip:
+    optimizer = keras.optimizers.SGD(**setting)
+    return lambda p: optimizer._clip_gradients([param.grad for param in p])
+
+
+@torch.no_grad()
+def _agc(params: Params, share: float) -> None:
+    for param in params:
+        assert param.grad is not None
+        param.grad.copy_(agc(param, param.grad, agc_clip_val=share))
+
+
+def _unitwise_norm(x: Tensor, norm_type: float = 2.0) -> Tensor:
+    if x.ndim <= 1:
+        return x.norm(norm_type)
+    return x.norm(norm_type, dim=tuple(range(1, x.ndim)), keepdim=True)
+
+
+def timm_agc(params: Params, share: float, eps: float = 1e-3) -> None:
+    """The loop of timm 1.0.31, transcribed (Apache-2.0)."""
+    for p in params:
+        if p.grad is None:
+            continue
+        p_data, g_data = p.detach(), p.grad.detach()
+        max_norm = _unitwise_norm(p_data).clamp_(min=eps).mul_(share)
+        grad_norm = _unitwise_norm(g_data)
+        clipped_grad = g_data * (max_norm / grad_norm.clamp(min=1e-6))
+        p.grad.detach().copy_(torch.where(grad_norm < max_norm, g_data, clipped_grad))
+
+
+class PlainAutoClip:
+    """Seetharaman et al. 2020: a list of all norms and a percentile of it."""
+
+    def __init__(self) -> None:
+        self.history: list[float] = []
+
+    def __call__(self, params: Params) -> object:
+        """Clip to the 10th percentile."""
+        total = sum(p.grad.norm(2).item() ** 2 for p in params if p.grad is not None)
+        self.history.append(total**0.5)
+        return nn.utils.clip_grad_norm_(params, float(np.percentile(self.history, 10)))
+
+
+class PlainZClip:
+    """Kumar et al. 2025: moving mean and variance of the norm."""
+
+    def __init__(self) -> None:
+        self.mean, self.variance = 0.0, 0.0
+
+    def __call__(self, params: Params) -> object:
+        """Clip norms of more than 2.5 deviations over the mean."""
+        squares = sum(p.grad.pow(2).sum().item() for p in params if p.grad is not None)
+        norm, sd = squares**0.5, self.variance**0.5
+        self.mean = 0.97 * self.mean + 0.03 * norm if self.mean else norm
+        self.variance = 0.97 * self.variance + 0.03 * (norm - self.mean) ** 2
+        if sd and norm > self.mean + 2.5 * sd:
+            return nn.utils.clip_grad_norm_(params, self.mean)
+        return None

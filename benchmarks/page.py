@@ -1,0 +1,114 @@
+"""The tables as Markdown, and the picture."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+
+import altair as alt
+import torch
+
+from apps.report.theme import png, specification
+from benchmarks.history import LENGTHS
+
+_HEAD = """# How fast clipping is
+
+Time divided by that of the base call on the same gradients, float32 on CPU, one thread; median,
+with quartiles in brackets. Under 1 is faster than the base. "not needed": the gradient is below
+the threshold, as in most steps of most runs; "binding": it is clipped. Made by
+
+```bash
+make bench
+```
+
+on {machine}. "ours, kernel" is the compiled C kernel, "ours, PyTorch" the same without it. Ratios
+of a busy machine scatter: read the quartiles. timm's loop is transcribed, since its package wants
+torchvision; AutoClip and ZClip are plain loops by their papers.
+
+![Ratios of ours and of the peers](benchmarks.png)
+"""
+_HISTORY = """
+## Thresholds that look back
+
+One more step of the threshold alone after a history of so many steps, as a share of
+`clip_grad_norm_` on the small LSTM's gradients ({clip}).
+
+| threshold | {lengths} |
+| :--- | {marks} |
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One contender's ratios to the base call: quartiles and median."""
+
+    rule: str
+    base: str
+    contender: str
+    low: float
+    median: float
+    high: float
+
+
+Found = dict[tuple[str, bool], list[Row]]
+
+
+def page(found: Found, history: list[tuple[str, list[float]]]) -> str:
+    """All tables, one for each set of tensors."""
+    parts = [_HEAD.format(machine=_machine())]
+    for name in dict.fromkeys(name for name, _ in found):
+        parts.append(f"\n## {name}\n\n| rule | base | contender | not needed | binding |\n")
+        parts.append("| :--- | :--- | :--- | ---: | ---: |\n")
+        binding = {(row.rule, row.contender): row for row in found[name, True]}
+        for row in found[name, False]:
+            other = binding.get((row.rule, row.contender))
+            cells = [row.rule, f"`{row.base}`", row.contender, _cell(row), _cell(other)]
+            parts.append(f"| {' | '.join(cells)} |\n")
+    lengths = " | ".join(f"{n:,} steps" for n in LENGTHS)
+    marks = " | ".join(["---:"] * len(LENGTHS))
+    parts.append(_HISTORY.format(lengths=lengths, marks=marks, clip="8 tensors, 1.05 M elements"))
+    parts += [f"| {name} | {' | '.join(f'{t:.3f}' for t in times)} |\n" for name, times in history]
+    return "".join(parts)
+
+
+def picture(found: Found) -> bytes:
+    """A dot for each contender, on a logarithmic axis; the line is the base call."""
+    values = [
+        {"set": name.split(":")[0], "rule": row.rule, "contender": row.contender}
+        | {"ratio": row.median, "state": "binding" if binding else "not needed"}
+        for (name, binding), rows in found.items()
+        for row in rows
+    ]
+    axis = alt.X("ratio:Q", title="time / base call", scale=alt.Scale(type="log"))
+    dots = (
+        alt.Chart()
+        .mark_point(filled=True, size=50)
+        .encode(
+            x=axis,
+            y=alt.Y("rule:N", title=None, sort=None),
+            color=alt.Color("contender:N", title=None),
+            shape=alt.Shape("state:N", title=None),
+        )
+    )
+    line = alt.Chart().mark_rule(strokeDash=[4, 4]).encode(x=alt.datum(1.0))
+    chart = alt.layer(line, dots, data=alt.Data(values=values)).properties(width=330, height=170)
+    return png(specification(chart.facet(facet=alt.Facet("set:N", title=None), columns=2)))
+
+
+def _cell(row: Row | None) -> str:
+    return "" if row is None else f"{row.median:.2f} ({row.low:.2f} to {row.high:.2f})"
+
+
+def _machine() -> str:
+    names = [line for line in _cpuinfo() if line.startswith("model name")]
+    name = names[0].partition(":")[2].strip() if names else platform.machine()
+    return f"{os.cpu_count()} cores of {name}, torch {torch.__version__}"
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
