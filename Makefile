@@ -33,7 +33,7 @@ format: $(DEV) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(APPS) ## time clipping against torch, as ratios in one process
+bench: $(DEV) ## time clipping against torch and other libraries (a few minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.clip_speed --write docs
 
 clean: ## remove the environment, caches and build products; data, runs and reports stay
