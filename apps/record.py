@@ -62,6 +62,7 @@ class RunRecord(pl.Callback):
         self._train_losses: list[float] = []
         self._started = time.monotonic()
         self._is_first = True
+        self._is_open = False
 
     def on_report(self, step: int, index: int, report: ClipReport) -> None:
         """Take in the report of one clip; hand this to `GradientClipping`."""
@@ -69,9 +70,19 @@ class RunRecord(pl.Callback):
         self._pending.append(({"step": step}, loss, report))
         self._losses.clear()
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the files: no hook before this one sees the state of a sharded checkpoint."""
+        self._open(trainer)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the files, if there was no validation before."""
+        self._open(trainer)
+
+    def _open(self, trainer: pl.Trainer) -> None:
         """Start the files, or cut those of an interrupted run back to its checkpoint."""
-        self._is_first = trainer.is_global_zero
+        if self._is_open:
+            return
+        self._is_open, self._is_first = True, trainer.is_global_zero
         self._cut(self.folder.steps, STEP_FIELDS, self.num_steps)
         self._cut(self.folder.epochs, EPOCH_FIELDS, len(self._epochs))
         if self.diverged_at is not None:

