@@ -16,7 +16,7 @@ from lightning.pytorch.plugins import MixedPrecision  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.optim import SGD, AdamW, Optimizer  # noqa: E402
 
-from gradclip_core import ClipNorm, Percentile  # noqa: E402
+from gradclip_core import ClipNorm, Clipper, ClipReport, Percentile  # noqa: E402
 from gradclip_core.lightning import GradientClipping  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -251,3 +251,22 @@ def test_two_optimizers_under_fp16_are_clipped_after_unscaling(trainer: Trainer)
         fitted(run, Duel())
         norms.append([run.logged_metrics[f"grad/{index}/norm"].item() for index in (0, 1)])
     assert norms[0] == pytest.approx(norms[1], rel=0.05)
+
+
+class Watching(Clipper):
+    """Keeps the losses that it was given."""
+
+    def forward(self, parameters: Any, *, loss: Tensor | None = None) -> ClipReport:
+        watched.append(loss)
+        return ClipNorm(1.0)(parameters)
+
+
+watched: list[Any] = []
+
+
+def test_one_backward_gives_its_loss_to_both_optimizers(trainer: Trainer) -> None:
+    watched.clear()
+    fitted(trainer(callbacks=[GradientClipping(Watching())]), Joint())
+    assert len(watched) == 2 * STEPS
+    assert all(torch.equal(*pair) for pair in zip(watched[::2], watched[1::2], strict=True))
+    assert len({loss.item() for loss in watched}) == STEPS
