@@ -61,7 +61,7 @@ def rated(reviews_csv: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def labelled(reviews_csv: Path) -> list[str]:
     """Overrides for a quick training on three classes."""
-    return [*TINY, "data=csv", f"data.path={reviews_csv}", "data.label=label"]
+    return [*TINY, "data=csv", f"data.path={reviews_csv}", "data.label=label", "training.epochs=8"]
 
 
 @pytest.fixture(scope="session")
