@@ -147,7 +147,8 @@ def _parallel(net: Net, way: str) -> tuple[nn.Module, tuple[int, int]]:
     if way == "ddp":
         return DistributedDataParallel(net), share
     if way == "hsdp":
-        return fully_shard(net, mesh=init_device_mesh("cpu", (2, world // 2))), share
+        mesh = init_device_mesh("cpu", (2, world // 2), mesh_dim_names=("replicas", "shards"))
+        return fully_shard(net, mesh=mesh), share
     if way == "tp":
         return parallelize_module(net, init_device_mesh("cpu", (world,)), plan), (0, 1)
     sizes, names = ((2, world // 2), ("data", "tensor")) if way == "fsdp+tp" else ((world,), None)
