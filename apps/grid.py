@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 import shlex
 import shutil
+import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -178,7 +180,7 @@ def _run_pool(
     """Make runs side by side, yield what came of them, return those lost with their pool."""
     context = multiprocessing.get_context("spawn")
     lost = []
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=end_with_parent) as pool:
         futures: dict[Future[dict[str, Any]], Planned] = {}
         for run in planned:
             plain: Any = OmegaConf.to_container(run.config, resolve=True)
@@ -193,6 +195,18 @@ def _run_pool(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return lost
+
+
+def end_with_parent() -> None:
+    """End this worker process when the one that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _make(plain: dict[str, Any], path: str) -> dict[str, Any]:
@@ -210,6 +224,8 @@ def _make(plain: dict[str, Any], path: str) -> dict[str, Any]:
         return train(config, folder.path, resume=resume, quiet=True)
     except UserError as error:
         return _failed(str(error))
+    except SystemExit:  # Lightning's answer to SIGTERM; a pool would go on with the next run
+        os._exit(1)
     except Exception as error:  # one run's failure is a result of the comparison
         return _failed(f"{type(error).__name__}: {error}")
 
