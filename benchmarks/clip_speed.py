@@ -91,7 +91,8 @@ def main() -> None:
             rows = found.setdefault((name, binding), [])
             for rule in rules(params, binding):
                 rows += measure(rule, params, originals, max(3, round(rounds * given.rounds)))
-    text = page(found, history_rows())
+    command = f"python -m benchmarks.clip_speed --write docs --rounds {given.rounds:g}"
+    text = page(found, history_rows(), command)
     if given.write is None:
         print(text)
         return

@@ -19,12 +19,15 @@ with quartiles in brackets. Under 1 is faster than the base. "not needed": the g
 the threshold, as in most steps of most runs; "binding": it is clipped. Made by
 
 ```bash
-make bench
+{command}
 ```
 
-on {machine}. "ours, kernel" is the compiled C kernel, "ours, PyTorch" the same without it. Ratios
-of a busy machine scatter: read the quartiles. timm's loop is transcribed, since its package wants
-torchvision; AutoClip and ZClip are plain loops by their papers.
+on {machine}.
+
+"ours, kernel" is the compiled C kernel, "ours, PyTorch" the same without it. Ratios scatter on a
+busy machine, most of all those of small sets, where the work of Python counts: read the
+quartiles. timm's loop is transcribed, since its package wants torchvision; AutoClip and ZClip are
+plain loops by their papers. `make bench` writes this page anew.
 
 ![Ratios of ours and of the peers](benchmarks.png)
 """
@@ -54,9 +57,9 @@ class Row:
 Found = dict[tuple[str, bool], list[Row]]
 
 
-def page(found: Found, history: list[tuple[str, list[float]]]) -> str:
+def page(found: Found, history: list[tuple[str, list[float]]], command: str) -> str:
     """All tables, one for each set of tensors."""
-    parts = [_HEAD.format(machine=_machine())]
+    parts = [_HEAD.format(machine=_machine(), command=command)]
     for name in dict.fromkeys(name for name, _ in found):
         parts.append(f"\n## {name}\n\n| rule | base | contender | not needed | binding |\n")
         parts.append("| :--- | :--- | :--- | ---: | ---: |\n")
@@ -103,7 +106,8 @@ def _cell(row: Row | None) -> str:
 def _machine() -> str:
     names = [line for line in _cpuinfo() if line.startswith("model name")]
     name = names[0].partition(":")[2].strip() if names else platform.machine()
-    return f"{os.cpu_count()} cores of {name}, torch {torch.__version__}"
+    cores, load = os.cpu_count(), os.getloadavg()[2]
+    return f"{cores} cores of {name} with a load of {load:.0f}, torch {torch.__version__}"
 
 
 def _cpuinfo() -> list[str]:
