@@ -113,7 +113,7 @@ def train(way: str, family: str, steps: int = STEPS) -> dict[str, Any]:
         clipper(net.named_parameters(), loss=loss.detach())
         optimizer.step()
         report = clipper.last_report
-        acted += bool(report.skipped) or bool(report.clipped_norm != report.norm)
+        acted += bool(report.skipped) or not report.clipped_norm.isclose(report.norm)
         records.append([joint_mean(loss.detach()), report.norm, report.clipped_norm])
     weights = {name: _whole(weight.detach()) for name, weight in net.state_dict().items()}
     return {
