@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from apps.run_folder import RunFolder
 from gradclip_core import ClipReport
-from gradclip_core.sharding import joint_mean
+from gradclip_core.parts.sharding import joint_mean
 
 EPOCH_FIELDS = ("epoch", "step", "train_loss", "val_loss")
 STEP_FIELDS = (

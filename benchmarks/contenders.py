@@ -19,7 +19,8 @@ import torch
 from pytorch_optimizer import agc
 from torch import Tensor, nn
 
-from gradclip_core import ClipNorm, Clipper, ClipValue, Percentile, Relative, ZScore, native
+from gradclip_core import ClipNorm, Clipper, ClipValue, Percentile, Relative, ZScore
+from gradclip_core.parts import native
 
 Params = list[nn.Parameter]
 Clip = Callable[[Params], object]

@@ -1,25 +1,24 @@
 """Gradient clipping for any PyTorch loop: composable, observable, checkpointable."""
 
-from gradclip_core.acclip import ACClip
 from gradclip_core.advice import Advice, Advisor, advise
-from gradclip_core.by_name import ByName
-from gradclip_core.carry import UClip
-from gradclip_core.chain import Chain, chain
-from gradclip_core.clip_norm import ClipNorm
-from gradclip_core.clip_update import Clippy, ClipUpdate, StableUpdate
-from gradclip_core.clip_value import ClipValue
+from gradclip_core.backward.in_backward import ClipBackward, clip_backward
+from gradclip_core.backward.per_sample import ClipPerSample
+from gradclip_core.backward.sample_gradients import SampleError
 from gradclip_core.clipper import Clipper
+from gradclip_core.composed.by_name import ByName
+from gradclip_core.composed.carry import UClip
+from gradclip_core.composed.chain import Chain, chain
 from gradclip_core.guards import Guard, NonFiniteGradientError
-from gradclip_core.in_backward import ClipBackward, clip_backward
-from gradclip_core.no_clip import NoClip
-from gradclip_core.per_sample import ClipPerSample
-from gradclip_core.random_clip import RandomClip
 from gradclip_core.report import ClipReport
-from gradclip_core.rule import Rule
-from gradclip_core.sample_gradients import SampleError
-from gradclip_core.spam import Spam
-from gradclip_core.spike import SkipOnSpike
-from gradclip_core.stable_spam import StableSpam
+from gradclip_core.rules.acclip import ACClip
+from gradclip_core.rules.clip_norm import ClipNorm
+from gradclip_core.rules.clip_value import ClipValue
+from gradclip_core.rules.no_clip import NoClip
+from gradclip_core.rules.random_clip import RandomClip
+from gradclip_core.rules.rule import Rule
+from gradclip_core.rules.spam import Spam
+from gradclip_core.rules.spike import SkipOnSpike
+from gradclip_core.rules.stable_spam import StableSpam
 from gradclip_core.thresholds import (
     Ema,
     Fixed,
@@ -35,6 +34,7 @@ from gradclip_core.thresholds import (
     WindowZScore,
     ZScore,
 )
+from gradclip_core.updates.clip_update import Clippy, ClipUpdate, StableUpdate
 
 __all__ = [
     "ACClip",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from gradclip_core.gradients import Parameters
+from gradclip_core.parts.gradients import Parameters
 from gradclip_core.report import ClipReport
 
 

@@ -8,10 +8,10 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from gradclip_core import sharding
 from gradclip_core.checks import check_choice, check_integer
-from gradclip_core.gradients import Gradients
-from gradclip_core.norms import parameter_norms, scalar_dtype
+from gradclip_core.parts import sharding
+from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.norms import parameter_norms, scalar_dtype
 
 Policy: TypeAlias = Literal["skip", "raise", "zero", "pass"]
 

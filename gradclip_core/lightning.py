@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from gradclip_core.clipper import Clipper
-from gradclip_core.per_parameter import PerParameter
+from gradclip_core.parts.per_parameter import PerParameter
 from gradclip_core.report import ClipReport
 
 OnReport: TypeAlias = Callable[[int, int, ClipReport], None]

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gradclip_core.clipper import Clipper
-from gradclip_core.during_step import DuringStep
-from gradclip_core.gradients import collect
+from gradclip_core.parts.gradients import collect
 from gradclip_core.report import ClipReport
+from gradclip_core.stepping.during_step import DuringStep
 
 Closure = Callable[[], Any]
 

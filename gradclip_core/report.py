@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradclip_core.norms import total
-from gradclip_core.one_norm import OneNorm, Path
+from gradclip_core.parts.norms import total
+from gradclip_core.parts.one_norm import OneNorm, Path
 
 SCALARS = (
     "norm",

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradclip_core import norms
 from gradclip_core.advice.advice import Advice, make_advice
 from gradclip_core.advice.candidates import LAST_LAYERS
 from gradclip_core.advice.record import Record
 from gradclip_core.checks import check_integer
 from gradclip_core.clipper import Clipper
-from gradclip_core.gradients import Gradients, Parameters, collect
-from gradclip_core.no_clip import NoClip
-from gradclip_core.norms import By, Parts
+from gradclip_core.parts import norms
+from gradclip_core.parts.gradients import Gradients, Parameters, collect
+from gradclip_core.parts.norms import By, Parts
 from gradclip_core.report import ClipReport
-from gradclip_core.rule import Rule
+from gradclip_core.rules.no_clip import NoClip
+from gradclip_core.rules.rule import Rule
 from gradclip_core.thresholds import Relative
 
 

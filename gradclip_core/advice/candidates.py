@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradclip_core.advice.record import Record, replay
 from gradclip_core.advice.statistics import percentile
-from gradclip_core.clip_norm import ClipNorm
+from gradclip_core.rules.clip_norm import ClipNorm
 from gradclip_core.thresholds import (
     Ema,
     Fixed,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradclip_core.gradients import Gradients
-from gradclip_core.norms import Partition, Parts
+from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.norms import Partition, Parts
 from gradclip_core.thresholds import Threshold
 
 

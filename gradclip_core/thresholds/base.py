@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from gradclip_core.checks import check_number, check_positive
-from gradclip_core.gradients import Gradients
-from gradclip_core.norms import Partition, Parts
+from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.norms import Partition, Parts
 
 # A standard deviation never counts as less than this share of the mean (in the logarithm: as
 # less than this), so that norms which hardly differ do not make spikes of rounding errors.

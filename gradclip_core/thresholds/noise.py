@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_decay, check_finite, check_integer
-from gradclip_core.measure import measure_parts
-from gradclip_core.norms import Parts
-from gradclip_core.per_parameter import PerParameter
-from gradclip_core.responses import spread
+from gradclip_core.parts.measure import measure_parts
+from gradclip_core.parts.norms import Parts
+from gradclip_core.parts.per_parameter import PerParameter
+from gradclip_core.parts.responses import spread
 from gradclip_core.thresholds.base import SD_FLOOR, Statistic
 
 

@@ -10,9 +10,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from gradclip_core.cells import cell
 from gradclip_core.checks import check_finite, check_number
-from gradclip_core.norms import Parts
+from gradclip_core.parts.cells import cell
+from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Statistic
 from gradclip_core.thresholds.window import Window
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradclip_core.cells import cell
-from gradclip_core.norms import Parts
+from gradclip_core.parts.cells import cell
+from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Statistic
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from gradclip_core import sharding
 from gradclip_core.checks import check_finite
-from gradclip_core.measure import measure_parts
-from gradclip_core.norms import Parts
+from gradclip_core.parts import sharding
+from gradclip_core.parts.measure import measure_parts
+from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Threshold
 
 

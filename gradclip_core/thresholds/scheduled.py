@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_choice, check_finite, check_integer
-from gradclip_core.norms import Parts
+from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Threshold, as_threshold
 
 Shape: TypeAlias = Literal["cosine", "linear"]

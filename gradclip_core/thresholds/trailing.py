@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_decay, check_integer, check_number, check_positive
-from gradclip_core.norms import Parts, total
+from gradclip_core.parts.norms import Parts, total
 from gradclip_core.thresholds.base import Statistic
 
 

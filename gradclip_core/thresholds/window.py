@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_finite, check_integer
-from gradclip_core.norms import Parts
+from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import SD_FLOOR, Statistic
 
 

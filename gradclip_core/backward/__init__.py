@@ -1,0 +1,1 @@
+"""Clipping inside the backward pass, and sample by sample."""

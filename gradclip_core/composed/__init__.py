@@ -1,0 +1,1 @@
+"""Clippers made of other clippers."""

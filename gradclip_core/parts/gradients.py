@@ -1,0 +1,193 @@
+"""Collecting the gradients of one optimizer step from whatever the caller holds."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from gradclip_core.parts import sharding
+
+Parameters: TypeAlias = (
+    nn.Module
+    | torch.optim.Optimizer
+    | Tensor
+    | Iterable[Tensor]
+    | Iterable[tuple[str, Tensor]]
+    | Iterable[Mapping[str, Any]]
+)
+
+_grad = attrgetter("grad")
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """The distinct parameters of one step and the gradients they hold.
+
+    `params` lists every parameter once, also those without a gradient, so that the position of
+    a parameter (and with it the state of a per-parameter threshold) is the same at each step.
+    `present` holds the positions that have a gradient and `grads` their gradients, in the same
+    order: the dense tensor itself, or the values of a coalesced sparse one, or the local shard
+    of a DTensor, so that scaling them in place scales the gradient. Where there are DTensors,
+    `spreads` says of each parameter over which processes; see `gradclip_core.parts.sharding`.
+    `sizes` holds the numbers of elements where all gradients are plain contiguous tensors.
+    """
+
+    params: list[Tensor] = field(default_factory=list)
+    names: list[str | None] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+    present: list[int] = field(default_factory=list)
+    grads: list[Tensor] = field(default_factory=list)
+    spreads: list[sharding.Spread | None] = field(default_factory=list)
+    sizes: array[int] | None = None
+
+    def name(self, position: int) -> str:
+        """The name of a parameter, or its position and shape where the caller gave no names."""
+        name = self.names[position]
+        return name or f"parameter {position} of shape {tuple(self.params[position].shape)}"
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the first parameter; statistics of the step live there."""
+        return self.params[0].device if self.params else torch.device("cpu")
+
+
+def collect(parameters: Parameters) -> Gradients:
+    """Gather the gradients of a model, an optimizer, its parameter groups or plain parameters.
+
+    Accepts a module, an optimizer, one tensor, or an iterable of tensors, of `(name, tensor)`
+    pairs (`model.named_parameters()`) or of parameter groups (`{"params": [...]}`). A parameter
+    that occurs several times counts once. Sparse gradients are coalesced in place; empty
+    gradients count as absent. Of DTensors the local shard is taken.
+
+    Raises TypeError for anything else.
+    """
+    params, names, groups = _distinct(*_listed(parameters))
+    grads = list(map(_grad, params))
+    if set(map(type, grads)) == {Tensor}:
+        sizes = array("q", map(Tensor.numel, grads))
+        if 0 not in sizes and _all_contiguous(grads):
+            everyone = list(range(len(params)))
+            return Gradients(params, names, groups, everyone, grads, sizes=sizes)
+    found = Gradients(params, names, groups)
+    for position, (param, grad) in enumerate(zip(params, grads, strict=True)):
+        if grad is None or grad.numel() == 0:
+            continue
+        if grad.layout is torch.sparse_coo:
+            param.grad = grad.coalesce()
+            grad = param.grad._values()
+            if grad.numel() == 0:
+                continue
+        found.present.append(position)
+        found.grads.append(grad)
+    return sharding.localize(found)
+
+
+_Listed: TypeAlias = tuple[list[Tensor], list[str | None], list[int]]
+
+
+def _listed(parameters: Parameters) -> _Listed:
+    """The parameters that the caller handed in, with their names and groups."""
+    if isinstance(parameters, nn.Module):
+        pairs = list(parameters.named_parameters())
+        return [param for _, param in pairs], [name for name, _ in pairs], [0] * len(pairs)
+    if isinstance(parameters, Iterator):
+        parameters = list(parameters)
+    if isinstance(parameters, list) and set(map(type, parameters)) <= {Tensor, nn.Parameter}:
+        return list(parameters), [None] * len(parameters), [0] * len(parameters)
+    entries = list(_walk(parameters))
+    return [e[2] for e in entries], [e[1] for e in entries], [e[0] for e in entries]
+
+
+def _distinct(params: list[Tensor], names: list[str | None], groups: list[int]) -> _Listed:
+    """Each parameter once, where it occurs first."""
+    if len(set(map(id, params))) == len(params):
+        return params, names, groups
+    first = {id(param): i for i, param in reversed(list(enumerate(params)))}
+    kept = sorted(first.values())
+    return [params[i] for i in kept], [names[i] for i in kept], [groups[i] for i in kept]
+
+
+def _all_contiguous(grads: list[Tensor]) -> bool:
+    """Whether all are dense and contiguous; those of some sparse layouts refuse to say."""
+    try:
+        return all(map(Tensor.is_contiguous, grads))
+    except RuntimeError:
+        return False
+
+
+def as_groups(gradients: Gradients, positions: Iterable[int] | None = None) -> list[dict[str, Any]]:
+    """The parameters at these positions (all of them by default) as named groups, for `collect`."""
+    groups: dict[int, dict[str, Any]] = {}
+    for position in range(len(gradients.params)) if positions is None else positions:
+        empty: dict[str, Any] = {"params": [], "param_names": []}
+        group = groups.setdefault(gradients.groups[position], empty)
+        group["params"].append(gradients.params[position])
+        group["param_names"].append(gradients.names[position])
+    return list(groups.values())
+
+
+def check_unsharded(gradients: Gradients, rule: str) -> None:
+    """Raise TypeError for DTensors, to a rule that needs whole tensors."""
+    if any(gradients.spreads):
+        raise TypeError(f"{rule} cannot take sharded gradients (DTensors); use ClipNorm")
+
+
+def check_elements(gradients: Gradients, rule: str) -> None:
+    """Raise TypeError where a rule that compares elements one by one meets gradients without order.
+
+    Complex gradients, and sparse ones, whose values stand at places of their own.
+    """
+    for position, grad in zip(gradients.present, gradients.grads, strict=True):
+        shard = bool(gradients.spreads) and gradients.spreads[position] is not None
+        if grad.is_complex() or (not shard and grad.shape != gradients.params[position].shape):
+            kind = "complex" if grad.is_complex() else "sparse"
+            raise TypeError(f"{rule} cannot take {kind} gradients; use ClipNorm")
+
+
+def _walk(parameters: Parameters) -> Iterator[tuple[int, str | None, Tensor]]:
+    """Yield (group index, name, parameter) for every parameter the caller handed in."""
+    if isinstance(parameters, Tensor):
+        yield 0, None, parameters
+    elif isinstance(parameters, torch.optim.Optimizer):
+        yield from _walk(parameters.param_groups)
+    elif isinstance(parameters, Iterable):
+        for index, entry in enumerate(parameters):
+            if isinstance(entry, Tensor):
+                yield 0, None, entry
+            elif isinstance(entry, Mapping):
+                yield from _walk_group(index, entry)
+            else:
+                yield 0, *_named(entry)
+    else:
+        raise TypeError(f"cannot take gradients from {type(parameters).__name__}: {_ALLOWED}")
+
+
+def _walk_group(index: int, group: Mapping[str, Any]) -> Iterator[tuple[int, str | None, Tensor]]:
+    params = group["params"]
+    params = [params] if isinstance(params, Tensor) else list(params)
+    names = group.get("param_names") or [None] * len(params)
+    for name, entry in zip(names, params, strict=True):
+        if isinstance(entry, Tensor):
+            yield index, name, entry
+        else:
+            yield index, *_named(entry)
+
+
+def _named(entry: object) -> tuple[str, Tensor]:
+    if (
+        isinstance(entry, tuple)
+        and len(entry) == 2
+        and isinstance(entry[0], str)
+        and isinstance(entry[1], Tensor)
+    ):
+        return entry
+    raise TypeError(f"cannot take a gradient from {type(entry).__name__}: {_ALLOWED}")
+
+
+_ALLOWED = "pass a module, an optimizer, tensors, (name, tensor) pairs or parameter groups"

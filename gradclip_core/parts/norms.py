@@ -1,0 +1,275 @@
+"""Partition and measure: which gradients belong together, and how large each part is.
+
+Norms are accumulated and returned in float64 (float32 on devices without it), whatever the
+dtype of the gradients: an fp16 norm overflows at 65,504 and a bf16 norm keeps three digits.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from gradclip_core.checks import check_number
+from gradclip_core.parts import native, sharding
+from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.reductions import norms_in_few_calls, norms_of_segments
+
+By: TypeAlias = Literal["model", "group", "module", "parameter", "row"] | Mapping[str, str]
+Measure: TypeAlias = Literal["norm", "rms"]
+
+# A norm below this may come from squares that lost digits, or vanished, in float32.
+SMALL = 1e-15
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Which parameters form which part: `members[k]` holds the positions of part k.
+
+    Where each row of a parameter is a part, `rows` holds the number of rows of each parameter;
+    the parts are then all rows of the first parameter, all of the second and so on, and each
+    parameter is the only member of its entry in `members`.
+    """
+
+    members: tuple[tuple[int, ...], ...]
+    num_parameters: int
+    rows: tuple[int, ...] | None = None
+
+    @property
+    def is_model(self) -> bool:
+        """True where all parameters form one part."""
+        return self.rows is None and len(self.members) == 1
+
+    @property
+    def is_parameter(self) -> bool:
+        """True where each parameter is a part of its own."""
+        return self.rows is None and len(self.members) == self.num_parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The measured parts of one step's gradient, as a threshold sees them.
+
+    `norms` (k,) is the norm of each part; `usable` (k,) is true where that norm is finite and
+    positive, so that a statistic may take it in. `norm_type` and `measure` say what the norms
+    are, so that a threshold can measure something else in the same way.
+    """
+
+    norms: Tensor
+    usable: Tensor
+    partition: Partition
+    gradients: Gradients
+    norm_type: float = 2.0
+    measure: Measure = "norm"
+
+
+def scalar_dtype(device: torch.device) -> torch.dtype:
+    """The dtype in which norms, thresholds and statistics live on a device."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def check_norm_type(norm_type: float) -> float:
+    """Return the order of a norm as a float; raise ValueError unless it is positive."""
+    return check_number("norm_type", norm_type, "a number > 0 or inf", lambda order: order > 0)
+
+
+def parameter_norms(gradients: Gradients, norm_type: float = 2.0) -> Tensor:
+    """The p-norm of each parameter's gradient: (n,), zero where a parameter has none.
+
+    Runs without a host synchronisation on CUDA. On CPU a norm that overflows or vanishes in
+    float32 is taken again in float64, so that `inf` there means that an element is not finite
+    and 0 that all elements are 0.
+    """
+    device = gradients.device
+    result = torch.zeros(len(gradients.params), dtype=scalar_dtype(device), device=device)
+    if not gradients.grads:
+        return result
+    if device.type == "cpu" and native.on_cpu(gradients.grads):
+        norms = norms_on_cpu(gradients.grads, norm_type, gradients.sizes)
+    else:
+        pieces = _norms(gradients.grads, norm_type)
+        norms = torch.stack([n if n.device == device else n.to(device) for n in pieces])
+        norms = norms.to(result.dtype)
+    if len(gradients.present) == len(gradients.params):
+        return sharding.whole(norms, gradients, norm_type)
+    result.index_copy_(0, torch.tensor(gradients.present, device=device), norms)
+    return sharding.whole(result, gradients, norm_type)
+
+
+def norms_on_cpu(grads: list[Tensor], norm_type: float, sizes: array[int] | None = None) -> Tensor:
+    """The norm of each gradient, (n,), with every overflow and underflow mended."""
+    if native.supports(norm_type):
+        batch = native.batch(grads, sizes=sizes)
+        if batch is not None:
+            return batch.norms(norm_type)
+    if any(map(Tensor.is_complex, grads)):
+        return torch.stack([_vector_norm(grad, norm_type) for grad in grads])
+    if not native.supports(norm_type):
+        norms = torch.stack(torch._foreach_norm(grads, norm_type, dtype=torch.float64))
+    else:
+        norms = norms_in_few_calls(grads, norm_type)
+    smallest, largest = torch.aminmax(norms)
+    if not (smallest > SMALL and largest < math.inf):
+        for i in (~((norms > SMALL) & norms.isfinite())).nonzero().flatten().tolist():
+            norms[i] = _vector_norm(grads[i], norm_type)
+    return norms
+
+
+def _norms(grads: list[Tensor], norm_type: float) -> list[Tensor]:
+    """One 0-d norm per gradient, in one call for all of a device and dtype."""
+    if any(grad.is_complex() for grad in grads):
+        return [_vector_norm(grad, norm_type) for grad in grads]
+    norms = [grads[0]] * len(grads)
+    batches: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for i, grad in enumerate(grads):
+        batches.setdefault((grad.device, grad.dtype), []).append(i)
+    for where in batches.values():
+        batch = [grads[i] for i in where]
+        dtype = _accumulator(batch[0], norm_type)
+        for i, norm in zip(where, torch._foreach_norm(batch, norm_type, dtype=dtype), strict=True):
+            norms[i] = norm
+    return norms
+
+
+def _accumulator(grad: Tensor, norm_type: float) -> torch.dtype:
+    """Float32 holds sums and squares; higher powers of small elements vanish in it."""
+    if grad.dtype is torch.float64 or norm_type not in (1.0, 2.0, math.inf):
+        return scalar_dtype(grad.device)
+    return torch.float32
+
+
+def _vector_norm(grad: Tensor, norm_type: float) -> Tensor:
+    values = grad.abs() if grad.is_complex() else grad
+    return total(values.to(scalar_dtype(grad.device)).flatten(), norm_type)
+
+
+def total(norms: Tensor, norm_type: float) -> Tensor:
+    """The p-norm of a vector, 0-d: also of a concatenation, from the norms of its pieces.
+
+    Powers are taken of the ratio to the largest entry wherever they could overflow.
+    """
+    if not norms.numel():
+        return norms.new_zeros(())
+    if norms.device.type == "cpu":
+        norm = _plain_norm(norms, norm_type)
+        return norm if 0 < norm < math.inf else _scaled_norm(norms, norm_type)
+    # float32 norms stay below 3.4e38, so powers up to 8 of them fit into float64.
+    small_power = norm_type <= 8 or math.isinf(norm_type)
+    if small_power:
+        return _plain_norm(norms, norm_type)
+    return _scaled_norm(norms, norm_type)
+
+
+def _plain_norm(norms: Tensor, norm_type: float) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(norms, norm_type)
+    return norm
+
+
+def _scaled_norm(norms: Tensor, norm_type: float) -> Tensor:
+    peak = norms.abs().amax()
+    scale = torch.where(peak.isfinite() & (peak > 0), peak, 1.0)
+    return scale * _plain_norm(norms / scale, norm_type)
+
+
+def combine(norms: Tensor, partition: Partition, norm_type: float) -> Tensor:
+    """Norms of the parts (k,) from norms of the parameters (n,): n_P = ||(n_i), i in P||_p."""
+    if partition.is_parameter:
+        return norms
+    if partition.is_model:
+        return total(norms, norm_type).view(1)
+    order = [position for part in partition.members for position in part]
+    return segment_totals(norms[order], [len(part) for part in partition.members], norm_type)
+
+
+def segment_totals(norms: Tensor, lengths: Sequence[int], norm_type: float) -> Tensor:
+    """The p-norm of each of the segments that a vector of norms falls into."""
+    if norms.device.type != "cpu":
+        return torch.stack([total(piece, norm_type) for piece in torch.split(norms, list(lengths))])
+    totals = norms_of_segments(norms, lengths, norm_type)
+    regular = (totals > 0) & totals.isfinite()
+    if not regular.all():
+        pieces = torch.split(norms, list(lengths))
+        for i in (~regular).nonzero().flatten().tolist():
+            totals[i] = total(pieces[i], norm_type)
+    return totals
+
+
+def check_by(by: By) -> By:
+    """Return a partition rule unchanged; raise ValueError if it is none."""
+    if isinstance(by, Mapping):
+        if not by:
+            raise ValueError("by must name at least one part, got an empty mapping")
+        for part, pattern in by.items():
+            try:
+                re.compile(pattern)
+            except (re.error, TypeError) as error:
+                raise ValueError(
+                    f"by[{part!r}] must be a regular expression, got {pattern!r}: {error}"
+                ) from None
+        return dict(by)
+    if by not in ("model", "group", "module", "parameter", "row"):
+        raise ValueError(
+            "by must be 'model', 'group', 'module', 'parameter', 'row' or a mapping of part name "
+            f"to regular expression, got {by!r}"
+        )
+    return by
+
+
+def partition(gradients: Gradients, by: By) -> Partition:
+    """Divide the parameters into parts.
+
+    `model` is one part; `group` the optimizer's parameter groups; `module` the first component
+    of each parameter's name, after what all names begin with (a wrapper's `module.`, a task's
+    `net.`); `parameter` every tensor for itself; `row` every index of a tensor's first dimension
+    for itself (a tensor with fewer than two dimensions is one part); a mapping names parts by
+    regular expression (first match wins, parameters without a match form one more part).
+
+    Raises ValueError where names are needed and the caller gave none, TypeError for parameters
+    of FSDP1.
+    """
+    sharding.refuse_flat(gradients.params)
+    members: dict[int | str, list[int]] = {}
+    for position, label in enumerate(_labels(gradients, by)):
+        members.setdefault(label, []).append(position)
+    rows = None
+    if by == "row":
+        rows = tuple(len(param) if param.ndim >= 2 else 1 for param in gradients.params)
+    return Partition(tuple(map(tuple, members.values())), len(gradients.params), rows)
+
+
+def _labels(gradients: Gradients, by: By) -> Sequence[int | str]:
+    if by == "model":
+        return [0] * len(gradients.params)
+    if by in ("parameter", "row"):
+        return list(range(len(gradients.params)))
+    if by == "group":
+        return gradients.groups
+    names = [name for name in gradients.names if name is not None]
+    if len(names) < len(gradients.params):
+        raise ValueError(
+            f"by={by!r} needs parameter names: pass the model or model.named_parameters()"
+        )
+    if isinstance(by, Mapping):
+        patterns = [re.compile(pattern) for pattern in by.values()]
+        return [
+            next((i for i, p in enumerate(patterns) if p.search(name)), len(patterns))
+            for name in names
+        ]
+    return _modules(names)
+
+
+def _modules(names: list[str]) -> list[str]:
+    """The module that each name begins with, below the wrappers that all of them share."""
+    rests = names
+    while len({rest.partition(".")[0] for rest in rests}) == 1:
+        inner = [rest.partition(".")[2] for rest in rests]
+        if not all(inner) or not any("." in name for name in inner):
+            break
+        rests = inner
+    return [rest.partition(".")[0] for rest in rests]

@@ -1,0 +1,125 @@
+"""Responses: spreading a value per part over the gradients, and scaling them in place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradclip_core.parts import native
+from gradclip_core.parts.norms import Parts
+from gradclip_core.parts.reductions import norms_of_segments
+from gradclip_core.parts.rows import spread_rows
+
+
+def spread(parts: Parts, values: Tensor) -> Sequence[Tensor]:
+    """Spread one value per part, (k,), over the gradients: each fit to broadcast over its own."""
+    if parts.partition.rows is not None:
+        return spread_rows(parts, values)
+    return per_gradient(parts, values).unbind()
+
+
+def per_gradient(parts: Parts, values: Tensor) -> Tensor:
+    """Spread one value per part, (k,), over the gradients that are present, in their order."""
+    partition, present = parts.partition, parts.gradients.present
+    if partition.is_model:
+        return values.expand(len(present))
+    part_of = [0] * partition.num_parameters
+    for part, members in enumerate(partition.members):
+        for position in members:
+            part_of[position] = part
+    return values[[part_of[position] for position in present]]
+
+
+def scale(parts: Parts, factors: Tensor) -> None:
+    """Multiply the gradients of each part by its factor, in place.
+
+    On CPU gradients with a factor of exactly 1 are not written.
+    """
+    grads = parts.gradients.grads
+    if parts.partition.is_model:
+        scale_all(grads, factors[0])
+    elif parts.partition.rows is not None:
+        _scale_rows(parts, factors)
+    else:
+        _scale_each(grads, per_gradient(parts, factors))
+
+
+def scale_all(grads: list[Tensor], factor: Tensor) -> None:
+    """Multiply all gradients by one factor, 0-d, in place."""
+    batch = native.batch(grads) if factor.device.type == "cpu" else None
+    if batch is not None:
+        batch.scale(factor.item())
+        return
+    for same in _batches(grads):
+        _scale_batch(same, factor.to(same[0].device, _scale_dtype(same[0])))
+
+
+def _scale_each(grads: list[Tensor], factors: Tensor) -> None:
+    """Multiply each gradient by its own factor, in place."""
+    if factors.device.type == "cpu":
+        binding = factors != 1.0
+        if not binding.all():
+            grads = [grad for grad, binds in zip(grads, binding.tolist(), strict=True) if binds]
+            factors = factors[binding]
+        batch = native.batch(grads)
+        if batch is not None:
+            batch.scale(factors)
+            return
+        for dtype in {_scale_dtype(grad) for grad in grads}:
+            pairs = zip(grads, factors.to(dtype).unbind(), strict=True)
+            same = [(grad, factor) for grad, factor in pairs if _scale_dtype(grad) is dtype]
+            torch._foreach_mul_([grad for grad, _ in same], [factor for _, factor in same])
+        return
+    for grad, factor in zip(grads, factors.unbind(), strict=True):
+        _scale_batch([grad], factor.to(grad.device, _scale_dtype(grad)))
+
+
+def _scale_rows(parts: Parts, factors: Tensor) -> None:
+    """Multiply each row of each gradient by its own factor, in place."""
+    grads, each = parts.gradients.grads, spread_rows(parts, factors)
+    if factors.device.type == "cpu":
+        flat = torch.cat([factor.view(-1) for factor in each])
+        rows = [factor.numel() for factor in each]
+        binds = norms_of_segments((flat != 1.0).double(), rows, math.inf).tolist()
+        chosen = [i for i, binding in enumerate(binds) if binding]
+        grads, each = [grads[i] for i in chosen], [each[i] for i in chosen]
+        batch = native.batch(grads, [rows[i] for i in chosen])
+        if batch is not None:
+            batch.scale(torch.cat([factor.view(-1) for factor in each]))
+            return
+    for grad, factor in zip(grads, each, strict=True):
+        # A factor with dimensions promotes, so that half precision is rounded once.
+        grad.mul_(factor.to(grad.device, _scale_dtype(grad)))
+
+
+def _scale_batch(batch: list[Tensor], factor: Tensor) -> None:
+    """Multiply gradients of one device and dtype by a 0-d factor."""
+    if batch[0].device.type != "cpu" and batch[0].dtype.itemsize < factor.dtype.itemsize:
+        multiply_in_float32(batch, factor)
+    else:
+        torch._foreach_mul_(batch, factor)
+
+
+def multiply_in_float32(grads: list[Tensor], factor: Tensor) -> None:
+    """Multiply half-precision gradients by a float32 factor without rounding the factor first.
+
+    A 0-d factor does not promote: CUDA would cast it to the gradient's dtype, which keeps three
+    digits of it and none below 6e-8. A factor with dimensions promotes, and `out` rounds once.
+    """
+    for grad in grads:
+        torch.mul(grad, factor.view([1] * grad.ndim), out=grad)
+
+
+def _batches(grads: list[Tensor]) -> list[list[Tensor]]:
+    batches: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for grad in grads:
+        batches.setdefault((grad.device, grad.dtype), []).append(grad)
+    return list(batches.values())
+
+
+def _scale_dtype(grad: Tensor) -> torch.dtype:
+    """A half-precision factor would keep three digits: hold it in float32 beside such gradients."""
+    return torch.float64 if grad.dtype in (torch.float64, torch.complex128) else torch.float32

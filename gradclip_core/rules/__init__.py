@@ -1,0 +1,1 @@
+"""Rules on gradients: the five parts put together."""

@@ -1,0 +1,163 @@
+"""ACClip: every element against the moving average of its own magnitude."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Self, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+from gradclip_core.checks import check_decay, check_finite, check_number
+from gradclip_core.guards import Policy
+from gradclip_core.parts.gradients import Gradients, check_elements, check_unsharded
+from gradclip_core.parts.measure import measure_parts
+from gradclip_core.parts.norms import By, Parts, combine
+from gradclip_core.rules.rule import Rule
+from gradclip_core.thresholds.base import Threshold
+
+
+class _Elements(Threshold):
+    """The momentum m and the threshold tau of every element, each parameter after the other."""
+
+    momentum: Tensor
+    power: Tensor
+
+    def __init__(self, momentum_decay: float, decay: float, alpha: float) -> None:
+        super().__init__()
+        self.momentum_decay = momentum_decay
+        self.decay = decay
+        self.alpha = alpha
+        self.register_buffer("momentum", torch.zeros(0))
+        self.register_buffer("power", torch.zeros(0))
+
+    def forward(self, parts: Parts) -> Tensor:
+        """Take in the gradients; the largest tau of each part, (k,)."""
+        self._allocate(parts.gradients)
+        peaks = parts.norms.new_zeros(len(parts.gradients.params))
+        for position, grad, momentum, power in self.views(parts.gradients):
+            wide = grad.to(momentum)
+            finite = wide.isfinite()
+            moved = momentum.lerp(wide, 1 - self.momentum_decay)
+            momentum.copy_(torch.where(finite, moved, momentum))
+            grown = power.lerp(wide.abs() ** self.alpha, 1 - self.decay)
+            power.copy_(torch.where(finite & grown.isfinite(), grown, power))
+            peaks[position] = (power.amax() ** (1 / self.alpha)).to(peaks)
+        return combine(peaks, parts.partition, math.inf)
+
+    def views(self, found: Gradients) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+        """Position, gradient, m and tau^alpha of each parameter that has a gradient."""
+        sizes = [param.numel() for param in found.params]
+        momenta, powers = torch.split(self.momentum, sizes), torch.split(self.power, sizes)
+        for position, grad in zip(found.present, found.grads, strict=True):
+            shape = grad.shape
+            yield position, grad, momenta[position].view(shape), powers[position].view(shape)
+
+    def _allocate(self, found: Gradients) -> None:
+        size = sum(param.numel() for param in found.params)
+        if not len(self.momentum):
+            wide = any(param.dtype == torch.float64 for param in found.params)
+            dtype = torch.float64 if wide else torch.float32
+            self.momentum = torch.zeros(size, dtype=dtype, device=found.device)
+            self.power = torch.zeros_like(self.momentum)
+        elif len(self.momentum) != size:
+            raise ValueError(
+                f"this clipper holds the state of {len(self.momentum)} elements and was given "
+                f"{size}; make one clipper for each set of parameters"
+            )
+
+
+class ACClip(Rule):
+    """Clips every element at the moving average of its own magnitude.
+
+    m <- b1 m + (1 - b1) g; tau^a <- b2 tau^a + (1 - b2) |g|^a; g <- min(1, tau / (|m| + eps)) m,
+    all by element, with m and tau zero at the start. Source: Zhang et al. 2020,
+    arXiv:1912.03194, algorithm 2 (ACClip), whose step is plain gradient descent along the
+    result.
+
+    momentum: b1. The rule then hands out its clipped momentum in place of the gradient and
+        serves SGD without a momentum of its own. 0 clips the gradient itself, for any optimizer.
+    decay: b2. alpha: a, > 0.
+
+    Attached to another optimizer while momentum > 0 it raises ValueError. The report's norms
+    are the largest |g| of each part, thresholds the largest tau, and "clipped" means that an
+    element was over its own. Raises TypeError for sparse and complex gradients. State: two
+    numbers for each element, in float32 (float64 beside such parameters). Other arguments: see
+    `Rule`.
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.9,
+        decay: float = 0.99,
+        alpha: float = 1.0,
+        *,
+        by: By = "parameter",
+        eps: float = 1e-8,
+        exclude: str | None = None,
+        min_ndim: int = 0,
+        nonfinite: Policy = "skip",
+        patience: int | None = None,
+    ) -> None:
+        elements = _Elements(
+            check_decay("momentum", momentum),
+            check_decay("decay", decay),
+            check_finite("alpha", alpha),
+        )
+        super().__init__(
+            elements,
+            by=by,
+            norm_type=math.inf,
+            exclude=exclude,
+            min_ndim=min_ndim,
+            nonfinite=nonfinite,
+            patience=patience,
+        )
+        if self.by == "row":
+            raise ValueError("by must not be 'row', got 'row': each element has its own threshold")
+        self.eps = check_number("eps", eps, "a finite number >= 0", lambda x: 0 <= x < math.inf)
+        self.momentum = elements.momentum_decay
+        self.acts_below = self.momentum > 0
+
+    def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
+        """Check that the optimizer has no momentum beside that of the rule; see the class."""
+        if self.momentum > 0 and optimizer is not None:
+            plain = isinstance(optimizer, SGD) and not any(
+                group["momentum"] for group in optimizer.param_groups
+            )
+            if not plain:
+                raise ValueError(
+                    f"ACClip with momentum={self.momentum:g} serves SGD(momentum=0), or set its "
+                    f"momentum to 0; got {type(optimizer).__name__}"
+                )
+        return super().attach(model=model, optimizer=optimizer)
+
+    @property
+    def _state(self) -> _Elements:
+        return cast(_Elements, self.threshold)
+
+    def limits(self, parts: Parts) -> Tensor:
+        """The largest threshold of each part, (k,)."""
+        check_elements(parts.gradients, "ACClip")
+        check_unsharded(parts.gradients, "ACClip")
+        return super().limits(parts)
+
+    def over(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """Which parts hold an element over its own threshold, (k,) bool."""
+        beyond = parts.norms.new_zeros(len(parts.gradients.params))
+        for position, _, momentum, power in self._state.views(parts.gradients):
+            over = ~(momentum.abs() <= power ** (1 / self._state.alpha))
+            beyond[position] = over.any().to(beyond)
+        return combine(beyond, parts.partition, math.inf) > 0
+
+    def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """Put the clipped momentum in place of the gradients."""
+        for _, grad, momentum, power in self._state.views(parts.gradients):
+            tau = power ** (1 / self._state.alpha)
+            clipped = (tau / (momentum.abs() + self.eps)).clamp(max=1.0) * momentum
+            # What was not finite and is let through is not in the momentum.
+            grad.copy_(torch.where(grad.isfinite(), clipped.to(grad.dtype), grad))
+        left, _ = measure_parts(parts.gradients, parts.partition, self.norm_type, self.measure)
+        return left

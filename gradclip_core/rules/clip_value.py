@@ -1,0 +1,178 @@
+"""Clipping by value: each element for itself, which changes the direction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from gradclip_core.checks import check_choice
+from gradclip_core.guards import Policy
+from gradclip_core.parts import sharding
+from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.measure import measure_parts
+from gradclip_core.parts.norms import By, Parts, combine
+from gradclip_core.parts.one_norm import OneNorm, Whole
+from gradclip_core.parts.responses import per_gradient, spread
+from gradclip_core.rules.rule import Rule
+from gradclip_core.thresholds import Fixed, Threshold, as_threshold
+
+ElementResponse: TypeAlias = Literal["clamp", "tanh", "tamed"]
+
+
+class ClipValue(Rule):
+    """Bounds every element of the gradient by [-clip_value, clip_value].
+
+    g_i <- max(-c, min(c, g_i)); changes the direction. Equals `torch.nn.utils.clip_grad_value_`
+    and Keras' `clipvalue`. The norm measured and reported is the largest magnitude, max |g_i|.
+
+    clip_value: the bound c: a number > 0; a `Threshold` on the largest magnitude of a part; or a
+        pair (low, high) of bounds with low <= 0 <= high, as in `tf.clip_by_value`: zero has to
+        stay zero. The threshold reported for a pair is the larger magnitude, and "clipped" means
+        that an element was outside.
+    response: "clamp" as above; "tanh": c * tanh(g_i / c); "tamed": g_i / (1 + |g_i| / c)
+        (Brosse, Durmus, Moulines and Sabanis 2017, arXiv:1710.05559). Both are smooth, act
+        below the bound too and keep signs; with a pair, c is the bound on the side of g_i.
+
+    Under the policy `pass` NaN stays NaN and infinities become +-c (NaN if "tamed"). Raises
+    TypeError for complex gradients, which have no order. Other arguments and errors: see
+    `Rule`.
+    """
+
+    def __init__(
+        self,
+        clip_value: float | Sequence[float] | Threshold,
+        *,
+        by: By = "model",
+        response: ElementResponse = "clamp",
+        exclude: str | None = None,
+        min_ndim: int = 0,
+        nonfinite: Policy = "skip",
+        patience: int | None = None,
+    ) -> None:
+        self.pair = _as_pair(clip_value)
+        if self.pair is None:
+            threshold = as_threshold("clip_value", clip_value, _OR_PAIR)
+        else:
+            threshold = Fixed(max(-self.pair[0], self.pair[1]))
+        super().__init__(
+            threshold,
+            by=by,
+            norm_type=math.inf,
+            exclude=exclude,
+            min_ndim=min_ndim,
+            nonfinite=nonfinite,
+            patience=patience,
+        )
+        if self.pair is not None and self.by == "row":
+            raise ValueError("by must not be 'row' with a pair as clip_value, got 'row'")
+        self.response = check_choice("response", response, get_args(ElementResponse))
+        self.acts_below = response != "clamp"
+
+    def by_one_norm(self, gradients: Gradients) -> OneNorm | None:
+        """One symmetric bound in plain numbers; a subclass may respond otherwise."""
+        if type(self) is not ClipValue or self.pair is not None or self.acts_below:
+            return None
+        whole = Whole(gradients)
+        if not whole.is_real():
+            return None
+        # Under `raise` nothing may have been changed where an element is not finite.
+        if type(self.threshold) is Fixed and self.guard.policy != "raise":
+            limit = self.threshold.value
+            norm, each = whole.clamp(limit)
+        else:
+            norm, each = whole.norms(math.inf)
+            limit = self.threshold.limit(norm) if norm < math.inf else norm
+            if norm > limit:
+                whole.clamp(limit)
+        if not norm < math.inf:
+            return None
+        left = min(norm, limit)
+        return OneNorm(norm, left, limit, each, gradients.present, gradients.names, math.inf)
+
+    def over(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """Which parts hold an element beyond its bound, (k,) bool; a NaN counts."""
+        if self.pair is None:
+            return super().over(parts, thresholds)
+        _refuse_complex(parts)
+        low, high = self.pair
+        outside = [torch.zeros_like(parts.norms[:1])] * len(parts.gradients.params)
+        for position, grad in zip(parts.gradients.present, parts.gradients.grads, strict=True):
+            smallest, largest = torch.aminmax(grad)
+            beyond = ~((smallest >= low) & (largest <= high))
+            outside[position] = beyond.to(parts.norms).view(1)
+        outside_anywhere = sharding.whole(torch.cat(outside), parts.gradients, math.inf)
+        return combine(outside_anywhere, parts.partition, math.inf) > 0
+
+    def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """Bound the elements of every gradient."""
+        _refuse_complex(parts)
+        if self.response != "clamp":
+            self._squash(parts, thresholds)
+        elif self.pair is not None or parts.partition.rows is not None:
+            for grad, low, high in self._bounds(parts, thresholds):
+                grad.clamp_(low.to(grad), high.to(grad))
+        else:
+            _clamp(parts, thresholds)
+        if self.pair is None and self.response == "clamp":
+            return torch.minimum(parts.norms, thresholds)
+        left, _ = measure_parts(parts.gradients, parts.partition, self.norm_type, self.measure)
+        return left
+
+    def _bounds(self, parts: Parts, thresholds: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Each gradient with its lower and upper bound, fit to broadcast over it."""
+        low, high = -thresholds, thresholds
+        if self.pair is not None:
+            low, high = (torch.full_like(thresholds, bound) for bound in self.pair)
+        return zip(parts.gradients.grads, spread(parts, low), spread(parts, high), strict=True)
+
+    def _squash(self, parts: Parts, thresholds: Tensor) -> None:
+        function = _tanh if self.response == "tanh" else _tamed
+        for grad, low, high in self._bounds(parts, thresholds):
+            # Half precision is squashed in float32 and rounded once.
+            dtype = torch.float64 if grad.dtype is torch.float64 else torch.float32
+            wide = grad.to(dtype)
+            low, high = low.to(wide), high.to(wide)
+            bounds = torch.where(wide >= 0, high, -low)
+            ratios = torch.where(wide == 0, 0.0, wide / bounds)
+            grad.copy_(function(wide, ratios, bounds))
+
+
+def _tanh(values: Tensor, ratios: Tensor, bounds: Tensor) -> Tensor:
+    return torch.where(bounds.isinf(), values, bounds * ratios.tanh())
+
+
+def _tamed(values: Tensor, ratios: Tensor, bounds: Tensor) -> Tensor:
+    return values / (1 + ratios.abs())
+
+
+def _clamp(parts: Parts, thresholds: Tensor) -> None:
+    """Clamp with one bound for each gradient: as a number on CPU, as a tensor elsewhere."""
+    each = per_gradient(parts, thresholds)
+    on_cpu = each.device.type == "cpu"
+    bounds = each.tolist() if on_cpu else each.unbind()
+    for grad, bound in zip(parts.gradients.grads, bounds, strict=True):
+        # A bound beyond the dtype binds nowhere, and torch refuses it as a number.
+        if not on_cpu or bound <= torch.finfo(grad.dtype).max:
+            grad.clamp_(-bound, bound)
+
+
+def _refuse_complex(parts: Parts) -> None:
+    if any(grad.is_complex() for grad in parts.gradients.grads):
+        raise TypeError("ClipValue cannot clamp complex gradients; use ClipNorm")
+
+
+_OR_PAIR = ", a pair (low, high) with low <= 0 <= high and low < high"
+
+
+def _as_pair(value: object) -> tuple[float, float] | None:
+    """The bounds, if `value` is a sequence; None if not. Raises ValueError for a wrong pair."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return None
+    numbers = [v for v in value if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    if len(value) == len(numbers) == 2 and numbers[0] <= 0 <= numbers[1] > numbers[0]:
+        return float(numbers[0]), float(numbers[1])
+    raise ValueError(f"clip_value must be a number > 0{_OR_PAIR} or a Threshold, got {value!r}")

@@ -1,0 +1,255 @@
+"""A clipping rule: measure the gradient, compare it with a threshold, respond, report."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gradclip_core import guards
+from gradclip_core.clipper import Clipper
+from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
+from gradclip_core.parts import norms, sharding
+from gradclip_core.parts.cells import cell
+from gradclip_core.parts.gradients import Gradients, Parameters, collect
+from gradclip_core.parts.measure import check_measure, measure_parts, part_sizes
+from gradclip_core.parts.norms import By, Measure, Partition, Parts
+from gradclip_core.parts.one_norm import OneNorm, Path
+from gradclip_core.parts.selection import Selected, Selection
+from gradclip_core.report import ClipReport
+from gradclip_core.stepping.effect import warn_of_no_effect
+from gradclip_core.thresholds import Threshold
+
+
+class Rule(Clipper):
+    """Bounds the gradients of `parameters` in place, once per optimizer step.
+
+    The five parts of a rule: the partition `by`, the measure (`measure`, `norm_type`), the
+    `threshold`, the response (`respond`, which a subclass defines) and the guard (`nonfinite`,
+    `patience`; see `Guard`).
+
+    by: what shares one threshold: "model", "group" (parameter groups), "module" (first
+        component of the name), "parameter", "row" (each index of a tensor's first dimension, see
+        `gradclip_core.parts.rows`), or a mapping of part name to regular expression.
+    norm_type: order p of the norm, any number > 0 or inf.
+    measure: "norm", or "rms": norm / D^(1/p) of a part with D elements, the root mean square for
+        p = 2. Thresholds and reports are on the same scale.
+    exclude: regular expression; parameters whose name it matches anywhere are neither measured
+        nor clipped (AGC's last layer). Needs names.
+    min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases, scales.
+    The guard looks at excluded gradients too.
+
+    Parameters without a gradient are passed by, a shared parameter counts once, sparse gradients
+    are coalesced. State is in buffers that follow the gradients' device. On CPU gradients are
+    written only where a clip binds; on CUDA nothing is read back to the host except where the
+    guard needs it.
+
+    Raises ValueError or TypeError at construction for arguments that make no sense.
+    """
+
+    steps: Tensor
+    clipped_steps: Tensor
+    acts = True  # whether it changes gradients at all
+    path: Path = "in place"  # where it changes them; see `ClipReport`
+    acts_below = False  # whether the response changes parts that are not over their threshold
+
+    def __init__(
+        self,
+        threshold: Threshold,
+        *,
+        by: By = "model",
+        norm_type: float = 2.0,
+        measure: Measure = "norm",
+        exclude: str | None = None,
+        min_ndim: int = 0,
+        nonfinite: Policy = "skip",
+        patience: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.threshold = threshold
+        self.by = norms.check_by(by)
+        self.norm_type = norms.check_norm_type(norm_type)
+        self.measure = check_measure(measure)
+        self.select = Selection(exclude, min_ndim)
+        self.guard = Guard(nonfinite, patience)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
+        self._partition: tuple[object, Partition] | None = None
+
+    def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
+        """Work on this model and this optimizer from now on; returns the clipper itself.
+
+        Warns (UserWarning) where the rule never acts, or cannot bound such an optimizer's step.
+        """
+        super().attach(model=model, optimizer=optimizer)
+        if self.acts:
+            # A rule on the step itself bounds it, whatever the optimizer.
+            bounded = None if self.acts_in_step else optimizer
+            warn_of_no_effect(type(self).__name__, self.threshold, bounded)
+        return self
+
+    def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """Bound the gradients in place; return the norms that the parts have then, (k,).
+
+        `thresholds` has shape (k,). On CPU it is called only if a part is over its threshold,
+        unless `acts_below` is true.
+        """
+        raise TypeError(f"{type(self).__name__} must implement respond(parts, thresholds)")
+
+    def limits(self, parts: Parts) -> Tensor:
+        """The threshold of each part, (k,)."""
+        thresholds: Tensor = self.threshold(parts)
+        return thresholds.expand(len(parts.norms))
+
+    def over(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """Which parts are over their threshold, (k,) bool.
+
+        Not "norms > thresholds": under the policy `pass` a NaN has to reach the response.
+        """
+        return ~(parts.norms <= thresholds)
+
+    def drops(self, over: Tensor) -> bool:
+        """Whether to drop the step's gradients because of the parts that are over; never here."""
+        return False
+
+    def by_one_norm(self, gradients: Gradients) -> OneNorm | None:
+        """The step in plain numbers; None, with the gradients unharmed, where it cannot be so.
+
+        Called only on CPU, for plain gradients, where their norm as a whole is all that counts.
+        A subclass that has none goes the general way.
+        """
+        return None
+
+    @torch.no_grad()
+    def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
+        """Clip the gradients of a model, optimizer, parameters or named parameters in place.
+
+        Raises NonFiniteGradientError where the guard says so.
+        """
+        gradients = collect(parameters)
+        report = self._quickly(gradients)
+        if report is None:
+            report = self._generally(self.select(gradients))
+        self.last_report = report
+        return report
+
+    def _quickly(self, gradients: Gradients) -> ClipReport | None:
+        """The whole step in plain numbers, where that can be."""
+        plain = gradients.sizes is not None and gradients.grads[0].is_cpu
+        if not (plain and self._decides_alone and self.steps.is_cpu):
+            return None
+        if sharding.several_processes():
+            sharding.refuse_flat(gradients.params)
+        found = self.by_one_norm(gradients)
+        if found is None:
+            return None
+        if cell(self.guard.consecutive).value:
+            self.guard.count(finite=True)
+        steps, clipped_steps = cell(self.steps), cell(self.clipped_steps)
+        steps.value += 1
+        clipped_steps.value += found.clipped
+        found.steps, found.clipped_steps = steps.value, clipped_steps.value
+        return ClipReport.of_numbers(found)
+
+    @property
+    def _decides_alone(self) -> bool:
+        """Whether the norm of all gradients as a whole is all that counts."""
+        whole = self.by == "model" and self.measure == "norm" and self.select.takes_all
+        return whole and self.threshold.takes_numbers
+
+    def _generally(self, selected: Selected) -> ClipReport:
+        gradients = selected.every
+        if not gradients.grads:
+            return self._untouched(*self._measure(selected.chosen))
+        self._follow(gradients)
+        parts, report, skip = self._guarded(selected)
+        if not skip:
+            report = self._clip(parts, gradients, report)
+        return self._counted(report)
+
+    def _follow(self, gradients: Gradients) -> None:
+        """Keep the state on the gradients' device."""
+        if self.steps.device != gradients.device:
+            self.to(gradients.device)
+
+    def _counted(self, report: ClipReport) -> ClipReport:
+        """Count a step; its report with the clip rate."""
+        self.steps += 1
+        self.clipped_steps += report.clipped
+        self.last_report = replace(report, clip_rate=self.clipped_steps / self.steps)
+        return self.last_report
+
+    def _measure(self, gradients: Gradients) -> tuple[Parts, Tensor]:
+        """The parts with their norms, and the norm of each parameter's gradient."""
+        # A later parameter may have the id of one that is gone, but another number of rows.
+        shapes = [param.shape for param in gradients.params] if self.by == "row" else None
+        key = [id(param) for param in gradients.params], gradients.names, gradients.groups, shapes
+        if self._partition is None or self._partition[0] != key:
+            self._partition = key, norms.partition(gradients, self.by)
+        partition = self._partition[1]
+        per_part, per_parameter = measure_parts(gradients, partition, self.norm_type, self.measure)
+        usable = per_part.isfinite() & (per_part > 0)
+        parts = Parts(per_part, usable, partition, gradients, self.norm_type, self.measure)
+        return parts, per_parameter
+
+    def _guarded(self, selected: Selected) -> tuple[Parts, ClipReport, bool]:
+        """Measure the gradients and apply the policy for those that are not finite."""
+        guard, every = self.guard, selected.every
+        reads_host = guard.reads_host(every.device)
+        if guard.policy == "zero" and not reads_host:
+            guards.zero_nonfinite(every)
+        parts, per_parameter = self._measure(selected.chosen)
+        report = self._untouched(parts, per_parameter)
+        if not reads_host:
+            return parts, report, False
+        finite = bool(parts.norms.isfinite().all()) and guards.all_finite(selected.rest)
+        if not finite and guard.policy == "raise":
+            bad = guards.describe_nonfinite(every)
+            raise NonFiniteGradientError(f"non-finite gradient in {bad}")
+        skip = not finite and guard.policy == "skip"
+        if skip:
+            guards.drop(every)
+            report = replace(report, skipped=torch.ones_like(report.skipped))
+        elif not finite and guard.policy == "zero":
+            guards.zero_nonfinite(every)
+            parts, per_parameter = self._measure(selected.chosen)
+            report = self._untouched(parts, per_parameter)
+        guard.count(finite)
+        return parts, report, skip
+
+    def _untouched(self, parts: Parts, per_parameter: Tensor) -> ClipReport:
+        """The report of a step that changed nothing."""
+        device = parts.norms.device
+        weights = None
+        if self.measure == "rms":
+            sizes = part_sizes(parts.gradients, parts.partition)
+            weights = (sizes / sizes.sum().clamp(min=1)) ** (1 / self.norm_type)
+        return ClipReport(
+            norms=parts.norms,
+            clipped_norms=parts.norms,
+            thresholds=torch.full_like(parts.norms, math.inf),
+            over=torch.zeros_like(parts.norms, dtype=torch.bool),
+            parameter_norms=per_parameter,
+            skipped=torch.zeros((), dtype=torch.bool, device=device),
+            clip_rate=(self.clipped_steps / self.steps.clamp(min=1)).to(device),
+            norm_type=self.norm_type,
+            names=parts.gradients.names,
+            weights=weights,
+        )
+
+    def _clip(self, parts: Parts, every: Gradients, report: ClipReport) -> ClipReport:
+        thresholds = self.limits(parts)
+        over = self.over(parts, thresholds)
+        report = replace(report, thresholds=thresholds, over=over & ~parts.norms.isnan())
+        if self.drops(over):
+            guards.drop(every)
+            nothing, yes = torch.zeros_like(parts.norms), torch.ones_like(report.skipped)
+            return replace(report, clipped_norms=nothing, skipped=yes)
+        if parts.norms.device.type == "cpu" and not self.acts_below and not over.any():
+            return report
+        left = self.respond(parts, thresholds)
+        return replace(report, clipped_norms=left, path=self.path)

@@ -1,0 +1,135 @@
+"""SPAM: gradients far over their second moment are cut to it, and momentum is reset."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gradclip_core.checks import check_finite, check_integer
+from gradclip_core.guards import Policy
+from gradclip_core.parts.gradients import Gradients, check_elements
+from gradclip_core.parts.norms import Parts
+from gradclip_core.parts.selection import Selected
+from gradclip_core.report import ClipReport
+from gradclip_core.rules.rule import Rule
+from gradclip_core.stepping.during_step import DuringStep
+from gradclip_core.stepping.momentum_reset import MomentumReset, scaled_rates, warm_up
+from gradclip_core.stepping.second_moment import check_served, mark_overflow, second_moment
+from gradclip_core.thresholds import Fixed
+
+
+class Spam(Rule):
+    """Cuts each element whose square is over `ratio` times its second moment in the optimizer.
+
+    g_i <- sign(g_i) sqrt(theta v_i) where g_i^2 > theta v_i, with theta = `ratio` and v the
+    second moment before the step. Every `reset_every` steps the optimizer's moments are set to
+    zero, after which its learning rate rises again over `warmup` steps from a hundredth along a
+    cosine. Source: Huang et al. 2025, arXiv:2501.06842 (SPAM). Unlike there, an element with
+    v = 0, which has had no gradient, is not cut: it could never begin to move.
+
+    ratio: theta, > 0. grace: steps after the start and after each reset that cut nothing,
+    since v is not known yet, >= 0.
+    reset_every: steps from one reset to the next; None never resets. warmup: >= 0; weight decay
+        that goes by the learning rate is lowered with it.
+
+    Serves Adam, AdamW, NAdam, RAdam, RMSprop and Adadelta, once attached; ValueError for others.
+    Norms in the report are max |g_i| / sqrt(v_i) of each parameter, thresholds sqrt(theta).
+    Gradients whose square overflows count as infinite but under the policy `pass`: they would
+    stay in v for good. Raises TypeError for sparse and complex gradients. State: the number of
+    steps. Memory: a copy of the gradients while they are measured. Other arguments: see `Rule`.
+    """
+
+    def __init__(
+        self,
+        ratio: float = 5000.0,
+        *,
+        grace: int = 20,
+        reset_every: int | None = 500,
+        warmup: int = 150,
+        exclude: str | None = None,
+        min_ndim: int = 0,
+        nonfinite: Policy = "skip",
+        patience: int | None = None,
+    ) -> None:
+        super().__init__(
+            Fixed(math.sqrt(check_finite("ratio", ratio))),
+            by="parameter",
+            norm_type=math.inf,
+            exclude=exclude,
+            min_ndim=min_ndim,
+            nonfinite=nonfinite,
+            patience=patience,
+        )
+        self.ratio = ratio
+        self.grace = check_integer("grace", grace, least=0)
+        self.warmup = check_integer("warmup", warmup, least=0)
+        self.reset = MomentumReset(reset_every, restart=False)
+        self._during: DuringStep | None = None
+
+    def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
+        """Read the moments of this optimizer; ValueError if it keeps no second moment."""
+        served = check_served("Spam", optimizer)
+        super().attach(model=model, optimizer=served)
+        self._during = DuringStep(served)
+        return self
+
+    def detach(self) -> None:
+        """Take back every hook that `attach` placed."""
+        super().detach()
+        if self._during is not None:
+            self._during.remove()
+            self._during = None
+
+    def limits(self, parts: Parts) -> Tensor:
+        """sqrt(theta) for each part, inf while the second moment is young, (k,)."""
+        optimizer = self._attached()
+        self.reset(optimizer)
+        if self._during is not None:
+            factor = warm_up(self.reset.since, self.warmup) if self.reset.happened else 1.0
+            change = functools.partial(scaled_rates, optimizer, factor)
+            self._during.set(change if factor < 1 else None)
+        thresholds = super().limits(parts)
+        young = self.reset.since < self.grace
+        return torch.full_like(thresholds, math.inf) if young else thresholds
+
+    def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """Cut the elements that are over; the ratios that the parts have then."""
+        optimizer, found = self._attached(), parts.gradients
+        if self.reset.since < self.grace:
+            return parts.norms
+        for position, grad in zip(found.present, found.grads, strict=True):
+            moment = second_moment(optimizer, found.params[position])
+            if moment is not None:
+                bound = moment.sqrt() * math.sqrt(self.ratio)
+                over = (moment > 0) & (grad.abs() > bound)
+                grad.copy_(torch.where(over, grad.sign() * bound, grad))
+        return torch.minimum(parts.norms, thresholds)
+
+    def _measure(self, gradients: Gradients) -> tuple[Parts, Tensor]:
+        """Measure the gradients in units of the root of their second moment."""
+        check_elements(gradients, "Spam")
+        optimizer = self._attached()
+        ratios = []
+        for position, grad in zip(gradients.present, gradients.grads, strict=True):
+            moment = second_moment(optimizer, gradients.params[position])
+            # Zero where there is nothing to compare with, but NaN where the gradient is not finite.
+            ratio = grad * 0.0
+            if moment is not None:
+                ratio = torch.where(moment > 0, grad / moment.sqrt(), ratio)
+            ratios.append(ratio)
+        parts, each = super()._measure(replace(gradients, grads=ratios))
+        return replace(parts, gradients=gradients), each
+
+    def _guarded(self, selected: Selected) -> tuple[Parts, ClipReport, bool]:
+        if self.guard.policy != "pass":
+            mark_overflow(selected.every, self._attached())
+        return super()._guarded(selected)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_during": None}

@@ -1,0 +1,98 @@
+"""Skipping the steps whose loss or gradient norm is a spike."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gradclip_core.guards import Policy
+from gradclip_core.parts.gradients import Gradients, Parameters
+from gradclip_core.parts.norms import Partition, Parts, scalar_dtype
+from gradclip_core.parts.sharding import joint_mean
+from gradclip_core.report import ClipReport
+from gradclip_core.rules.clip_norm import ClipNorm
+from gradclip_core.thresholds import Threshold, as_threshold
+
+
+class SkipOnSpike(ClipNorm):
+    """Drops the steps whose loss, or the norm of whose gradient, is over its threshold.
+
+    With `WindowZScore(6.0)` for both it is the rule of OLMo-core's `SkipStepOptimizer` (on its
+    upper side): a step is skipped if loss or norm is over the mean plus 6 standard deviations of
+    the last 128, once there are 64. The current values take no part in their own threshold, but
+    enter the window afterwards, as there; non-finite ones never do, though a loss that is not
+    finite is a spike. A skipped step has no gradients, so that `step()` changes nothing.
+
+    loss: the threshold of the loss: a number > 0 or a `Threshold`. Losses may be negative with
+        `WindowZScore` alone.
+    norm: the threshold of the norm of the whole gradient, in the same way; inf watches the loss
+        alone.
+    max_skips: after so many skipped steps in a row the next is made whatever its loss is, and
+        clipped if its norm is over; None skips any number.
+
+    Needs the loss: `clipper(model, loss=loss)`; `GradientClipping` hands it over. Under
+    `torch.distributed` it is averaged over the ranks, so that all decide alike. A step skipped
+    for its loss alone counts as skipped, not as clipped. Costs one host read a step on CUDA.
+    State: that of the thresholds and three integers. Other arguments and errors: see `Rule`.
+    """
+
+    acts = False  # on gradients: it drops whole steps, most of them for their loss
+
+    def __init__(
+        self,
+        loss: float | Threshold,
+        norm: float | Threshold = math.inf,
+        *,
+        max_skips: int | None = 10,
+        norm_type: float = 2.0,
+        exclude: str | None = None,
+        min_ndim: int = 0,
+        nonfinite: Policy = "skip",
+        patience: int | None = None,
+    ) -> None:
+        super().__init__(
+            as_threshold("norm", norm),
+            norm_type=norm_type,
+            response="skip",
+            max_skips=max_skips,
+            exclude=exclude,
+            min_ndim=min_ndim,
+            nonfinite=nonfinite,
+            patience=patience,
+        )
+        self.loss = as_threshold("loss", loss)
+        self._loss: Tensor | None = None
+
+    def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
+        """Skip or pass the step; raises ValueError without its loss."""
+        self._loss = loss
+        try:
+            return super().forward(parameters, loss=loss)
+        finally:
+            self._loss = None
+
+    def limits(self, parts: Parts) -> Tensor:
+        """The threshold of the norm, (1,)."""
+        if self._loss is None:
+            raise ValueError("SkipOnSpike watches the loss: call clipper(model, loss=loss)")
+        return super().limits(parts)
+
+    def drops(self, over: Tensor) -> bool:
+        """Whether to skip the step, for its norm or its loss."""
+        return super().drops(torch.cat([over, self._loss_spikes(over.device)]))
+
+    def _loss_spikes(self, device: torch.device) -> Tensor:
+        value = _whole_loss(self._loss, device)
+        partition = Partition(((0,),), 1)
+        threshold: Tensor = self.loss(Parts(value, value.isfinite(), partition, Gradients()))
+        return ~((value <= threshold) & value.isfinite())
+
+
+def _whole_loss(loss: Tensor | None, device: torch.device) -> Tensor:
+    """The loss as a float64 of shape (1,), the mean over all processes."""
+    value = joint_mean(torch.as_tensor(loss).detach())
+    if value.numel() != 1:
+        raise ValueError(f"loss must be one number, got a tensor of shape {tuple(value.shape)}")
+    return value.to(device, scalar_dtype(device), non_blocking=True).reshape(1)

@@ -1,0 +1,125 @@
+"""Stable-SPAM: elements against their parameter's usual peak, then norms against their history."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gradclip_core.checks import check_decay, check_number
+from gradclip_core.guards import Policy
+from gradclip_core.parts.gradients import check_elements
+from gradclip_core.parts.measure import measure_parts
+from gradclip_core.parts.norms import Parts
+from gradclip_core.parts.responses import scale, spread
+from gradclip_core.rules.rule import Rule
+from gradclip_core.stepping.momentum_reset import MomentumReset
+from gradclip_core.stepping.second_moment import check_served
+from gradclip_core.thresholds.base import Statistic
+
+
+class _Average(Statistic):
+    """The bias-corrected moving average of the norms, this step's among them; inf before any."""
+
+    average: Tensor
+    count: Tensor
+
+    def __init__(self, decay: float, power: float = 1.0) -> None:
+        super().__init__()
+        self.decay = decay
+        self.power = power
+        self._declare("average", 0.0)
+        self._declare("count", 0)
+
+    def forward(self, parts: Parts) -> Tensor:
+        """The average of the norms to the power, and of this power the root, (k,)."""
+        self._allocate(parts)
+        values = torch.where(parts.usable, parts.norms, 0.0) ** self.power
+        average = self.average.lerp(values, 1 - self.decay)
+        self._take(parts.usable, average=average, count=self.count + 1)
+        corrected = self.average / (1 - self.decay ** self.count.to(values.dtype))
+        return corrected.masked_fill(self.count == 0, math.inf) ** (1 / self.power)
+
+
+class StableSpam(Rule):
+    """Cuts elements over their parameter's usual peak, and gives each gradient a steady norm.
+
+    For each parameter, in this order:
+    AdaClip: with m = max |g_i| and T its average of decay `peak_decay`, elements over T become
+        g_i <- g_i T / m.
+    AdaGN: with n = ||g||_2 then, mu the average of n (`mean_decay`) and nu that of n^2
+        (`square_decay`), g <- g / n * mu / (sqrt(nu) + eps): a direction times a share of 1 that
+        falls when the norm is erratic.
+    All averages take in this step and are corrected for the start. Source: Huang et al. 2025,
+    arXiv:2502.17055 (Stable-SPAM), where Adam follows.
+
+    reset_every: every so many steps the moments of the attached optimizer and its bias
+        correction begin anew (1000 in the source); None never resets and needs no optimizer.
+        With it the rule serves Adam, AdamW, NAdam, RAdam, RMSprop and Adadelta.
+
+    Parameters with a zero gradient are passed by. The report's norms are the peaks m, thresholds
+    T; the gradient that comes out is of the size 1. Raises TypeError for sparse and complex
+    gradients. State: 5 numbers of 8 bytes for each parameter. Other arguments: see `Rule`.
+    """
+
+    acts_below = True
+
+    def __init__(
+        self,
+        *,
+        peak_decay: float = 0.999,
+        mean_decay: float = 0.7,
+        square_decay: float = 0.9,
+        eps: float = 1e-8,
+        reset_every: int | None = None,
+        exclude: str | None = None,
+        min_ndim: int = 0,
+        nonfinite: Policy = "skip",
+        patience: int | None = None,
+    ) -> None:
+        super().__init__(
+            _Average(check_decay("peak_decay", peak_decay)),
+            by="parameter",
+            norm_type=math.inf,
+            exclude=exclude,
+            min_ndim=min_ndim,
+            nonfinite=nonfinite,
+            patience=patience,
+        )
+        self.mean = _Average(check_decay("mean_decay", mean_decay))
+        self.square = _Average(check_decay("square_decay", square_decay), power=2.0)
+        self.eps = check_number("eps", eps, "a finite number >= 0", lambda x: 0 <= x < math.inf)
+        self.reset = MomentumReset(reset_every, restart=True)
+
+    def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
+        """Reset the moments of this optimizer; ValueError if it has none and they are asked for."""
+        if self.reset.every is not None:
+            check_served("StableSpam with reset_every", optimizer)
+        return super().attach(model=model, optimizer=optimizer)
+
+    def limits(self, parts: Parts) -> Tensor:
+        """The average peak of each parameter, (k,)."""
+        check_elements(parts.gradients, "StableSpam")
+        if self.reset.every is not None:
+            self.reset(self._attached())
+        return super().limits(parts)
+
+    def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """Cut the peaks and set the norms; the peaks that are left, (k,)."""
+        shares = (thresholds / parts.norms).clamp(max=1.0)
+        for grad, bound, share in zip(
+            parts.gradients.grads, spread(parts, thresholds), spread(parts, shares), strict=True
+        ):
+            wide = grad.to(torch.promote_types(grad.dtype, torch.float32))
+            grad.copy_(torch.where(wide.abs() > bound.to(wide), wide * share.to(wide), wide))
+        norms, _ = measure_parts(parts.gradients, parts.partition, 2.0, "norm")
+        usable = parts.usable & norms.isfinite() & (norms > 0)
+        left = replace(parts, norms=norms, usable=usable, norm_type=2.0)
+        targets = self.mean(left) / (self.square(left) + self.eps)
+        factors = torch.where(usable, targets / norms, 1.0)
+        scale(parts, factors)
+        return torch.minimum(parts.norms, thresholds) * factors

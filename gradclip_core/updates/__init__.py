@@ -1,0 +1,1 @@
+"""Rules on what the optimizer's step has changed."""

@@ -1,0 +1,193 @@
+"""Rules on an optimizer's update: against a norm, its learning rate, its moments, the weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal, Self, TypeAlias, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gradclip_core.checks import check_choice, check_finite, check_number
+from gradclip_core.guards import Policy
+from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.norms import By, Measure
+from gradclip_core.parts.sharding import local
+from gradclip_core.stepping.second_moment import check_served, groups_of, unbiased_moment
+from gradclip_core.thresholds import Threshold
+from gradclip_core.updates.step_rule import StepRule
+
+UpdateResponse: TypeAlias = Literal["hard", "soft", "tanh", "huber", "normalize"]
+
+
+class ClipUpdate(StepRule):
+    """Scales each part of an optimizer's update d down to a norm of at most `max_norm`.
+
+    d_P <- d_P * tau / n_P where n_P = ||d_P|| > tau. By the whole model it is Levanter's
+    `ClipUpdateNorm`; with `by="parameter"`, `measure="rms"`, `per_lr=True` and tau = 1 the
+    update clipping of Adafactor, U / max(1, RMS(U) / tau) for d = lr * U (Shazeer and Stern
+    2018, arXiv:1804.04235, section 6), here for any optimizer and with its weight decay in U.
+
+    max_norm: the threshold tau: a number > 0, or a `Threshold`; `Relative` is a share of the
+        weights' norm before the step.
+    per_lr: whether to measure d / lr, so that the threshold outlives a schedule. It costs one
+        more copy of the parameters during `step()`.
+    response, sharpness: what happens to a part of norm n; see `ClipNorm`. The response "skip"
+        is none of them: the optimizer's state has moved on.
+
+    Other arguments, memory and errors: see `StepRule` and `Rule`.
+    """
+
+    def __init__(
+        self,
+        max_norm: float | Threshold,
+        *,
+        per_lr: bool = False,
+        by: By = "model",
+        norm_type: float = 2.0,
+        measure: Measure = "norm",
+        response: UpdateResponse = "hard",
+        sharpness: float = 4.0,
+        exclude: str | None = None,
+        min_ndim: int = 0,
+        nonfinite: Policy = "skip",
+        patience: int | None = None,
+    ) -> None:
+        super().__init__(
+            max_norm,
+            by=by,
+            norm_type=norm_type,
+            measure=measure,
+            response=check_choice("response", response, get_args(UpdateResponse)),
+            sharpness=sharpness,
+            exclude=exclude,
+            min_ndim=min_ndim,
+            nonfinite=nonfinite,
+            patience=patience,
+        )
+        self.per_lr = per_lr
+
+    def measured(self, updates: Gradients, params: list[Tensor], optimizer: Optimizer) -> Gradients:
+        """The updates, divided by their learning rates where asked."""
+        if not self.per_lr:
+            return updates
+        groups = groups_of(optimizer)
+        rates = [_as_double(groups[id(param)]["lr"]) for param in params]
+        # A rate of zero has made no update: 0 / 0 is none.
+        grads = [
+            update / torch.where(rate == 0, 1.0, rate).to(update.dtype)
+            for update, rate in zip(updates.grads, rates, strict=True)
+        ]
+        return replace(updates, grads=grads)
+
+
+class StableUpdate(StepRule):
+    """Scales each parameter's update by 1 / max(1, RMS), where Adam's second moment lags behind.
+
+    RMS_i = sqrt(mean(g^2 / max(v, eps^2))) of parameter i, with g its gradient and v the second
+    moment after the step, corrected for the start: a value far over 1 says that v has not seen
+    gradients of this size. With AdamW this is StableAdamW (Wortsman et al. 2023,
+    arXiv:2304.13013, algorithm 2). eps is the optimizer's.
+
+    max_rms: the largest RMS that is left alone, > 0; 1 in the source.
+    by: what shares one factor; "parameter" in the source.
+
+    Serves Adam, AdamW, NAdam, RAdam, RMSprop and Adadelta; ValueError for others. Norms in the
+    report are those root mean squares, thresholds `max_rms`. Dense gradients only. Memory: two
+    more copies of the parameters in `step()`. Other arguments: see `StepRule` and `Rule`.
+    """
+
+    def __init__(
+        self,
+        max_rms: float = 1.0,
+        *,
+        by: By = "parameter",
+        exclude: str | None = None,
+        min_ndim: int = 0,
+        nonfinite: Policy = "skip",
+        patience: int | None = None,
+    ) -> None:
+        super().__init__(
+            check_finite("max_rms", max_rms),
+            by=by,
+            measure="rms",
+            exclude=exclude,
+            min_ndim=min_ndim,
+            nonfinite=nonfinite,
+            patience=patience,
+        )
+
+    def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
+        """Bound the steps of this optimizer; ValueError if it keeps no second moment."""
+        check_served(type(self).__name__, optimizer)
+        return super().attach(model=model, optimizer=optimizer)
+
+    def measured(self, updates: Gradients, params: list[Tensor], optimizer: Optimizer) -> Gradients:
+        """The gradients divided by the root of their second moment."""
+        groups = groups_of(optimizer)
+        ratios = []
+        for param, update in zip(params, updates.grads, strict=True):
+            group = groups[id(param)]
+            moment = unbiased_moment(optimizer, param, group)
+            if moment is None or param.grad is None:
+                ratios.append(torch.zeros_like(update))
+            else:
+                root = moment.to(update.dtype).sqrt().clamp(min=group["eps"])
+                ratios.append(local(param.grad).to(update.dtype) / root)
+        return replace(updates, grads=ratios)
+
+
+class Clippy(StepRule):
+    """Scales each parameter's update so that no element moves by more than a share of its weight.
+
+    s_i = min(1, min_j (relative * |w_j| + absolute) / |d_j|) over the elements j of parameter i,
+    with w the weights before the step and d their update. Source: Tang et al. 2023,
+    arXiv:2302.09178, there for Adagrad's update.
+
+    relative: share of an element's own size, >= 0. absolute: what an element may always move,
+        > 0, or weights that are zero would stay zero.
+    by: what shares one factor; "parameter" in the source.
+
+    Serves any optimizer but LBFGS. Norms in the report are the largest |d| / (relative * |w| +
+    absolute) of each part, thresholds 1. Memory: one more copy of the parameters in `step()`.
+    Other arguments: see `StepRule` and `Rule`.
+    """
+
+    def __init__(
+        self,
+        relative: float = 0.5,
+        absolute: float = 0.01,
+        *,
+        by: By = "parameter",
+        exclude: str | None = None,
+        min_ndim: int = 0,
+        nonfinite: Policy = "skip",
+        patience: int | None = None,
+    ) -> None:
+        super().__init__(
+            1.0,
+            by=by,
+            norm_type=math.inf,
+            exclude=exclude,
+            min_ndim=min_ndim,
+            nonfinite=nonfinite,
+            patience=patience,
+        )
+        allowed = "a finite number >= 0"
+        self.relative = check_number("relative", relative, allowed, lambda x: 0 <= x < math.inf)
+        self.absolute = check_finite("absolute", absolute)
+
+    def measured(self, updates: Gradients, params: list[Tensor], optimizer: Optimizer) -> Gradients:
+        """The updates in units of what each element may move."""
+        weights = [local(updates.params[i]) for i in updates.present]
+        shares = [
+            update / (self.relative * weight.to(update.dtype).abs() + self.absolute)
+            for weight, update in zip(weights, updates.grads, strict=True)
+        ]
+        return replace(updates, grads=shares)
+
+
+def _as_double(rate: float | Tensor) -> Tensor:
+    return rate.double() if isinstance(rate, Tensor) else torch.tensor(rate, dtype=torch.float64)

@@ -1,0 +1,228 @@
+"""The compiled kernel: equal to PyTorch for every dtype and layout; left out where it cannot be."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gradclip_core.parts import native
+from gradclip_core.parts.native import build
+
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+compiled = pytest.mark.skipif(not native.available(), reason="needs a C compiler")
+AWKWARD = [0.0, -0.0, 6e-8, 5.9e-5, 65504.0, -65520.0, 1e-40, 3e38, -1.5]
+
+
+def tensors(dtype: torch.dtype, *sizes: int, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(size, generator=generator).to(dtype) for size in sizes]
+
+
+def batch(given: list[Tensor], rows: list[int] | None = None) -> native.Batch:
+    found = native.batch(given, rows)
+    assert found is not None
+    return found
+
+
+def exact(tensor: Tensor, norm_type: float) -> float:
+    return torch.linalg.vector_norm(tensor.double().flatten(), norm_type).item()
+
+
+@compiled
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, math.inf])
+@given(sizes=st.lists(st.integers(1, 9000), min_size=1, max_size=4), seed=st.integers(0, 99))
+@settings(max_examples=10, deadline=None, derandomize=True)
+def test_norms_equal_float64(
+    dtype: torch.dtype, norm_type: float, sizes: list[int], seed: int
+) -> None:
+    given = tensors(dtype, *sizes, seed=seed)
+    found = batch(given)
+    norms = found.norms(norm_type)
+    assert norms.tolist() == pytest.approx([exact(t, norm_type) for t in given], rel=1e-7)
+    whole = exact(torch.cat([t.double() for t in given]), norm_type)
+    assert found.total(norms, norm_type) == pytest.approx(whole, rel=1e-7)
+
+
+@compiled
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("norm_type", [1.0, 2.0, math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf, *AWKWARD])
+def test_awkward_elements_are_measured(dtype: torch.dtype, norm_type: float, value: float) -> None:
+    tensor = torch.full((700,), value).to(dtype)
+    expected = pytest.approx(exact(tensor, norm_type), rel=1e-6, abs=0, nan_ok=True)
+    assert batch([tensor]).norms(norm_type).item() == expected
+
+
+@compiled
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("factor", [0.3, 1e-9, math.nan, math.inf])
+def test_scaled_elements_are_those_of_pytorch(dtype: torch.dtype, factor: float) -> None:
+    awkward = torch.tensor([*AWKWARD, math.nan, math.inf, -math.inf]).to(dtype)
+    ours = torch.cat([awkward, *tensors(dtype, 5000)])
+    theirs = ours * factor
+    batch([ours]).scale(factor)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+
+
+@compiled
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bound", [0.3, 1e-9, 1.1, 1e30])
+def test_clamped_elements_are_those_of_pytorch(dtype: torch.dtype, bound: float) -> None:
+    ours = tensors(dtype, 5000)[0]
+    ours[:2000] *= 0.1
+    rounded = torch.tensor(bound, dtype=torch.float64).to(dtype)
+    theirs, peak = ours.clamp(-rounded, rounded), ours.abs().max().item()
+    assert batch([ours]).clamp(bound).item() == peak
+    assert torch.equal(ours, theirs)
+
+
+@compiled
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_clamping_leaves_what_is_not_finite(dtype: torch.dtype) -> None:
+    tensor = torch.tensor([math.nan, math.inf, -math.inf, -5.0, 0.5]).to(dtype)
+    assert math.isnan(batch([tensor]).clamp(1.0).item())
+    assert str(tensor.tolist()) in (
+        "[nan, inf, -inf, -5.0, 0.5]",
+        "[nan, inf, -inf, -1.0, 0.5]",
+    )
+
+
+@compiled
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_each_row_has_its_own_norm_factor_and_bound(dtype: torch.dtype) -> None:
+    first, second = tensors(dtype, 30, 14)
+    given, rows = [first.view(5, 6), second.view(2, 7)], [5, 2]
+    copies = [tensor.clone().double() for tensor in given]
+    norms = batch(given, rows).norms(2.0)
+    assert norms.tolist() == pytest.approx([exact(row, 2.0) for t in copies for row in t])
+    factors = torch.linspace(0.5, 1.0, 7, dtype=torch.float64)
+    batch(given, rows).scale(factors)
+    for tensor, copy, factor in zip(given, copies, factors.split(rows), strict=True):
+        torch.testing.assert_close(tensor.double(), copy * factor.view(-1, 1), rtol=8e-3, atol=0)
+    bounds = torch.linspace(0.1, 0.7, 7, dtype=torch.float64)
+    batch(given, rows).clamp(bounds)
+    peaks = batch(given, rows).norms(math.inf)
+    assert (peaks <= bounds * (1 + 8e-3)).all()
+
+
+@compiled
+@pytest.mark.parametrize("layout", ["transposed", "channels last"])
+def test_dense_tensors_in_another_order_are_taken_as_they_lie(layout: str) -> None:
+    tensor = torch.randn(4, 3, 2, 5, generator=torch.Generator().manual_seed(0))
+    if layout == "transposed":
+        tensor = tensor.transpose(0, 1)
+        assert native.batch([tensor], [3]) is None
+    else:
+        tensor = tensor.contiguous(memory_format=torch.channels_last)
+        by_row = torch.linalg.vector_norm(tensor, dim=(1, 2, 3))
+        torch.testing.assert_close(batch([tensor], [4]).norms(2.0).float(), by_row)
+    expected = tensor * 0.5
+    batch([tensor]).scale(0.5)
+    assert torch.equal(tensor, expected)
+
+
+def test_what_the_kernel_cannot_take_is_left_to_pytorch() -> None:
+    a = torch.ones(4)
+    assert native.batch([]) is None
+    assert native.batch([a, a.double()]) is None
+    assert native.batch([a.int()]) is None
+    assert native.batch([torch.ones(2, dtype=torch.complex64)]) is None
+    assert native.batch([torch.arange(9.0)[::2]]) is None
+    assert native.batch([a.expand(3, 4)]) is None
+    assert native.batch([torch.ones(0)]) is None
+    assert native.batch([torch.ones(2, device="meta")]) is None
+    assert native.batch([torch.ones(3).to_sparse()]) is None
+    assert native.batch([a.as_subclass(type("Special", (Tensor,), {}))]) is None
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@compiled
+@pytest.mark.usefixtures("two_threads")
+def test_threads_divide_the_work_and_change_nothing() -> None:
+    given = tensors(torch.float32, 700_001, 5, 600_000)
+    found = batch(given)
+    for norm_type in (1.0, 2.0, math.inf):
+        expected = [exact(tensor, norm_type) for tensor in given]
+        assert found.norms(norm_type).tolist() == pytest.approx(expected, rel=1e-7)
+    expected = [tensor.clamp(-1, 1) * 0.5 for tensor in given]
+    found.clamp(1.0)
+    found.scale(torch.full((3,), 0.5, dtype=torch.float64))
+    for tensor, other in zip(given, expected, strict=True):
+        assert torch.equal(tensor, other)
+
+
+@compiled
+def test_a_change_shows_in_the_version_that_autograd_watches() -> None:
+    x = torch.ones(3, requires_grad=True)
+    kept = x * 2
+    product = (kept * kept).sum()
+    batch([kept.detach()]).scale(0.5)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()
+
+
+def test_it_can_be_turned_off() -> None:
+    program = "from gradclip_core import native; print(native.available())"
+    environment = os.environ | {"GRADCLIP_NATIVE": "0"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.fixture
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "gradclip"
+
+
+@compiled
+def test_it_is_compiled_once(fresh_cache: Path) -> None:
+    path = build.compiled()
+    assert path is not None
+    assert path.parent == fresh_cache
+    written = path.stat().st_mtime_ns
+    assert build.compiled() == path
+    assert path.stat().st_mtime_ns == written
+    assert list(fresh_cache.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
+def test_no_compiler_or_a_broken_one_means_no_kernel(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, compiler: str
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    assert build.compiled() is None
+
+
+def test_a_compiler_without_clones_builds_the_plain_code(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not native.available():
+        pytest.skip("needs a C compiler")
+    monkeypatch.setattr(build, "_CLONES", "-DCLONES=nonsense(")
+    assert build.compiled() is not None
+
+
+def test_code_is_not_loaded_from_a_folder_that_others_may_write(fresh_cache: Path) -> None:
+    fresh_cache.mkdir()
+    fresh_cache.chmod(0o777)
+    assert build.compiled() is None
+    assert not list(fresh_cache.iterdir())
