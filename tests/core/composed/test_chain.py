@@ -24,6 +24,7 @@ from gradclip_core import (
     NonFiniteGradientError,
     Percentile,
     Relative,
+    Spam,
     chain,
 )
 from tests.core.copies import COPIES, copied
@@ -112,6 +113,18 @@ def test_the_report_is_of_the_whole_gradient_whatever_the_stages_measure(
     assert report.coefficient.item() == pytest.approx(norm_of(params, p) / before, rel=1e-5)
     assert report.norm_type == p
     assert len(report.stages) == 2
+
+
+def test_a_stage_that_measures_something_else_does_not_pass_for_the_gradient(
+    holding: Holding,
+) -> None:
+    params = holding(torch.tensor([3.0, -4.0]))
+    optimizer = torch.optim.Adam(params)
+    optimizer.step()  # Spam measures |g| beside the second moment, and has one from here on
+    spam_then_norm = Chain([Spam(), ClipNorm(1.0, norm_type=math.inf)], norm_type=math.inf)
+    report = spam_then_norm.attach(optimizer=optimizer)(params)
+    assert report.norm.item() == 4.0
+    assert report.clipped_norm.item() == pytest.approx(1.0, rel=1e-5)
 
 
 def test_the_threshold_is_that_of_the_stage_that_shrank_most(holding: Holding) -> None:
