@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -91,7 +92,11 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
     sys.argv = [item for item in sys.argv if not texts or not item.startswith("text=")]
     sys.argv.append(search_path(app))
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)()
+        # Hydra writes what it was asked for into the folder of a multirun, whatever becomes of it.
+        with tempfile.TemporaryDirectory() as folder:
+            if {"-m", "--multirun"} & set(sys.argv):
+                sys.argv.append(f"hydra.sweep.dir='{_escaped(folder)}'")
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)()
         if mistakes:
             raise mistakes[0]
     except MissingConfigException as error:
@@ -106,8 +111,12 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
 
 def search_path(app: str) -> str:
     """The override that makes Hydra find an application's own configuration groups."""
-    folder = str(CONF / app).replace("\\", "\\\\").replace("'", "\\'")
-    return f"hydra.searchpath=['file://{folder}']"
+    return f"hydra.searchpath=['file://{_escaped(str(CONF / app))}']"
+
+
+def _escaped(path: str) -> str:
+    """A path as it may stand between the quotes of an override."""
+    return path.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _check_options(arguments: list[str]) -> None:

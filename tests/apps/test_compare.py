@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,9 +37,7 @@ def _quick(quick_baselines: None) -> None:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the runs in this process, where a test can reach them, without a start each."""
-    monkeypatch.setattr(
-        "apps.grid.ProcessPoolExecutor", lambda jobs, mp_context: ThreadPoolExecutor(1)
-    )
+    monkeypatch.setattr("apps.grid.ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(1))
 
 
 @pytest.fixture
@@ -99,7 +98,8 @@ def test_strategies_share_weights_and_batches(report):
             for name in ("none", "global_norm", "autoclip")
         ]
         assert len({table["loss"][0] for table in tables}) == 1
-        assert len({table["norm"][0] for table in tables}) == 1
+        # Measured by two paths, which agree to rounding.
+        assert np.ptp([table["norm"][0] for table in tables]) < 1e-12 * tables[0]["norm"][0]
         assert len({tuple(table["lr"]) for table in tables}) == 1
     first = [steps(report / "runs" / f"none-seed{seed}")["loss"][0] for seed in (0, 1)]
     assert first[0] != first[1]

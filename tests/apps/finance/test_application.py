@@ -292,7 +292,7 @@ def test_values_that_cannot_work(small, override, expected):
 def test_a_comparison_ends_with_a_report(small, tmp_path, monkeypatch):
     # In this process, without the start of another.
     pool = ThreadPoolExecutor(1)
-    monkeypatch.setattr("apps.grid.ProcessPoolExecutor", lambda jobs, mp_context: pool)
+    monkeypatch.setattr("apps.grid.ProcessPoolExecutor", lambda jobs, **_: pool)
     out = succeed("compare", *small, "seeds=1", "jobs=1", f"output_dir={tmp_path}")
     assert "report: " in out
     text = (tmp_path / "report.md").read_text()

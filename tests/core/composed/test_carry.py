@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gradclip_core import ClipNorm, Clipper, ClipValue, NonFiniteGradientError, Percentile, UClip
-from gradclip_core.composed import chain as chained
+from gradclip_core import chain as chained
 from tests.core.copies import COPIES, copied
 
 Holding = Callable[..., list[nn.Parameter]]

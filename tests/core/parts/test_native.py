@@ -180,7 +180,7 @@ def test_a_change_shows_in_the_version_that_autograd_watches() -> None:
 
 
 def test_it_can_be_turned_off() -> None:
-    program = "from gradclip_core import native; print(native.available())"
+    program = "from gradclip_core.parts import native; print(native.available())"
     environment = os.environ | {"GRADCLIP_NATIVE": "0"}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
