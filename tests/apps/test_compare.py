@@ -44,7 +44,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write the results alone, for tests of nothing else."""
 
-    def write(results: Results, root: Path, figures: object) -> Path:
+    def write(results: Results, root: Path, *_: object) -> Path:
         write_results(results, root / "results.json")
         return root / "results.json"
 
