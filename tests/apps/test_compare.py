@@ -217,10 +217,10 @@ def test_a_setting_may_be_a_mapping(tiny):
 def test_an_error_in_one_run_is_its_result(tiny, tmp_path, monkeypatch):
     from gradclip_core import ClipNorm
 
-    def broken(*arguments: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(ClipNorm, "respond", broken)
+    monkeypatch.setattr(ClipNorm, "forward", broken)
     succeed("compare", *tiny, "clipping.max_norm=0.01", "seeds=1", f"output_dir={tmp_path}")
     runs = {run["clipping"]: run for run in results(tmp_path)["runs"]}
     assert runs["none"]["status"] == "completed"
