@@ -25,9 +25,10 @@ class _Elements(Threshold):
     momentum: Tensor
     power: Tensor
 
-    def __init__(self, momentum_decay: float, decay: float, alpha: float) -> None:
+    def __init__(self, momentum_decay: float, decay: float, alpha: float, entry_cap: float) -> None:
         super().__init__()
         self.momentum_decay = momentum_decay
+        self.entry_cap = entry_cap
         self.decay = decay
         self.alpha = alpha
         self.register_buffer("momentum", torch.zeros(0))
@@ -40,12 +41,20 @@ class _Elements(Threshold):
         for position, grad, momentum, power in self.views(parts.gradients):
             wide = grad.to(momentum)
             finite = wide.isfinite()
+            wide = self._capped(wide, power)
             moved = momentum.lerp(wide, 1 - self.momentum_decay)
             momentum.copy_(torch.where(finite, moved, momentum))
             grown = power.lerp(wide.abs() ** self.alpha, 1 - self.decay)
             power.copy_(torch.where(finite & grown.isfinite(), grown, power))
             peaks[position] = (power.amax() ** (1 / self.alpha)).to(peaks)
         return combine(peaks, parts.partition, math.inf)
+
+    def _capped(self, values: Tensor, power: Tensor) -> Tensor:
+        """Values of at most so many times their threshold, where they have one."""
+        if math.isinf(self.entry_cap):
+            return values
+        most = torch.where(power > 0, self.entry_cap * power ** (1 / self.alpha), math.inf)
+        return values.clamp(-most, most)
 
     def views(self, found: Gradients) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
         """Position, gradient, m and tau^alpha of each parameter that has a gradient."""
@@ -80,6 +89,8 @@ class ACClip(Rule):
     momentum: b1. The rule then hands out its clipped momentum in place of the gradient and
         serves SGD without a momentum of its own. 0 clips the gradient itself, for any optimizer.
     decay: b2. alpha: a, > 0.
+    entry_cap: |g| enters m and tau as at most this multiple of tau, once that is not 0, so that
+        one outlier does not set both for thousands of steps; > 1. inf is the source's rule.
 
     Attached to another optimizer while momentum > 0 it raises ValueError. The report's norms
     are the largest |g| of each part, thresholds the largest tau, and "clipped" means that an
@@ -94,6 +105,7 @@ class ACClip(Rule):
         decay: float = 0.99,
         alpha: float = 1.0,
         *,
+        entry_cap: float = 1000.0,
         by: By = "parameter",
         eps: float = 1e-8,
         exclude: str | None = None,
@@ -105,6 +117,7 @@ class ACClip(Rule):
             check_decay("momentum", momentum),
             check_decay("decay", decay),
             check_finite("alpha", alpha),
+            check_number("entry_cap", entry_cap, "a number > 1", lambda x: x > 1),
         )
         super().__init__(
             elements,

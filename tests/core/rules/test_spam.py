@@ -107,7 +107,9 @@ def test_sgd_under_acclip_is_algorithm_2(momentum: float, alpha: float) -> None:
     weights = [param.detach().numpy().copy() for param in net.parameters()]
     m, tau = ([np.zeros_like(w) for w in weights] for _ in range(2))
     optimizer = SGD(net.parameters(), 0.1)
-    clipper = ACClip(momentum, 0.95, alpha, eps=1e-8).attach(optimizer=optimizer)
+    clipper = ACClip(momentum, 0.95, alpha, entry_cap=math.inf, eps=1e-8).attach(
+        optimizer=optimizer
+    )
     for step in range(300):
         gradients(net, step)
         for i, param in enumerate(net.parameters()):
@@ -232,17 +234,17 @@ def test_no_gradient_poisons_or_freezes(name: str, policy: Any, bad: float) -> N
     net = make_net()
     optimizer = AdamW(net.parameters(), 0.01)
     clipper = CLIPPERS[name](nonfinite=policy).attach(optimizer=optimizer)
+    # ACClip knows no size before the first gradient: what is huge then is usual.
+    broken = (3, 4) if name == "acclip" and bad == 1e30 else (0, 3, 4)
     for step in range(12):
-        gradients(net, step, bad if step in (0, 3, 4) else 1.0)
+        gradients(net, step, bad if step in broken else 1.0)
         try:
             clipper(net)
         except NonFiniteGradientError:
             assert policy == "raise"
-            assert step in (0, 3, 4)
+            assert step in broken
             continue
         optimizer.step()
-    if name == "acclip" and bad == 1e30:
-        return  # the source's average remembers it for some thousand steps
     before = copy.deepcopy(net.state_dict())
     gradients(net, 99)
     clipper(net)
