@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from apps.networks import CELLS, check_cell, check_sizes
+
 Cell = Literal["gru", "lstm", "rnn"]
-_CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
 
 class QuantileHead(nn.Module):
@@ -63,11 +64,9 @@ class RecurrentForecaster(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        _check_sizes(hidden_size, num_layers, dropout)
-        if cell not in _CELLS:
-            raise ValueError(f"cell must be one of {', '.join(_CELLS)}, got {cell!r}")
+        check_sizes(hidden_size, num_layers, dropout)
         between = dropout if num_layers > 1 else 0.0
-        make = _CELLS[cell]
+        make = CELLS[check_cell(cell)]
         self.encoder = make(past_size, hidden_size, num_layers, batch_first=True, dropout=between)
         self.embedding = nn.Sequential(nn.Linear(future_size, hidden_size), nn.GELU())
         self.decoder = make(
@@ -123,7 +122,7 @@ class MLPForecaster(nn.Module):
         step_size: int = 16,
     ) -> None:
         super().__init__()
-        _check_sizes(hidden_size, num_layers, dropout)
+        check_sizes(hidden_size, num_layers, dropout)
         self.horizon = horizon
         self.embedding = nn.Sequential(nn.Linear(future_size, step_size), nn.GELU())
         widths = [lookback * past_size + horizon * step_size, *([hidden_size] * num_layers)]
@@ -146,12 +145,3 @@ class MLPForecaster(nn.Module):
         hidden = self.mixing(torch.cat([decoded, steps], dim=-1))
         quantiles: Tensor = self.head(hidden, self.linear(future))
         return quantiles
-
-
-def _check_sizes(hidden_size: int, num_layers: int, dropout: float) -> None:
-    if hidden_size < 1:
-        raise ValueError(f"hidden_size must be >= 1, got {hidden_size}")
-    if num_layers < 1:
-        raise ValueError(f"num_layers must be >= 1, got {num_layers}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be a share in [0, 1), got {dropout}")

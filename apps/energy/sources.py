@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
 from apps.energy.gaps import Gaps
 from apps.energy.series import Series, read_csv, read_parquet
+from apps.source import DataSet
+from apps.source import Source as BaseSource
 from data_scripts.energy import prepare
 from data_scripts.manifest import Manifest
 
 
-class Source(ABC):
+class Source(BaseSource[Series]):
     """A series and what its columns are called."""
 
     timestamp: str = "timestamp"
 
     @property
     @abstractmethod
-    def name(self) -> str:
-        """What to call the source in a message."""
-
-    @property
-    @abstractmethod
     def target(self) -> str:
         """Name of the column to forecast."""
 
-    def fetch(self) -> None:
-        """Obtain the data, where they have to be obtained."""
-        return
 
-    @abstractmethod
-    def read(self) -> Series:
-        """Read the series; UserError for data that do not fit."""
-
-
-class Prepared(Source):
+class Prepared(DataSet, Source):
     """A data set that `data_scripts` fetches, checks and converts.
 
     dataset: its name. dir: folder of all data. mirror: folder to copy raw files from instead of
     downloading them. covariates: those used; None takes all.
     """
+
+    app = "energy"
+    obtain = staticmethod(prepare)
 
     def __init__(
         self,
@@ -50,32 +42,17 @@ class Prepared(Source):
         mirror: str | None = None,
         covariates: Sequence[str] | None = None,
     ) -> None:
-        self.dataset = dataset
-        self.dir = Path(dir)
-        self.mirror = None if mirror is None else Path(mirror)
+        DataSet.__init__(self, dataset, dir, mirror)
         self.covariates = covariates
-
-    @property
-    def name(self) -> str:
-        """The data set's name."""
-        return self.dataset
 
     @property
     def target(self) -> str:
         """The column to forecast, from the manifest."""
-        return str(Manifest.read(self._folder).details["target"])
-
-    @property
-    def _folder(self) -> Path:
-        return self.dir / "energy" / self.dataset
-
-    def fetch(self) -> None:
-        """Fetch, check and convert the data set unless it is there."""
-        prepare(self.dataset, self.dir, self.mirror)
+        return str(Manifest.read(self.folder).details["target"])
 
     def read(self) -> Series:
         """Read the converted data set, with the splits of its manifest."""
-        return read_parquet(self._folder, covariates=self.covariates)
+        return read_parquet(self.folder, covariates=self.covariates)
 
 
 class Csv(Source):

@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from apps.networks import CELLS, check_cell, check_sizes
+
 Cell = Literal["gru", "lstm", "rnn"]
-_CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
 
 class _Readout(nn.Module):
@@ -55,11 +56,9 @@ class RecurrentVolatility(nn.Module):
         skip: bool = True,
     ) -> None:
         super().__init__()
-        _check_sizes(hidden_size, num_layers, dropout)
-        if cell not in _CELLS:
-            raise ValueError(f"cell must be one of {', '.join(_CELLS)}, got {cell!r}")
+        check_sizes(hidden_size, num_layers, dropout)
         between = dropout if num_layers > 1 else 0.0
-        self.encoder = _CELLS[cell](
+        self.encoder = CELLS[check_cell(cell)](
             num_features, hidden_size, num_layers, batch_first=True, dropout=between
         )
         self.dropout = nn.Dropout(dropout)
@@ -89,7 +88,7 @@ class MLPVolatility(nn.Module):
         skip: bool = True,
     ) -> None:
         super().__init__()
-        _check_sizes(hidden_size, num_layers, dropout)
+        check_sizes(hidden_size, num_layers, dropout)
         widths = [lookback * num_features, *([hidden_size] * num_layers)]
         self.body = nn.Sequential(
             *(
@@ -103,12 +102,3 @@ class MLPVolatility(nn.Module):
         """Raw outputs (B, num_outputs) of windows (B, L, F)."""
         out: Tensor = self.readout(self.body(window.flatten(1)), window[:, -1])
         return out
-
-
-def _check_sizes(hidden_size: int, num_layers: int, dropout: float) -> None:
-    if hidden_size < 1:
-        raise ValueError(f"hidden_size must be >= 1, got {hidden_size}")
-    if num_layers < 1:
-        raise ValueError(f"num_layers must be >= 1, got {num_layers}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be a share in [0, 1), got {dropout}")

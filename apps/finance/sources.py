@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pandas as pd
@@ -10,53 +9,34 @@ import pandas as pd
 from apps.errors import UserError
 from apps.finance.panel import Panel, make_panel, read_prepared
 from apps.finance.user_file import read_prices
+from apps.source import DataSet
+from apps.source import Source as BaseSource
 from data_scripts.finance import prepare
 
 
-class Source(ABC):
+class Source(BaseSource[Panel]):
     """Prices, and the names of their columns in a file: `close` None is as in `read_prices`."""
 
     date: str = "date"
     close: str | None = None
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What to call the source in a message."""
 
-    def fetch(self) -> None:
-        """Obtain the data, where they have to be obtained."""
-        return
-
-    @abstractmethod
-    def read(self) -> Panel:
-        """Read the prices; UserError for data that do not fit."""
-
-
-class Prepared(Source):
+class Prepared(DataSet, Source):
     """A data set that `data_scripts` fetches, checks and converts.
 
     dataset: its name. dir: folder of all data. mirror: folder to copy raw files from instead of
     downloading them.
     """
 
+    app = "finance"
+    obtain = staticmethod(prepare)
+
     def __init__(self, dataset: str, dir: str, mirror: str | None = None) -> None:
-        self.dataset = dataset
-        self.dir = Path(dir)
-        self.mirror = None if mirror is None else Path(mirror)
-
-    @property
-    def name(self) -> str:
-        """The data set's name."""
-        return self.dataset
-
-    def fetch(self) -> None:
-        """Fetch, check and convert the data set unless it is there."""
-        prepare(self.dataset, self.dir, self.mirror)
+        DataSet.__init__(self, dataset, dir, mirror)
 
     def read(self) -> Panel:
         """Read the converted data set, with the splits of its manifest."""
-        return read_prepared(self.dir / "finance" / self.dataset)
+        return read_prepared(self.folder)
 
 
 class Csv(Source):

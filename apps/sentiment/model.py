@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from apps.recurrent import CELLS, Cell, RecurrentLayer
+from apps.networks import Cell, RecurrentLayer
 from apps.sentiment.layers import Pool, Pooling, WordEmbedding
 from apps.sentiment.vocabulary import PADDING
 
@@ -45,8 +45,6 @@ class BiRecurrent(nn.Module):
 
     def __init__(self, cell: Cell, in_size: int, hidden_size: int, num_layers: int) -> None:
         super().__init__()
-        if cell not in CELLS:
-            raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         sizes = [in_size] + [2 * hidden_size] * (num_layers - 1)
         self.layers = nn.ModuleList(
             RecurrentLayer(cell, size, hidden_size, bidirectional=True) for size in sizes

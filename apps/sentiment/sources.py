@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,38 +12,30 @@ from apps.csv_table import numbers
 from apps.errors import UserError
 from apps.sentiment.corpus import PARTS, SCALE, Corpus, check, choose_domains
 from apps.sentiment.user_file import column, read_rows
+from apps.source import DataSet
+from apps.source import Source as BaseSource
 from data_scripts.sentiment import bucket, normalise, prepare
 
 _LABELS = ("negative", "positive")
 MOST_CLASSES = 50
 
 
-class Source(ABC):
+class Source(BaseSource[Corpus]):
     """Texts with human judgements. `text` is what the column of texts is called."""
 
     text: str = "text"
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What to call the source in a message."""
 
-    def fetch(self) -> None:
-        """Obtain the data, where they have to be obtained."""
-        return
-
-    @abstractmethod
-    def read(self) -> Corpus:
-        """Read the texts; UserError for data that do not fit."""
-
-
-class Prepared(Source):
+class Prepared(DataSet, Source):
     """A data set that `data_scripts` fetches, checks and converts.
 
     dataset: its name. dir: folder of all data. mirror: folder to copy raw files from instead of
     downloading them. train_domains, test_domains: the domains to train (and validate) and to
     test on; None takes all.
     """
+
+    app = "sentiment"
+    obtain = staticmethod(prepare)
 
     def __init__(
         self,
@@ -54,24 +45,13 @@ class Prepared(Source):
         train_domains: list[str] | None = None,
         test_domains: list[str] | None = None,
     ) -> None:
-        self.dataset = dataset
-        self.dir = Path(dir)
-        self.mirror = None if mirror is None else Path(mirror)
+        DataSet.__init__(self, dataset, dir, mirror)
         self.train_domains = train_domains
         self.test_domains = test_domains
 
-    @property
-    def name(self) -> str:
-        """The data set's name."""
-        return self.dataset
-
-    def fetch(self) -> None:
-        """Fetch, check and convert the data set unless it is there."""
-        prepare(self.dataset, self.dir, self.mirror)
-
     def read(self) -> Corpus:
         """Read the converted data set, with its own split."""
-        frame = pd.read_parquet(self.dir / "sentiment" / self.dataset / "data.parquet")
+        frame = pd.read_parquet(self.folder / "data.parquet")
         classes = None
         if "label" in frame:
             classes = _LABELS

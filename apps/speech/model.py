@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.models import Conformer
 
-from apps.recurrent import RecurrentLayer
+from apps.networks import RecurrentLayer, check_sizes
 
 Cell = Literal["lstm", "gru"]
 
@@ -41,7 +41,7 @@ class RecurrentCTC(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        _check_sizes(hidden_size, num_layers, dropout)
+        check_sizes(hidden_size, num_layers, dropout)
         width = hidden_size * (1 + bidirectional)
         sizes = [num_inputs, *([width] * (num_layers - 1))]
         self.layers = nn.ModuleList(
@@ -79,7 +79,7 @@ class ConvolutionalCTC(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        _check_sizes(hidden_size, num_layers, dropout)
+        check_sizes(hidden_size, num_layers, dropout)
         if min(channels, num_convolutions) < 1 or kernel < 1 or kernel % 2 == 0:
             raise ValueError(
                 f"channels={channels}, num_convolutions={num_convolutions}, kernel={kernel}: must "
@@ -138,7 +138,7 @@ class ConformerCTC(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        _check_sizes(width, num_layers, dropout)
+        check_sizes(width, num_layers, dropout)
         if num_heads < 1 or width % num_heads or kernel < 1 or kernel % 2 == 0:
             raise ValueError(
                 f"width={width}, num_heads={num_heads}, kernel={kernel}: the width must be a "
@@ -153,12 +153,3 @@ class ConformerCTC(nn.Module):
         hidden, _ = self.conformer(self.input(frames), lengths)
         scores: Tensor = self.output(hidden)
         return scores
-
-
-def _check_sizes(hidden_size: int, num_layers: int, dropout: float) -> None:
-    if hidden_size < 1:
-        raise ValueError(f"hidden_size must be >= 1, got {hidden_size}")
-    if num_layers < 1:
-        raise ValueError(f"num_layers must be >= 1, got {num_layers}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be a share in [0, 1), got {dropout}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from abc import ABC, abstractmethod
 from pathlib import Path
 
 from apps.errors import UserError
+from apps.source import DataSet
+from apps.source import Source as BaseSource
 from apps.speech.alphabet import Units
 from apps.speech.utterances import Corpus, Part, Utterance, read_manifest
 from data_scripts.speech import prepare
@@ -14,7 +15,7 @@ from data_scripts.speech import prepare
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 
 
-class Source(ABC):
+class Source(BaseSource[Corpus]):
     """Utterances in three parts, the tokens to spell them in, and their language.
 
     units: `words` for a small vocabulary, `characters` for an open one. language: `en` compares
@@ -25,26 +26,16 @@ class Source(ABC):
         self.units: Units = units
         self.language = language
 
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What to call the source in a message."""
 
-    def fetch(self) -> None:
-        """Obtain the data, where they have to be obtained."""
-        return
-
-    @abstractmethod
-    def read(self) -> Corpus:
-        """The utterances by part; UserError for data that do not fit."""
-
-
-class Prepared(Source):
+class Prepared(DataSet, Source):
     """A data set that `data_scripts` fetches, checks and converts.
 
     dataset: its name. dir: folder of all data. mirror: folder to copy raw files from instead of
     downloading them.
     """
+
+    app = "speech"
+    obtain = staticmethod(prepare)
 
     def __init__(
         self,
@@ -54,24 +45,12 @@ class Prepared(Source):
         units: Units = "words",
         language: str = "en",
     ) -> None:
-        super().__init__(units, language)
-        self.dataset = dataset
-        self.dir = Path(dir)
-        self.mirror = None if mirror is None else Path(mirror)
-
-    @property
-    def name(self) -> str:
-        """The data set's name."""
-        return self.dataset
-
-    def fetch(self) -> None:
-        """Fetch, check and convert the data set unless it is there."""
-        prepare(self.dataset, self.dir, self.mirror)
+        Source.__init__(self, units, language)
+        DataSet.__init__(self, dataset, dir, mirror)
 
     def read(self) -> Corpus:
         """Read the converted data set's three manifests."""
-        folder = self.dir / "speech" / self.dataset
-        return {part: read_manifest(folder / f"{part}.jsonl") for part in PARTS}
+        return {part: read_manifest(self.folder / f"{part}.jsonl") for part in PARTS}
 
 
 class Manifest(Source):

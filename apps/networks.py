@@ -1,4 +1,4 @@
-"""A recurrent layer over sequences of different lengths, in one or both directions."""
+"""What networks of several applications are made of: recurrent layers, checks of sizes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,23 @@ CELLS: dict[Cell, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {
 }
 
 
+def check_cell(cell: str) -> Cell:
+    """Return a kind of recurrent cell; raise ValueError if it is none."""
+    if cell not in CELLS:
+        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+    return cell
+
+
+def check_sizes(hidden_size: int, num_layers: int, dropout: float) -> None:
+    """Raise ValueError for sizes below 1 or a dropout that is no share."""
+    if hidden_size < 1:
+        raise ValueError(f"hidden_size must be >= 1, got {hidden_size}")
+    if num_layers < 1:
+        raise ValueError(f"num_layers must be >= 1, got {num_layers}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be a share in [0, 1), got {dropout}")
+
+
 class RecurrentLayer(nn.Module):
     """A recurrent layer over padded sequences, (B, T, D) to (B, T, ways * hidden_size).
 
@@ -25,7 +42,8 @@ class RecurrentLayer(nn.Module):
     def __init__(self, cell: Cell, size: int, hidden_size: int, bidirectional: bool) -> None:
         super().__init__()
         self.ways = nn.ModuleList(
-            CELLS[cell](size, hidden_size, batch_first=True) for _ in range(1 + bidirectional)
+            CELLS[check_cell(cell)](size, hidden_size, batch_first=True)
+            for _ in range(1 + bidirectional)
         )
 
     def forward(self, sequences: Tensor, lengths: Tensor) -> Tensor:

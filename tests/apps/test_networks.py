@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from apps.recurrent import CELLS, RecurrentLayer, turned
+from apps.networks import CELLS, RecurrentLayer, turned
 
 
 @settings(deadline=None, max_examples=30)
