@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -92,9 +93,10 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
     sys.argv = [item for item in sys.argv if not texts or not item.startswith("text=")]
     sys.argv.append(search_path(app))
     try:
-        # Hydra writes what it was asked for into the folder of a multirun, whatever becomes of it.
-        with tempfile.TemporaryDirectory() as folder:
+        with contextlib.ExitStack() as stack:
             if {"-m", "--multirun"} & set(sys.argv):
+                # Hydra writes what it was asked for there, whatever becomes of it.
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
                 sys.argv.append(f"hydra.sweep.dir='{_escaped(folder)}'")
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)()
         if mistakes:

@@ -19,8 +19,6 @@ from gradclip_core.parts.gradients import collect
 from gradclip_core.report import ClipReport
 from gradclip_core.stepping.during_step import DuringStep
 
-Closure = Callable[[], Any]
-
 
 class Clipping(Optimizer):
     """What `clipped` adds to an optimizer; `isinstance` tells such an optimizer by it.
