@@ -144,7 +144,7 @@ class Finance(Application):
         raw = evaluate(made.between(first, data.panel.end), self.horizon)
         test = recalibrate(made, days).between(first, data.panel.end)
         scores = evaluate(test, self.horizon)
-        scores |= {f"{name}_raw": raw[name] for name in ("fz_1", "hits_1")}
+        scores |= {f"{name}_raw": raw[name] for name in ("fz_1", "log_score", "hits_1")}
         return Evaluation(scores, test.to_frame())
 
     def predict(

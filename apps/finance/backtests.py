@@ -14,8 +14,6 @@ from apps.finance.panel import Floats
 
 Hits = NDArray[np.bool_]
 
-NEWEY_WEST_LAGS = 10
-
 
 def kupiec(hits: Hits, level: float) -> float:
     """p-value of the proportion-of-failures test: is the share of hits (n,) the level?
@@ -76,13 +74,14 @@ def diebold_mariano(ours: Floats, theirs: Floats, horizon: int = 1) -> tuple[flo
     """Mean loss difference ours - theirs (n,), its standard error, and the two-sided p-value.
 
     Diebold and Mariano 1995, Journal of Business and Economic Statistics 13, with the variance
-    of Newey and West over max(10, horizon - 1) lags. Negative: ours is better. Equal losses give
-    a difference of 0 and a p-value of 1.
+    of Newey and West over 1.3 sqrt(n) lags (Lazarus, Lewis, Stock and Watson 2018, the same
+    journal 36), at least twice the horizon, whose days neighbouring losses share. Negative: ours
+    is better. Equal losses give a difference of 0 and a p-value of 1.
     """
     difference = np.asarray(ours) - np.asarray(theirs)
     if not difference.any():
         return 0.0, 0.0, 1.0
-    lags = max(NEWEY_WEST_LAGS, horizon - 1)
+    lags = max(math.ceil(1.3 * math.sqrt(len(difference))), 2 * horizon)
     fit = sm.OLS(difference, np.ones(len(difference))).fit(
         cov_type="HAC", cov_kwds={"maxlags": lags}
     )

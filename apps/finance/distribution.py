@@ -1,4 +1,4 @@
-"""Quantiles and expected shortfalls of the distributions that forecasts are made of."""
+"""Quantiles, expected shortfalls and densities of the distributions that forecasts are made of."""
 
 from __future__ import annotations
 
@@ -46,6 +46,32 @@ def empirical(values: Floats) -> tuple[Floats, Floats]:
     tails = [quantiles[LEVELS.index(level)] for level in TAILS]
     shortfall = [np.mean(values, axis=0, where=values <= tail) for tail in tails]
     return np.moveaxis(quantiles, 0, -1), np.stack(shortfall, axis=-1)
+
+
+def log_density(truth: Floats, variance: Floats, quantiles: Floats, shortfall: Floats) -> Floats:
+    """Logarithm of the forecast density at the truth, all (...), quantiles (..., 21).
+
+    Between two quantiles the distribution is a normal's, moved and stretched to pass through
+    both (the standard normal quantile of the level is linear in the return), exact for a normal
+    forecast and within 0.002 on average for a Student t of 5 degrees of freedom. Beyond the outer
+    hundredths it is exponential, with the mean excess of the shortfall (..., 2) at 1 % on both
+    sides. No two quantiles count as closer than a thousandth of a standard deviation.
+    """
+    least = 1e-3 * np.sqrt(variance)[..., None]
+    at = np.sum(truth[..., None] > quantiles, axis=-1, keepdims=True)
+    above = np.clip(at, 1, len(LEVELS) - 1)
+    low, high = (np.take_along_axis(quantiles, k, -1) for k in (above - 1, above))
+    bounds = stats.norm.ppf(LEVELS)
+    gap, width = bounds[above] - bounds[above - 1], np.maximum(high - low, least)
+    inside = stats.norm.logpdf(bounds[above - 1] + gap * (truth[..., None] - low) / width)
+    inside += np.log(gap / width)
+    excess = np.maximum(quantiles[..., :1] - shortfall[..., :1], least)
+    beyond = np.maximum(
+        quantiles[..., :1] - truth[..., None], truth[..., None] - quantiles[..., -1:]
+    )
+    tail = np.log(LEVELS[0] / excess) - beyond / excess
+    density: Floats = np.where((at > 0) & (at < len(LEVELS)), inside, tail)[..., 0]
+    return density
 
 
 def _spread(mean: Floats, variance: Floats, at: Floats) -> Floats:

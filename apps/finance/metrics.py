@@ -16,6 +16,7 @@ from apps.finance.backtests import (
     kupiec,
     qlike,
 )
+from apps.finance.distribution import log_density
 from apps.finance.forecast import LEVELS, TAILS, Forecast
 from apps.report.results import Metric
 
@@ -23,6 +24,7 @@ METRICS = (
     Metric("qlike", "QLIKE", "", "min", 3),
     Metric("mse", "MSE of variance", "", "min", 1),
     Metric("mae", "MAE of variance", "", "min", 3),
+    Metric("log_score", "log score", "", "min", 4),
     Metric("crps", "CRPS", "%", "min", 4),
     Metric("pinball_1", "Pinball 1 %", "%", "min", 4),
     Metric("pinball_5", "Pinball 5 %", "%", "min", 4),
@@ -36,6 +38,7 @@ METRICS = (
     Metric("christoffersen_5", "Christoffersen p 5 %", "", "max", 2),
     Metric("passing", "assets passing", "%", "max", 0),
     Metric("fz_1_raw", "raw FZ 1 %", "", "min", 3),
+    Metric("log_score_raw", "raw log score", "", "min", 4),
     Metric("hits_1_raw", "raw VaR 1 % broken", "%", "target", 2, 1.0),
     Metric("direction", "right direction", "%", "max", 1),
     Metric("direction_margin", "its 95 % margin", "%", "min", 1),
@@ -48,7 +51,8 @@ def evaluate(forecast: Forecast, horizon: int) -> dict[str, float]:
     """Score a forecast over its days and assets, all in % and %^2.
 
     qlike: log h + RV / h with RV the sum of squared daily returns of the horizon. mse, mae: of
-    h against RV. crps: twice the integral of the pinball loss over the 21 levels, trapezoidal
+    h against RV. log_score: minus the log density of the return (see `log_density`). crps:
+    twice the integral of the pinball loss over the 21 levels, trapezoidal
     (Gneiting and Ranjan 2011). pinball, fz, hits, kupiec, christoffersen: of the VaR (and the
     shortfall) at 1 % and 5 %; p-values are medians over assets. passing: share of assets that
     pass both tests at both levels at 5 %. direction: share of days whose return has the sign
@@ -71,6 +75,7 @@ def evaluate(forecast: Forecast, horizon: int) -> dict[str, float]:
         "qlike": float(qlike(variance, realised).mean()),
         "mse": float(mean_squared_error(realised, variance)),
         "mae": float(mean_absolute_error(realised, variance)),
+        "log_score": _log_score(forecast),
         "crps": _crps(forecast),
     }
     passing = np.ones(len(forecast.assets), dtype=bool)
@@ -79,6 +84,11 @@ def evaluate(forecast: Forecast, horizon: int) -> dict[str, float]:
         scores |= {f"{name}_{round(100 * level)}": value for name, value in found.items()}
         passing &= passed
     return scores | {"passing": 100.0 * float(passing.mean())} | _returns(forecast, horizon)
+
+
+def _log_score(forecast: Forecast) -> float:
+    spread = (forecast.variance, forecast.quantiles, forecast.shortfall)
+    return -float(log_density(forecast.truth, *spread).mean())
 
 
 def _crps(forecast: Forecast) -> float:

@@ -102,18 +102,29 @@ def test_qlike_is_least_at_the_true_variance():
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 999), shift=st.floats(-1, 1))
-def test_diebold_mariano_agrees_with_newey_and_west(seed, shift):
+@given(seed=st.integers(0, 999), shift=st.floats(-1, 1), horizon=st.sampled_from([1, 22]))
+def test_diebold_mariano_agrees_with_newey_and_west(seed, shift, horizon):
     ours, theirs = np.random.default_rng(seed).normal([[shift], [0.0]], size=(2, 300))
     d = ours - theirs
     centred = d - d.mean()
-    weights = [1 - lag / 11 for lag in range(1, 11)]
-    covariances = [(centred[lag:] * centred[:-lag]).sum() for lag in range(1, 11)]
+    lags = 44 if horizon == 22 else 23  # 1.3 sqrt(300) = 22.5
+    weights = [1 - lag / (lags + 1) for lag in range(1, lags + 1)]
+    covariances = [(centred[lag:] * centred[:-lag]).sum() for lag in range(1, lags + 1)]
     long_run = (centred**2).sum() + 2 * np.dot(weights, covariances)
-    mean, error, p = diebold_mariano(ours, theirs)
+    mean, error, p = diebold_mariano(ours, theirs, horizon)
     assert mean == pytest.approx(d.mean())
     assert error == pytest.approx(math.sqrt(long_run) / 300)
     assert p == pytest.approx(2 * stats.norm.sf(abs(mean / error)), abs=1e-12)
+
+
+@pytest.mark.parametrize("horizon", [1, 5, 22])
+def test_diebold_mariano_has_its_size_where_horizons_overlap(horizon):
+    rng = np.random.default_rng(0)
+    rejected = 0
+    for _ in range(200):
+        steps = np.convolve(rng.standard_normal(2500 + horizon - 1), np.ones(horizon), "valid")
+        rejected += diebold_mariano(steps, np.zeros(2500), horizon)[2] < 0.05
+    assert rejected / 200 < 0.1
 
 
 def test_equal_forecasts_do_not_differ():

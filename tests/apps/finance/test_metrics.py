@@ -28,9 +28,12 @@ def test_scores_by_hand():
     forecast = made(0.1, 1.3)
     y = forecast.truth[:, 0]
     scores = evaluate(forecast, 1)
-    assert {*scores, "fz_1_raw", "hits_1_raw"} == {metric.name for metric in METRICS}
+    assert {*scores, "fz_1_raw", "log_score_raw", "hits_1_raw"} == {
+        metric.name for metric in METRICS
+    }
     assert scores["qlike"] == pytest.approx((math.log(1.69) + y**2 / 1.69).mean())
     assert scores["mse"] == pytest.approx(((1.69 - y**2) ** 2).mean())
+    assert scores["log_score"] == pytest.approx(-stats.norm.logpdf(y, 0.1, 1.3).mean(), abs=3e-4)
     assert scores["mae"] == pytest.approx(np.abs(1.69 - y**2).mean())
     var = 0.1 + 1.3 * stats.norm.ppf(0.01)
     assert scores["hits_1"] == pytest.approx(100 * (y <= var).mean())
@@ -53,7 +56,7 @@ def test_crps_is_that_of_a_normal():
 
 def test_the_true_distribution_scores_best_and_passes():
     right, wide, narrow = (evaluate(made(sd=sd, assets=3), 1) for sd in (1.0, 1.5, 0.7))
-    for name in ("qlike", "crps", "pinball_1", "pinball_5", "fz_1", "fz_5"):
+    for name in ("qlike", "log_score", "crps", "pinball_1", "pinball_5", "fz_1", "fz_5"):
         assert right[name] < min(wide[name], narrow[name]), name
     assert right["passing"] > 50
     assert wide["passing"] == narrow["passing"] == 0
