@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradclip_core.clipper import Clipper
-from gradclip_core.composed.composite import Composite, check_parts, dropped
+from gradclip_core.composed.composite import Composite, check_parts, collect_filled, dropped
 from gradclip_core.guards import drop
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups, collect
 from gradclip_core.parts.norms import total
@@ -56,7 +56,7 @@ class ByName(Composite):
     @torch.no_grad()
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
         """Run the rules; raises what one of them raises, and ValueError without names."""
-        gradients = collect(parameters)
+        gradients = collect_filled(parameters)
         shares = [
             collect(as_groups(gradients, positions)) for positions in self._divide(gradients.names)
         ]

@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from gradclip_core.checks import check_positive
 from gradclip_core.clipper import Clipper
-from gradclip_core.composed.composite import check_parts, dropped
+from gradclip_core.composed.composite import check_parts, collect_filled, dropped
 from gradclip_core.parts import norms
-from gradclip_core.parts.gradients import Gradients, Parameters, as_groups, collect
+from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
 from gradclip_core.parts.per_parameter import PerParameter
 from gradclip_core.report import ClipReport
 
@@ -57,7 +57,7 @@ class UClip(Clipper):
     @torch.no_grad()
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
         """Clip gradients and carry; raises what the clipper raises."""
-        gradients = collect(parameters)
+        gradients = collect_filled(parameters)
         kept = zip(gradients.grads, self.carry.read(gradients), strict=True)
         given = [grad + carry for grad, carry in kept]
         for grad, value in zip(gradients.grads, given, strict=True):

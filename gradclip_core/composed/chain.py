@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradclip_core.clipper import Clipper
-from gradclip_core.composed.composite import Composite, check_parts, dropped
+from gradclip_core.composed.composite import Composite, check_parts, collect_filled, dropped
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups, collect
 from gradclip_core.report import ClipReport
 
@@ -50,7 +50,7 @@ class Chain(Composite):
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
         """Run the clippers; raises what one of them raises."""
         self._pending = None
-        gradients = collect(parameters)
+        gradients = collect_filled(parameters)
         if not gradients.grads:
             before = self._whole(gradients)
             self.last_report = self._report(gradients.names, before, before[0], [])

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradclip_core.clipper import Clipper
-from gradclip_core.parts import norms
-from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts import norms, sharding
+from gradclip_core.parts.gradients import Gradients, Parameters, as_groups, collect
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.rule import Rule
 
@@ -105,6 +105,12 @@ class Composite(Clipper):
         self.steps += 1
         self.clipped_steps += report.clipped
         return replace(report, clip_rate=self.clipped_steps / self.steps)
+
+
+def collect_filled(parameters: Parameters) -> Gradients:
+    """As `collect`; sharded gradients that only other processes have are zeros here."""
+    gradients = collect(parameters)
+    return collect(as_groups(gradients)) if sharding.fill(gradients) else gradients
 
 
 def dropped(gradients: Gradients) -> bool:

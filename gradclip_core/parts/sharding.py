@@ -102,6 +102,19 @@ def held(found: Gradients) -> list[int]:
     return positions
 
 
+def fill(found: Gradients) -> bool:
+    """Give this process zeros for each gradient that only other processes have; whether it did.
+
+    Clippers that ask if a gradient is still there then find the same on every process.
+    """
+    if not any(found.spreads):
+        return False
+    missing = [found.params[i] for i in held(found) if found.params[i].grad is None]
+    for param in missing:
+        param.grad = torch.zeros_like(param)
+    return bool(missing)
+
+
 def local_rows(param: Tensor) -> Tensor:
     """Which rows (indices of the first dimension) the local shard of a DTensor holds.
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+# Processes that wait for one another have made different calls.
+PATIENCE = timedelta(minutes=5)
 
 
 def run_processes(world: int, folder: Path, work: Callable[..., Any], *args: Any) -> list[Any]:
@@ -22,9 +26,8 @@ def _enter(
     rank: int, world: int, folder: str, work: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world
-    )
+    place = f"file://{folder}/rendezvous"
+    dist.init_process_group("gloo", place, PATIENCE, world, rank)
     try:
         torch.save(work(*args), Path(folder) / f"{rank}.pt")
         dist.barrier()
