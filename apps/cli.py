@@ -28,8 +28,14 @@ _OPTIONS = {"-h", "--help", "-c", "--cfg", "-p", "--package", "--resolve", "-i",
 }
 
 
-def command(verb: str, run: Callable[[DictConfig], None]) -> None:
+def command(
+    verb: str,
+    run: Callable[[DictConfig], None],
+    prepare: Callable[[list[str]], list[str]] = list,
+) -> None:
     """Run a console script: compose `conf/<verb>.yaml` with the command line, then call `run`.
+
+    prepare: turns the arguments into those that Hydra is to compose.
 
     A mistake of the user's ends in one line on stderr and exit code 2, before anything is
     written; an interrupt ends with exit code 130.
@@ -38,12 +44,16 @@ def command(verb: str, run: Callable[[DictConfig], None]) -> None:
         # Not "once": Python forgets what it has shown whenever somebody adds a filter.
         warnings.filterwarnings("always", module=r"gradclip_core\.")
         warnings.showwarning = functools.partial(_show, verb, set())
-        _command(verb, run)
+        _command(verb, run, prepare)
 
 
-def _command(verb: str, run: Callable[[DictConfig], None]) -> None:
-    arguments = sys.argv[1:]
+def _command(
+    verb: str,
+    run: Callable[[DictConfig], None],
+    prepare: Callable[[list[str]], list[str]],
+) -> None:
     try:
+        arguments = sys.argv[1:] = prepare(sys.argv[1:])
         _check_options(arguments)
         app = _app(arguments)
         if {"-h", "--help"} & set(arguments):

@@ -34,9 +34,9 @@ def named(config: DictConfig) -> DictConfig:
     return _with_choices(config, HydraConfig.get().runtime.choices)
 
 
-def compose_run(app: str, overrides: list[str]) -> DictConfig:
-    """Compose the configuration of one training run."""
-    config = compose("train", [*overrides, search_path(app)], return_hydra_config=True)
+def compose_run(app: str, overrides: list[str], verb: str = "train") -> DictConfig:
+    """Compose the configuration of one training run, or of another verb."""
+    config = compose(verb, [*overrides, search_path(app)], return_hydra_config=True)
     choices = config.hydra.runtime.choices
     with open_dict(config):
         del config["hydra"]

@@ -12,7 +12,7 @@ from apps import CONF
 from apps.compose import compose_run
 from apps.errors import UserError
 from apps.fit import train
-from apps.grid import seeds
+from apps.grid.plan import read_seeds
 from tests.conftest import refused
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -118,11 +118,11 @@ def test_gpu_where_there_is_none(tiny, verb):
 
 
 def test_seeds_of_a_comparison():
-    assert seeds(3) == [0, 1, 2]
-    assert seeds([4, 0]) == [4, 0]
+    assert read_seeds(3) == [0, 1, 2]
+    assert read_seeds([4, 0]) == [4, 0]
     for wrong in (0, -1, 1.5, "many", None, True, [], [0, 0], [0, -1], [True], [2**32]):
         with pytest.raises(UserError, match="must be a number >= 1 or a list of different"):
-            seeds(wrong)
+            read_seeds(wrong)
 
 
 @pytest.mark.parametrize(
@@ -136,12 +136,18 @@ def test_seeds_of_a_comparison():
         ("+clipping.nonsense=1", "nonsense"),
         ("clipping=[none] clipping.max_norm=1", "max_norm"),
         ("clipping=[none,autoclip] clipping.max_norm=1", "clipping.max_norm=1: no such setting"),
-        ("sweep=sgd sweep.values=[small]", "sweep.values"),
-        ("sweep=sgd sweep.values=[0.1,0.1]", "sweep.values"),
-        ("sweep=sgd sweep.values=[]", "sweep.values"),
-        ("sweep=sgd sweep.axis=optimizer.speed", "optimizer.speed"),
+        ("optimizer.lr=0.1,small", "optimizer.lr='small'"),
+        ("optimizer.lr=0.1,0.1", "optimizer.lr=0.1,0.1: must be different values"),
+        ("optimizer.lr=interval(0,1)", "allowed: a list such as 1,2"),
+        ("optimizer.lr=range(1,1)", "at least one"),
+        ("optimizer=sgd,nonsense", "optimizer=nonsense: unknown; known: ada"),
+        ("optimizer.speed=1,2", "optimizer.speed: no such key"),
+        ("tune=optimizer.lr", "tune=optimizer.lr: no swept key; swept: none"),
+        ("seed=3", "seed=3: the comparison sets it; give seeds="),
+        ("jobs=1,2", "jobs=1,2: takes one value"),
+        ("--multirun", "--multirun: a comparison takes lists"),
         ("sweep=sgd sweep.overrides=['model=nonsense']", "model=nonsense: unknown; known: gru"),
-        ("sweep=sgd sweep.values=[0.1,-1]", "Invalid learning rate: -1"),
+        ("sweep=sgd sweep.overrides=['optimizer.lr=0.1,-1']", "Invalid learning rate: -1"),
     ],
 )
 def test_values_of_a_comparison(tiny, override, expected):

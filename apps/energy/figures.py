@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from apps.energy.forecast import Forecast
-from apps.report.results import UNCLIPPED
+from apps.report.runs import UNCLIPPED
 from apps.report.theme import WIDTH, Figure, Layers, colours
 from apps.report.writing import label
 

@@ -12,7 +12,7 @@ from apps.finance.crash import step_batches
 from apps.finance.data import PanelData
 from apps.finance.panel import Floats
 from apps.report.records import Records
-from apps.report.results import UNCLIPPED
+from apps.report.runs import UNCLIPPED
 from apps.report.theme import WIDTH, Figure
 from apps.report.writing import label
 

@@ -12,7 +12,7 @@ import pandas as pd
 from apps.finance.baselines import BASELINES
 from apps.finance.forecast import Forecast
 from apps.finance.reliability_figures import pit_figure, tests_figure
-from apps.report.results import UNCLIPPED
+from apps.report.runs import UNCLIPPED
 from apps.report.theme import WIDTH, Figure, Layers
 from apps.report.writing import label
 

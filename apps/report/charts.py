@@ -8,6 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from apps.report.grids import Comparison
 from apps.report.records import Records
 from apps.report.results import Metric, Results
 from apps.report.statistics import scores
@@ -25,14 +26,14 @@ from apps.report.theme import (
 from apps.report.writing import fixed, label
 
 
-def scores_figure(results: Results) -> Figure | None:
+def scores_figure(results: Results, compared: Comparison) -> Figure | None:
     """Every seed's test score beside the classical baselines."""
     metric, rows = results.primary, []
-    names = [name for name in results.strategies if results.of(name)]
+    names = compared.strategies
     for name in names:
-        for run in results.of(name):
+        for run in compared.of(name):
             rows.append(_point(label(name), "seed", run.score(metric.name), run.seed))
-        rows.append(_point(label(name), "mean", scores(results.of(name), metric).mean))
+        rows.append(_point(label(name), "mean", scores(compared.of(name), metric).mean))
     for name, row in results.baselines.items():
         rows.append(_point(name, "baseline", row.get(metric.name)))
     data = pd.DataFrame(rows).astype({"score": float}).dropna(subset=["score"])
@@ -91,12 +92,12 @@ def _score_layers(data: pd.DataFrame, metric: Metric, names: list[str]) -> Layer
     return alt.layer(*layers)
 
 
-def learning_figure(results: Results, records: Records) -> Figure | None:
+def learning_figure(compared: Comparison, records: Records) -> Figure | None:
     """Training and validation loss against the optimizer step."""
     epochs = records.epochs
     if epochs.empty or epochs[["train_loss", "val_loss"]].isna().all(axis=None):
         return None
-    strategies = [name for name in results.strategies if (epochs["clipping"] == name).any()]
+    strategies = [name for name in compared.strategies if (epochs["clipping"] == name).any()]
     panels = [
         _losses(epochs, column, name, strategies)
         for column, name in (("train_loss", "Training loss"), ("val_loss", "Validation loss"))

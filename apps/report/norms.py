@@ -6,8 +6,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from apps.report.grids import Comparison
 from apps.report.records import Records
-from apps.report.results import Results
 from apps.report.statistics import clip_rate
 from apps.report.theme import GREY, WIDTH, Figure, colours
 from apps.report.writing import label, percent, several
@@ -17,20 +17,20 @@ NUM_STRETCHES = 240
 PERCENT = alt.Axis(format="~%", tickCount=3)
 
 
-def norm_figures(results: Results, records: Records) -> list[Figure]:
+def norm_figures(compared: Comparison, records: Records) -> list[Figure]:
     """Both charts, or none where no finite positive norm was recorded."""
     steps = records.steps
     norms = steps["norm"].to_numpy(float)
     if not (np.isfinite(norms) & (norms > 0)).any():
         return []
-    names = [name for name in results.strategies if (steps["clipping"] == name).any()]
-    panels = {name: _panel(results, records, name) for name in names}
+    names = [name for name in compared.strategies if (steps["clipping"] == name).any()]
+    panels = {name: _panel(compared, records, name) for name in names}
     return [_distribution(records, panels), _course(records, panels)]
 
 
-def _panel(results: Results, records: Records, name: str) -> str:
+def _panel(compared: Comparison, records: Records, name: str) -> str:
     """A strategy's heading in two lines: its name; how often it clipped, and at what."""
-    rate, bound = clip_rate(results.of(name)), records.bound(name)
+    rate, bound = clip_rate(compared.of(name)), records.bound(name)
     norms = records.steps.loc[records.steps["clipping"] == name, "norm"].to_numpy(float)
     lost = int((~np.isfinite(norms)).sum())
     first = f"{label(name)}, {several(lost, 'step')} non-finite" if lost else label(name)

@@ -14,6 +14,7 @@ import jinja2
 import vl_convert
 
 from apps.report.charts import learning_figure, scores_figure
+from apps.report.grids import Grid
 from apps.report.norms import norm_figures
 from apps.report.records import Records, read_records
 from apps.report.results import Results, write_results
@@ -28,10 +29,12 @@ from apps.report.tables import (
 )
 from apps.report.theme import Figure, config, png, specification
 from apps.report.words import headline
-from apps.report.writing import PLUS_MINUS, label, several
+from apps.report.writing import PLUS_MINUS, label, settings_text, several
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_RESERVED = frozenset({"scores", "learning_curves", "norm_distribution", "norm_course", "sweep"})
+_RESERVED = frozenset(
+    {"scores", "learning_curves", "norm_distribution", "norm_course", "grid", "sweep"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def write_report(
     _check_names(figures)
     output_dir.mkdir(parents=True, exist_ok=True)
     write_results(results, output_dir / "results.json")
-    records = read_records(results, output_dir)
+    records = read_records(results.shown, output_dir)
     sections = _sections(results, records, figures, tables)
     specs = {f.name: specification(f.chart) for section in sections for f in section.figures}
     _write_pictures(specs, output_dir / "pictures")
@@ -93,31 +96,29 @@ def _check_names(figures: Sequence[Figure]) -> None:
 def _sections(
     results: Results, records: Records, figures: Sequence[Figure], tables: Sequence[NamedTable]
 ) -> list[Section]:
-    lost = any(run.status != "completed" for run in results.runs)
+    lost = any(run.status != "completed" for run in results.grid.runs)
+    where = settings_text(results.shown.settings)
+    where = f"At {where}, where unclipped training validates best." if where else ""
+    curves = learning_figure(results.shown, records)
     sections = [
         Section(
             "scores",
             "Test scores",
-            _some(scores_figure(results)),
+            _some(scores_figure(results, results.shown)),
             scores_table(results),
             _scores_note(lost),
         ),
-        Section("learning", "Learning curves", _some(learning_figure(results, records))),
-        Section("norms", "Gradient norms", norm_figures(results, records)),
+        Section("learning", "Learning curves", _some(curves), None, where),
+        Section("norms", "Gradient norms", norm_figures(results.shown, records), None, where),
         Section(
             "parameters",
             "Dominant parameters",
             (),
-            parameters_table(results, records),
+            parameters_table(results.shown, records),
             "Share of the steps in which a parameter had the largest gradient norm.",
         ),
-        Section(
-            "sweep",
-            "Sweep",
-            _some(sweep_figure(results)),
-            sweep_table(results),
-            _sweep_note(results),
-        ),
+        *(_sweep_sections("grid", results.grid, results)),
+        *(_sweep_sections("sweep", results.sweep, results) if results.sweep else []),
         Section("application", "The application", figures),
     ]
     sections += [
@@ -143,15 +144,27 @@ def _scores_note(lost: bool) -> str:
     return note
 
 
-def _sweep_note(results: Results) -> str:
-    if results.sweep is None:
-        return ""
-    fixed = ", ".join(results.sweep.overrides)
-    return f"Run with {fixed}." if fixed else ""
+def _sweep_sections(key: str, grid: Grid, results: Results) -> list[Section]:
+    """The stability of a grid over its numeric key, for each setting of the others."""
+    axis, sections = grid.axis, []
+    for i, swept in enumerate(grid.along_axis if axis is not None else []):
+        assert axis is not None
+        name = key if i == 0 else f"{key}-{i}"
+        fixed = ", ".join(filter(None, [*grid.overrides, settings_text(swept.settings)]))
+        sections.append(
+            Section(
+                name,
+                f"Stability over {axis}",
+                [sweep_figure(swept, axis, results.primary, name)],
+                sweep_table(swept, axis, results.primary),
+                f"Run with {fixed}." if fixed else "",
+            )
+        )
+    return sections
 
 
 def _summary(results: Results) -> str:
-    seeds = {run.seed for run in results.runs}
+    seeds = {run.seed for run in results.grid.runs}
     names = ", ".join(label(name) for name in results.strategies)
     return f"{names}; {several(len(seeds), 'seed')}, {several(len(results.runs), 'run')}"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from apps.report.results import Results, Run
+from apps.report.grids import Comparison
+from apps.report.runs import Run
 from apps.report.writing import short
 
 STEP_COLUMNS = ("step", "epoch", "norm", "coefficient", "threshold", "worst_parameter")
@@ -31,7 +32,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The steps and epochs of all runs, with `clipping`, `seed` and `status` columns."""
+    """Steps and epochs of a comparison's runs, with `clipping`, `seed` and `status` columns."""
 
     steps: pd.DataFrame
     epochs: pd.DataFrame
@@ -45,11 +46,11 @@ class Records:
         return Bound(float(np.median(values)), float(values.min()), float(values.max()))
 
 
-def read_records(results: Results, output_dir: Path) -> Records:
-    """Read every run's files; a run without them contributes nothing."""
+def read_records(compared: Comparison, output_dir: Path) -> Records:
+    """Read the files of every run; a run without them contributes nothing."""
     return Records(
-        _gather(results.runs, output_dir, "steps.csv", STEP_COLUMNS),
-        _gather(results.runs, output_dir, "epochs.csv", EPOCH_COLUMNS),
+        _gather(compared.runs, output_dir, "steps.csv", STEP_COLUMNS),
+        _gather(compared.runs, output_dir, "epochs.csv", EPOCH_COLUMNS),
     )
 
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Direction = Literal["min", "max", "target"]
-Status = Literal["completed", "diverged", "failed"]
+from apps.report.grids import Comparison, Grid, names_of, validation_rank
+from apps.report.runs import UNCLIPPED, Run
 
-UNCLIPPED = "none"
+Direction = Literal["min", "max", "target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,68 +49,20 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One training: its settings, how it ended and what it scored on the test split.
-
-    `run_dir` is relative to the report's folder. `test` of a diverged run is empty or holds the
-    scores of its best checkpoint. `value` is the swept setting's value in a `Sweep`. `val_loss` is
-    the lowest validation loss, by which the checkpoint was chosen.
-    """
-
-    clipping: str
-    seed: int
-    optimizer: str
-    lr: float
-    status: Status
-    test: dict[str, float | None] = field(default_factory=dict)
-    diverged_at: int | None = None
-    error: str | None = None
-    seconds: float = 0.0
-    steps: int = 0
-    clip_rate: float | None = None
-    skipped: int = 0
-    run_dir: str = ""
-    command: str = ""
-    value: float | None = None
-    val_loss: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.status not in ("completed", "diverged", "failed"):
-            raise ValueError(f"run {self.run_dir}: status {self.status!r} is unknown")
-
-    def score(self, metric: str) -> float | None:
-        """The finite test score of a completed run; None for every other case."""
-        value = self.test.get(metric)
-        if self.status != "completed" or value is None or not math.isfinite(value):
-            return None
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """Runs over the values of one setting, for example `optimizer.lr`."""
-
-    axis: str
-    overrides: list[str]
-    runs: list[Run]
-
-    def __post_init__(self) -> None:
-        if any(run.value is None for run in self.runs):
-            raise ValueError(f"every run of the sweep over {self.axis} needs a value")
-
-
-@dataclass(frozen=True, slots=True)
 class Results:
-    """Everything one comparison measured. `metric` names the primary one among `metrics`."""
+    """Everything one comparison measured. `metric` names the primary one among `metrics`.
+
+    `grid` is the comparison itself, `sweep` a second grid that `sweep=NAME` added.
+    """
 
     app: str
     title: str
     metric: str
     direction: Direction
     metrics: list[Metric]
-    runs: list[Run]
+    grid: Grid
+    sweep: Grid | None = None
     baselines: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    sweep: Sweep | None = None
     config: dict[str, Any] = field(default_factory=dict)
     command: str = ""
     created: str = ""
@@ -130,15 +82,27 @@ class Results:
         return next(metric for metric in self.metrics if metric.name == self.metric)
 
     @property
+    def grids(self) -> list[Grid]:
+        """The comparison's own grid and that of the sweep, if there is one."""
+        return [self.grid] if self.sweep is None else [self.grid, self.sweep]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of all grids."""
+        return [run for grid in self.grids for run in grid.runs]
+
+    @property
     def strategies(self) -> list[str]:
         """The clipping strategies in order of appearance, the unclipped one first."""
-        runs = self.runs + (self.sweep.runs if self.sweep else [])
-        names = dict.fromkeys(run.clipping for run in runs)
-        return sorted(names, key=lambda name: name != UNCLIPPED)
+        return names_of(self.runs)
 
-    def of(self, clipping: str) -> list[Run]:
-        """The runs of one strategy."""
-        return [run for run in self.runs if run.clipping == clipping]
+    @property
+    def shown(self) -> Comparison:
+        """The comparison whose curves and forecasts are drawn: where unclipped validates best."""
+        return min(
+            self.grid.comparisons,
+            key=lambda one: validation_rank(one.of(UNCLIPPED) or one.runs),
+        )
 
 
 def write_results(results: Results, path: Path) -> None:
@@ -150,12 +114,33 @@ def write_results(results: Results, path: Path) -> None:
 def read_results(path: Path) -> Results:
     """Read what `write_results` wrote."""
     record = json.loads(path.read_text(encoding="utf-8"))
-    sweep = record["sweep"]
     record["metrics"] = [Metric(**metric) for metric in record["metrics"]]
-    record["runs"] = [Run(**run) for run in record["runs"]]
-    if sweep is not None:
-        record["sweep"] = Sweep(**{**sweep, "runs": [Run(**run) for run in sweep["runs"]]})
+    for name in ("grid", "sweep"):
+        if record[name] is not None:
+            runs = [Run(**run) for run in record[name]["runs"]]
+            record[name] = Grid(**{**record[name], "runs": runs})
     return Results(**record)
+
+
+def repeatable(results: Results) -> dict[str, Any]:
+    """What a repetition of the same comparison gives again, anywhere: all but times and places.
+
+    Without the command, the date, the environment, the runs' seconds, and metrics that are not
+    `repeatable`.
+    """
+    timed = {metric.name for metric in results.metrics if not metric.repeatable}
+    record: dict[str, Any] = _plain(asdict(results))
+    for name in ("command", "created", "environment"):
+        del record[name]
+    grids = [record["grid"], record["sweep"] or {"runs": []}]
+    for run in (run for grid in grids for run in grid["runs"]):
+        del run["seconds"]
+        run["test"] = {name: run["test"][name] for name in run["test"] if name not in timed}
+    record["baselines"] = {
+        name: {metric: row[metric] for metric in row if metric not in timed}
+        for name, row in record["baselines"].items()
+    }
+    return record
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from apps.report.results import UNCLIPPED, Metric, Results, Run
+from apps.report.grids import Comparison
+from apps.report.results import Metric
+from apps.report.runs import UNCLIPPED, Run
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -83,11 +85,11 @@ def count(runs: Iterable[Run]) -> Counts:
     return Counts(len(ends), ends.count("completed"), ends.count("diverged"), ends.count("failed"))
 
 
-def pair(results: Results, clipping: str, metric: Metric) -> Paired:
+def pair(compared: Comparison, clipping: str, metric: Metric) -> Paired:
     """Compare a strategy with the unclipped runs, seed by seed."""
-    base = {run.seed: run.score(metric.name) for run in results.of(UNCLIPPED)}
+    base = {run.seed: run.score(metric.name) for run in compared.of(UNCLIPPED)}
     gains = []
-    for run in results.of(clipping):
+    for run in compared.of(clipping):
         ours, theirs = run.score(metric.name), base.get(run.seed)
         if ours is not None and theirs is not None:
             gains.append(metric.loss(theirs) - metric.loss(ours))
@@ -104,15 +106,15 @@ def t95(freedom: int) -> float:
     return 1.960 + 2.5 / freedom  # within 0.002 from 21 degrees of freedom on
 
 
-def identical(results: Results, clipping: str) -> bool:
+def identical(compared: Comparison, clipping: str, metrics: Iterable[Metric]) -> bool:
     """Whether every seed has the very test scores of its unclipped twin."""
-    timed = {metric.name for metric in results.metrics if not metric.repeatable}
+    timed = {metric.name for metric in metrics if not metric.repeatable}
 
     def outcome(run: Run) -> tuple[object, ...]:
         return run.status, {name: run.test[name] for name in run.test if name not in timed}
 
-    base = {run.seed: outcome(run) for run in results.of(UNCLIPPED)}
-    runs = results.of(clipping)
+    base = {run.seed: outcome(run) for run in compared.of(UNCLIPPED)}
+    runs = compared.of(clipping)
     return bool(runs) and all(base.get(run.seed) == outcome(run) for run in runs)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from apps.report.results import Metric, Run
+from apps.report.grids import Comparison
+from apps.report.results import Metric
+from apps.report.runs import Run
 from apps.report.writing import short
 
 # A median this close to the best one of the whole sweep counts as working well.
@@ -31,38 +33,42 @@ class Stand:
     close_to_best: list[float]
 
 
-def by_value(runs: Sequence[Run]) -> dict[float, list[Run]]:
-    """The runs of each swept value, in rising order."""
-    values = sorted({run.value for run in runs if run.value is not None})
-    return {value: [run for run in runs if run.value == value] for value in values}
+def by_value(runs: Sequence[Run], axis: str) -> dict[float, list[Run]]:
+    """The runs of each value of a numeric key, in rising order."""
+    groups: dict[float, list[Run]] = {}
+    for run in runs:
+        value = run.settings.get(axis)
+        if isinstance(value, (int, float)):
+            groups.setdefault(value, []).append(run)
+    return dict(sorted(groups.items()))
 
 
-def medians(runs: Sequence[Run], metric: Metric) -> dict[float, float]:
+def medians(runs: Sequence[Run], axis: str, metric: Metric) -> dict[float, float]:
     """Median score per value, where every run of that value completed."""
     found = {}
-    for value, group in by_value(runs).items():
+    for value, group in by_value(runs, axis).items():
         values = [score for run in group if (score := run.score(metric.name)) is not None]
         if len(values) == len(group):
             found[value] = median(values)
     return found
 
 
-def stands(runs: Sequence[Run], strategies: Sequence[str], metric: Metric) -> dict[str, Stand]:
+def stands(swept: Comparison, axis: str, metric: Metric) -> dict[str, Stand]:
     """How every strategy stands the sweep."""
-    groups = {name: [run for run in runs if run.clipping == name] for name in strategies}
-    mids = {name: medians(group, metric) for name, group in groups.items()}
+    groups = {name: swept.of(name) for name in swept.strategies}
+    mids = {name: medians(group, axis, metric) for name, group in groups.items()}
     losses = [metric.loss(mid) for found in mids.values() for mid in found.values()]
     limit = min(losses) + CLOSE * abs(min(losses)) if losses else 0.0
-    return {
-        name: _stand(group, mids[name], metric, limit) for name, group in groups.items() if group
-    }
+    return {name: _stand(group, axis, mids[name], metric, limit) for name, group in groups.items()}
 
 
-def _stand(group: list[Run], mids: dict[float, float], metric: Metric, limit: float) -> Stand:
+def _stand(
+    group: list[Run], axis: str, mids: dict[float, float], metric: Metric, limit: float
+) -> Stand:
     scores = [score for run in group if (score := run.score(metric.name)) is not None]
     losses = {
         value: median([run.val_loss for run in runs if run.val_loss is not None])
-        for value, runs in by_value(group).items()
+        for value, runs in by_value(group, axis).items()
         if value in mids and all(run.val_loss is not None for run in runs)
     }
     best_at = min(losses, key=losses.__getitem__, default=None)
@@ -77,16 +83,16 @@ def _stand(group: list[Run], mids: dict[float, float], metric: Metric, limit: fl
     )
 
 
-def value_counts(runs: Sequence[Run]) -> tuple[int, int]:
+def value_counts(runs: Sequence[Run], axis: str) -> tuple[int, int]:
     """Values at which at least one run did not complete, and all values."""
-    groups = by_value(runs)
+    groups = by_value(runs, axis)
     bad = sum(any(run.status != "completed" for run in group) for group in groups.values())
     return bad, len(groups)
 
 
-def working_values(runs: Sequence[Run]) -> str:
+def working_values(runs: Sequence[Run], axis: str) -> str:
     """The widest unbroken range of values at which every run completed, in words."""
-    groups = by_value(runs)
+    groups = by_value(runs, axis)
     good = [all(run.status == "completed" for run in group) for group in groups.values()]
     return span([value for value, fine in zip(groups, good, strict=True) if fine], list(groups))
 

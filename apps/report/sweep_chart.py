@@ -8,36 +8,36 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from apps.report.results import Metric, Results, Run
+from apps.report.grids import Comparison
+from apps.report.results import Metric
+from apps.report.runs import Run
 from apps.report.sweep import by_value, medians
 from apps.report.theme import FEW_TICKS, WIDTH, Figure, Layers, colours, scale_for, title
-from apps.report.writing import label
+from apps.report.writing import label, settings_text
 
 HEIGHT, BAND = 290, 22
 _ALARM = "#d55e00"
 
 
-def sweep_figure(results: Results) -> Figure | None:
+def sweep_figure(swept: Comparison, axis: str, metric: Metric, name: str) -> Figure:
     """The primary metric over the swept values, with a band for the runs that diverged."""
-    if results.sweep is None or not results.sweep.runs:
-        return None
-    metric, runs = results.primary, results.sweep.runs
-    groups = {
-        name: [run for run in runs if run.clipping == name]
-        for name in results.strategies
-        if any(run.clipping == name for run in runs)
-    }
+    groups = {strategy: swept.of(strategy) for strategy in swept.strategies}
+    where = f", {settings_text(swept.settings)}" if swept.settings else ""
     return Figure(
-        "sweep",
-        f"{metric.label} over {results.sweep.axis}",
+        name,
+        f"{metric.label} over {axis}{where}",
         "Points are runs, lines join the medians of the values at which every run completed. "
         "Crosses in the tinted band count the runs that diverged or failed.",
-        _layers(groups, metric, results.sweep.axis),
+        _layers(groups, metric, axis),
     )
 
 
 def _layers(groups: dict[str, list[Run]], metric: Metric, axis: str) -> Layers:
-    points, lines, lost = _points(groups, metric), _lines(groups, metric), _lost(groups)
+    points, lines, lost = (
+        _points(groups, axis, metric),
+        _lines(groups, axis, metric),
+        _lost(groups, axis),
+    )
     order = [label(name) for name in groups]
     bottom = metric.direction == "max"
     narrow = alt.Scale(paddingInner=0.75, paddingOuter=0.4)  # the strategies of a value together
@@ -57,9 +57,9 @@ def _layers(groups: dict[str, list[Run]], metric: Metric, axis: str) -> Layers:
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
 
-def _points(groups: dict[str, list[Run]], metric: Metric) -> pd.DataFrame:
+def _points(groups: dict[str, list[Run]], axis: str, metric: Metric) -> pd.DataFrame:
     rows = [
-        (label(name), run.value, run.seed, run.score(metric.name))
+        (label(name), run.settings.get(axis), run.seed, run.score(metric.name))
         for name, runs in groups.items()
         for run in runs
     ]
@@ -67,20 +67,20 @@ def _points(groups: dict[str, list[Run]], metric: Metric) -> pd.DataFrame:
     return frame.astype({"score": float}).dropna(subset=["score"])
 
 
-def _lines(groups: dict[str, list[Run]], metric: Metric) -> pd.DataFrame:
+def _lines(groups: dict[str, list[Run]], axis: str, metric: Metric) -> pd.DataFrame:
     rows = [
         (label(name), value, score)
         for name, runs in groups.items()
-        for value, score in medians(runs, metric).items()
+        for value, score in medians(runs, axis, metric).items()
     ]
     return pd.DataFrame(rows, columns=["strategy", "value", "score"])
 
 
-def _lost(groups: dict[str, list[Run]]) -> pd.DataFrame:
+def _lost(groups: dict[str, list[Run]], axis: str) -> pd.DataFrame:
     rows = [
         (label(name), value, f"{lost} of {len(runs)}")
         for name, group in groups.items()
-        for value, runs in by_value(group).items()
+        for value, runs in by_value(group, axis).items()
         if (lost := sum(run.status != "completed" for run in runs))
     ]
     return pd.DataFrame(rows, columns=["strategy", "value", "lost"])

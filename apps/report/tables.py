@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from apps.report.grids import Comparison
 from apps.report.records import Records, worst_parameters
-from apps.report.results import UNCLIPPED, Metric, Results
+from apps.report.results import Metric, Results
+from apps.report.runs import UNCLIPPED, Run
 from apps.report.statistics import Counts, Summary, best, clip_rate, count, pair, scores, summarize
 from apps.report.sweep import Stand, by_value, span, stands, working_values
 from apps.report.writing import (
@@ -16,8 +18,13 @@ from apps.report.writing import (
     fixed,
     label,
     percent,
+    settings_text,
     short,
+    value_text,
 )
+
+# Swept keys that have a column of their own in the table of runs.
+_SHOWN = ("optimizer", "optimizer.lr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +65,54 @@ class NamedTable:
 
 def scores_table(results: Results) -> Table:
     """Strategies, then classical baselines: the primary metric, how the runs went, the rest."""
-    names = [name for name in results.strategies if results.of(name)]
-    means = {m.name: {name: scores(results.of(name), m) for name in names} for m in results.metrics}
-    bold = {m.name: _bold(results, m, means[m.name]) for m in results.metrics}
-    others = [m for m in results.metrics if m is not results.primary]
+    others = [metric for metric in results.metrics if metric is not results.primary]
     course = _course_columns(results)
-
-    def strategy(name: str) -> list[Cell]:
-        def cell(metric: Metric) -> Cell:
-            of = means[metric.name][name]
-            return _score(metric, of, ("run", name) in bold[metric.name])
-
-        middle = [_gain(results, name), *_course(results, name)]
-        name_cell = Cell(label(name), label(name))
-        return [name_cell, cell(results.primary), *middle, *map(cell, others)]
-
-    def baseline(name: str) -> list[Cell]:
-        def cell(metric: Metric) -> Cell:
-            value = summarize([results.baselines[name].get(metric.name)])
-            return _score(metric, value, ("baseline", name) in bold[metric.name])
-
-        middle = [Cell(DASH)] * len(course)
-        return [Cell(name, name), cell(results.primary), *middle, *map(cell, others)]
-
-    groups = {"Network, by clipping strategy": [strategy(name) for name in names]}
+    groups = {}
+    for compared in results.grid.comparisons:
+        title = settings_text(compared.settings) or "Network, by clipping strategy"
+        groups[title] = _strategy_rows(results, compared, others)
     if results.baselines:
-        groups["Classical baselines"] = [baseline(name) for name in results.baselines]
+        groups["Classical baselines"] = _baseline_rows(results, others, len(course))
     heads = [_score_column(metric) for metric in (results.primary, *others)]
     return Table([Column("Strategy", words=True), heads[0], *course, *heads[1:]], groups)
+
+
+def _strategy_rows(
+    results: Results, compared: Comparison, others: list[Metric]
+) -> list[list[Cell]]:
+    def cell(name: str, metric: Metric) -> Cell:
+        bold = _winners(results, compared, metric)
+        return _score(metric, scores(compared.of(name), metric), ("run", name) in bold)
+
+    rows = []
+    for name in compared.strategies:
+        middle = [_gain(results, compared, name), *_course(results, compared, name)]
+        first = [Cell(_with_tuned(compared, name), label(name)), cell(name, results.primary)]
+        rows.append([*first, *middle, *(cell(name, metric) for metric in others)])
+    return rows
+
+
+def _with_tuned(compared: Comparison, name: str) -> str:
+    tuned = settings_text(compared.tuned.get(name, {}))
+    return f"{label(name)} ({tuned})" if tuned else label(name)
+
+
+def _baseline_rows(results: Results, others: list[Metric], between: int) -> list[list[Cell]]:
+    def cell(name: str, metric: Metric) -> Cell:
+        wins = [_winners(results, one, metric) for one in results.grid.comparisons]
+        value = summarize([results.baselines[name].get(metric.name)])
+        return _score(metric, value, all(("baseline", name) in found for found in wins))
+
+    middle = [Cell(DASH)] * between
+    return [
+        [
+            Cell(name, name),
+            cell(name, results.primary),
+            *middle,
+            *(cell(name, metric) for metric in others),
+        ]
+        for name in results.baselines
+    ]
 
 
 def _score_column(metric: Metric) -> Column:
@@ -108,11 +135,11 @@ def _course_columns(results: Results) -> list[Column]:
 
 
 def _any_failed(results: Results) -> bool:
-    return any(run.status == "failed" for run in results.runs)
+    return any(run.status == "failed" for run in results.grid.runs)
 
 
 def _any_skipped(results: Results) -> bool:
-    return any(run.skipped for run in results.runs)
+    return any(run.skipped for run in results.grid.runs)
 
 
 def _reading(metric: Metric) -> str:
@@ -121,12 +148,14 @@ def _reading(metric: Metric) -> str:
     return "lower is better" if metric.direction == "min" else "higher is better"
 
 
-def _bold(results: Results, metric: Metric, means: dict[str, Summary]) -> set[tuple[str, str]]:
+def _winners(results: Results, compared: Comparison, metric: Metric) -> set[tuple[str, str]]:
+    """Strategies and baselines with the best score of a comparison."""
     # A mean over the survivors of a strategy that lost runs is no fair winner.
+    means = {name: scores(compared.of(name), metric) for name in compared.strategies}
     candidates: dict[tuple[str, str], float | None] = {
         ("run", name): summary.mean
         for name, summary in means.items()
-        if summary.n == len(results.of(name))
+        if summary.n == len(compared.of(name))
     }
     for name, row in results.baselines.items():
         candidates["baseline", name] = row.get(metric.name)
@@ -144,8 +173,8 @@ def _score(metric: Metric, summary: Summary, bold: bool) -> Cell:
     return Cell(text, metric.loss(summary.mean), bold)
 
 
-def _gain(results: Results, name: str) -> Cell:
-    paired = pair(results, name, results.primary)
+def _gain(results: Results, compared: Comparison, name: str) -> Cell:
+    paired = pair(compared, name, results.primary)
     if name == UNCLIPPED or paired.gain is None:
         return Cell(DASH)
     digits = results.primary.decimals
@@ -155,8 +184,8 @@ def _gain(results: Results, name: str) -> Cell:
     return Cell(text, paired.gain)
 
 
-def _course(results: Results, name: str) -> list[Cell]:
-    runs = results.of(name)
+def _course(results: Results, compared: Comparison, name: str) -> list[Cell]:
+    runs = compared.of(name)
     ends, rate = count(runs), clip_rate(runs)
     seconds = summarize(run.seconds for run in runs if run.status == "completed").mean
     skipped = sum(run.skipped for run in runs)
@@ -173,12 +202,12 @@ def _of(counts: Counts, part: Callable[[Counts], int]) -> Cell:
     return Cell(f"{part(counts)} of {counts.total}", part(counts))
 
 
-def parameters_table(results: Results, records: Records) -> Table | None:
+def parameters_table(compared: Comparison, records: Records) -> Table | None:
     """Which parameter had the largest norm, as a share of each strategy's steps."""
     shares = worst_parameters(records)
     if shares.empty:
         return None
-    names = [name for name in results.strategies if name in shares.columns]
+    names = [name for name in compared.strategies if name in shares.columns]
     columns = [Column("Parameter", words=True), *(Column(label(name)) for name in names)]
     rows = []
     for parameter, row in shares.iterrows():
@@ -187,26 +216,21 @@ def parameters_table(results: Results, records: Records) -> Table | None:
     return Table(columns, {"": rows})
 
 
-def sweep_table(results: Results) -> Table | None:
+def sweep_table(swept: Comparison, axis: str, metric: Metric) -> Table:
     """How each strategy stands the sweep."""
-    if results.sweep is None:
-        return None
-    runs, metric = results.sweep.runs, results.primary
-    grid, columns = (
-        list(by_value(runs)),
-        [
-            Column("Strategy", words=True),
-            Column("Diverged", "runs"),
-            Column("Best", f"{metric.label} there, median over seeds"),
-            Column("Best at", f"{results.sweep.axis}, by validation loss"),
-            Column("Median", "of completed runs"),
-            Column("Every run completed", results.sweep.axis),
-            Column("Within 10 % of the best", results.sweep.axis),
-        ],
-    )
+    grid = list(by_value(swept.runs, axis))
+    columns = [
+        Column("Strategy", words=True),
+        Column("Diverged", "runs"),
+        Column("Best", f"{metric.label} there, median over seeds"),
+        Column("Best at", f"{axis}, by validation loss"),
+        Column("Median", "of completed runs"),
+        Column("Every run completed", axis),
+        Column("Within 10 % of the best", axis),
+    ]
     rows = []
-    for name, stand in stands(runs, results.strategies, metric).items():
-        working = working_values([run for run in runs if run.clipping == name])
+    for name, stand in stands(swept, axis, metric).items():
+        working = working_values(swept.of(name), axis)
         rows.append(_sweep_row(name, stand, metric, working, span(stand.close_to_best, grid)))
     return Table(columns, {"": rows})
 
@@ -226,35 +250,34 @@ def _sweep_row(name: str, stand: Stand, metric: Metric, working: str, close: str
 
 def runs_table(results: Results) -> Table:
     """Every run with how it ended and where its files are."""
-    heads = ["Strategy", "Seed", "Optimizer", "lr", "Status", "Diverged at", results.primary.label]
-    columns = [Column(head, words=head in ("Strategy", "Optimizer", "Status")) for head in heads]
+    keys = list(dict.fromkeys(key for grid in results.grids for key in grid.axes))
+    heads = ["Strategy", "Seed", "Optimizer", "lr", *(k for k in keys if k not in _SHOWN)]
+    heads += ["Status", "Diverged at", results.primary.label]
+    words = ("Strategy", "Optimizer", "Status", *keys)
+    columns = [Column(head, words=head in words) for head in heads]
     columns += [Column("Steps"), Column("Time"), Column("Folder", words=True)]
-    groups = {"Comparison": results.runs}
+    groups = {"Comparison": results.grid.runs}
     if results.sweep:
-        groups[f"Sweep over {results.sweep.axis}"] = results.sweep.runs
+        groups["Sweep"] = results.sweep.runs
     return Table(
         columns,
-        {
-            title: [
-                [
-                    Cell(label(run.clipping), label(run.clipping)),
-                    Cell(str(run.seed), run.seed),
-                    Cell(run.optimizer, run.optimizer),
-                    Cell(short(run.lr), run.lr),
-                    Cell(run.status, run.status),
-                    Cell(
-                        DASH if run.diverged_at is None else str(run.diverged_at), run.diverged_at
-                    ),
-                    Cell(
-                        fixed(run.test.get(results.metric), results.primary.decimals),
-                        run.test.get(results.metric),
-                    ),
-                    Cell(str(run.steps), run.steps),
-                    Cell(duration(run.seconds), run.seconds),
-                    Cell(run.run_dir, run.run_dir),
-                ]
-                for run in runs
-            ]
-            for title, runs in groups.items()
-        },
+        {title: [_run_row(run, results, keys) for run in runs] for title, runs in groups.items()},
     )
+
+
+def _run_row(run: Run, results: Results, keys: list[str]) -> list[Cell]:
+    others = [value_text(run.settings[k]) if k in run.settings else DASH for k in keys]
+    score = run.test.get(results.metric)
+    return [
+        Cell(label(run.clipping), label(run.clipping)),
+        Cell(str(run.seed), run.seed),
+        Cell(run.optimizer, run.optimizer),
+        Cell(short(run.lr), run.lr),
+        *(Cell(text, text) for key, text in zip(keys, others, strict=True) if key not in _SHOWN),
+        Cell(run.status, run.status),
+        Cell(DASH if run.diverged_at is None else str(run.diverged_at), run.diverged_at),
+        Cell(fixed(score, results.primary.decimals), score),
+        Cell(str(run.steps), run.steps),
+        Cell(duration(run.seconds), run.seconds),
+        Cell(run.run_dir, run.run_dir),
+    ]

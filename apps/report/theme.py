@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import vl_convert
 
-from apps.report.results import UNCLIPPED, Metric
+from apps.report.results import Metric
+from apps.report.runs import UNCLIPPED
 from apps.report.writing import label
 
 GREY = "#868d97"

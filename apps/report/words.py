@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from apps.report.grids import Comparison, Grid
 from apps.report.records import Records
-from apps.report.results import UNCLIPPED, Metric, Results, Run
+from apps.report.results import Metric, Results
+from apps.report.runs import UNCLIPPED
 from apps.report.statistics import Paired, clip_rate, count, identical, pair, scores, summarize
 from apps.report.sweep import value_counts, working_values
 from apps.report.writing import (
@@ -12,6 +14,7 @@ from apps.report.writing import (
     label,
     listing,
     percent,
+    settings_text,
     several,
 )
 
@@ -21,19 +24,39 @@ FEW_SEEDS = 5
 
 
 def headline(results: Results, records: Records | None = None) -> list[str]:
-    """What the comparison found; with the runs' records it names the thresholds too."""
-    sentences = _endings(results)
-    if UNCLIPPED in {run.clipping for run in results.runs}:
-        names = [name for name in results.strategies if name != UNCLIPPED and results.of(name)]
-        sentences += [_against_unclipped(results, records, name) for name in names]
+    """What the comparison found; with the records of `results.shown` it names thresholds too."""
+    sentences = []
+    for compared in results.grid.comparisons:
+        where = settings_text(compared.settings)
+        found = _one(results, compared, records if compared == results.shown else None)
+        sentences += [f"{where}: {sentence}" if where else sentence for sentence in found]
+    for grid in results.grids:
+        sentences += _stability(grid)
+    return [*sentences, *_caveat(results)]
+
+
+def _one(results: Results, compared: Comparison, records: Records | None) -> list[str]:
+    """What one comparison found."""
+    sentences = [*_tuned(compared), *_endings(compared)]
+    if UNCLIPPED in compared.strategies:
+        names = [name for name in compared.strategies if name != UNCLIPPED]
+        sentences += [_against_unclipped(results, compared, records, name) for name in names]
     else:
         sentences.append("There are no unclipped runs to compare with.")
-    return [*sentences, *_baselines(results), *_sweep(results), *_caveat(results)]
+    return [*sentences, *_baselines(results, compared)]
 
 
-def _endings(results: Results) -> list[str]:
+def _tuned(compared: Comparison) -> list[str]:
+    """Which value each strategy got, and how."""
+    if not compared.tuned:
+        return []
+    parts = [f"{label(name)} {settings_text(chosen)}" for name, chosen in compared.tuned.items()]
+    return [f"Tuned for each strategy on the same values, by validation loss: {'; '.join(parts)}."]
+
+
+def _endings(compared: Comparison) -> list[str]:
     """Diverged and failed runs, strategy by strategy."""
-    counts = {name: count(results.of(name)) for name in results.strategies if results.of(name)}
+    counts = {name: count(compared.of(name)) for name in compared.strategies}
     sentences = []
     if any(c.diverged for c in counts.values()):
         parts = [f"{label(name)} {c.diverged} of {c.total}" for name, c in counts.items()]
@@ -44,8 +67,10 @@ def _endings(results: Results) -> list[str]:
     return sentences
 
 
-def _against_unclipped(results: Results, records: Records | None, name: str) -> str:
-    runs, metric = results.of(name), results.primary
+def _against_unclipped(
+    results: Results, compared: Comparison, records: Records | None, name: str
+) -> str:
+    runs, metric = compared.of(name), results.primary
     rate, bound = clip_rate(runs), records.bound(name) if records else None
     subject = f"{name} ({bound})" if bound else name
     if not any(run.status == "completed" for run in runs):
@@ -53,22 +78,22 @@ def _against_unclipped(results: Results, records: Records | None, name: str) -> 
     if rate == 0:
         twins = (
             "its runs are identical to unclipped"
-            if identical(results, name)
+            if identical(compared, name, results.metrics)
             else "yet its scores differ from unclipped, so the runs are no true twins"
         )
         return f"{subject} never clipped; {twins}."
     if rate is not None:
         subject += f", clipping {percent(rate)} of steps,"
-    return f"{subject} {_verdict(pair(results, name, metric), metric, results)}."
+    return f"{subject} {_verdict(pair(compared, name, metric), metric, compared)}."
 
 
-def _verdict(paired: Paired, metric: Metric, results: Results) -> str:
+def _verdict(paired: Paired, metric: Metric, compared: Comparison) -> str:
     if paired.gain is None:
         return "shares no completed seed with unclipped, so there is no paired comparison"
     if paired.better == paired.worse == 0:
         return f"scores the same as unclipped on {metric.label} in {_seeds(paired.n)}"
     word, times = ("better", paired.better) if paired.gain > 0 else ("worse", paired.worse)
-    size = difference(paired.gain, metric) + _relative(paired.gain, metric, results)
+    size = difference(paired.gain, metric) + _relative(paired.gain, metric, compared)
     if paired.margin is None:
         return f"is {word} on {metric.label} by {size} in the one seed compared: no spread is known"
     if paired.verdict == "noise":
@@ -89,8 +114,8 @@ def _interval(paired: Paired, metric: Metric) -> str:
     return f"95 % interval of the gain {gain - margin:+.{digits}f} to {gain + margin:+.{digits}f}"
 
 
-def _relative(gain: float, metric: Metric, results: Results) -> str:
-    base = scores(results.of(UNCLIPPED), metric).mean
+def _relative(gain: float, metric: Metric, compared: Comparison) -> str:
+    base = scores(compared.of(UNCLIPPED), metric).mean
     if metric.direction == "target" or not base:
         return ""
     return f" (relative {abs(100 * gain / base):.2g} %)"
@@ -100,11 +125,11 @@ def _seeds(n: int) -> str:
     return several(n, "seed")
 
 
-def _baselines(results: Results) -> list[str]:
+def _baselines(results: Results, compared: Comparison) -> list[str]:
     metric = results.primary
     base = {name: summarize([row.get(metric.name)]) for name, row in results.baselines.items()}
     rivals = {name: one.mean for name, one in base.items() if one.mean is not None}
-    ours = _means(results)
+    ours = _means(compared, metric)
     if not rivals or not ours:
         return []
     rival = min(rivals, key=lambda name: metric.loss(rivals[name]))
@@ -118,35 +143,40 @@ def _baselines(results: Results) -> list[str]:
     ]
 
 
-def _means(results: Results) -> dict[str, float]:
+def _means(compared: Comparison, metric: Metric) -> dict[str, float]:
     """Mean score per strategy; those that lost runs count only if every strategy did."""
-    found = {name: scores(results.of(name), results.primary) for name in results.strategies}
+    found = {name: scores(compared.of(name), metric) for name in compared.strategies}
     means = {name: s.mean for name, s in found.items() if s.mean is not None}
-    whole = {name: mean for name, mean in means.items() if found[name].n == len(results.of(name))}
+    whole = {name: mean for name, mean in means.items() if found[name].n == len(compared.of(name))}
     return whole or means
 
 
-def _sweep(results: Results) -> list[str]:
-    if results.sweep is None:
+def _stability(grid: Grid) -> list[str]:
+    """Where runs diverged over the numeric key, for each setting of the others."""
+    if grid.axis is None:
         return []
-    runs: dict[str, list[Run]] = {name: [] for name in results.strategies}
-    for run in results.sweep.runs:
-        runs[run.clipping].append(run)
-    runs = {name: group for name, group in runs.items() if group}
-    where = f"with {listing(sorted({run.optimizer for run in results.sweep.runs}))}"
-    parts = []
-    for name, group in runs.items():
-        bad, total = value_counts(group)
+    return [_over(grid.axis, swept) for swept in grid.along_axis]
+
+
+def _over(axis: str, swept: Comparison) -> str:
+    where = f"with {listing(sorted({run.optimizer for run in swept.runs}))}"
+    others = {key: value for key, value in swept.settings.items() if key != "optimizer"}
+    if others:
+        where += f" and {settings_text(others)}"
+    parts, widths = [], []
+    for name in swept.strategies:
+        bad, total = value_counts(swept.of(name), axis)
         parts.append(f"{label(name)} at {bad} of {total}")
-    widths = [f"{label(name)} {working_values(group)}" for name, group in runs.items()]
-    return [
-        f"Over {results.sweep.axis} {where}, runs diverged or failed: {listing(parts)} values. "
+        widths.append(f"{label(name)} {working_values(swept.of(name), axis)}")
+    return (
+        f"Over {axis} {where}, runs diverged or failed: {listing(parts)} values. "
         f"Range in which every run completed: {'; '.join(widths)}."
-    ]
+    )
 
 
 def _caveat(results: Results) -> list[str]:
-    n = min((len(results.of(name)) for name in results.strategies if results.of(name)), default=0)
+    groups = [one.of(name) for one in results.grid.comparisons for name in one.strategies]
+    n = min((len(group) for group in groups), default=0)
     if n >= FEW_SEEDS:
         return []
     return [f"With {_seeds(n)} per strategy the spread is only indicative."]

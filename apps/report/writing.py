@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from apps.report.results import UNCLIPPED, Metric
+from apps.report.results import Metric
+from apps.report.runs import UNCLIPPED, Value
 
 PLUS_MINUS, DASH = "\u00b1", "\u2013"
 
@@ -13,6 +14,18 @@ PLUS_MINUS, DASH = "\u00b1", "\u2013"
 def label(clipping: str) -> str:
     """A strategy's name for readers."""
     return "unclipped" if clipping == UNCLIPPED else clipping
+
+
+def settings_text(settings: Mapping[str, Value]) -> str:
+    """Settings as one gives them: "optimizer=sgd, optimizer.lr=0.1"; numbers kept whole."""
+    return ", ".join(f"{key}={value_text(value)}" for key, value in settings.items())
+
+
+def value_text(value: Value) -> str:
+    """A setting's value as one gives it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def fixed(value: float | None, decimals: int) -> str:

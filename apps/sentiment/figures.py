@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from apps.report.results import UNCLIPPED
+from apps.report.runs import UNCLIPPED
 from apps.report.theme import PALETTE, Figure, Layers, colours
 from apps.report.writing import label
 from apps.sentiment.baselines import NAMES

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from apps.report.norms import rounded
-from apps.report.results import UNCLIPPED
+from apps.report.runs import UNCLIPPED
 from apps.report.theme import GREY, PALETTE, WIDTH, Figure, Layers
 from apps.report.writing import label
 from apps.speech.alphabet import BLANK

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from apps.report.results import Results, read_results, write_results
+from apps.report.results import Results, read_results, repeatable, write_results
 from apps.run_folder import RunFolder
 from tests.apps.runs import metrics, steps
 from tests.conftest import refused, succeed
@@ -22,11 +22,8 @@ STRATEGIES = "clipping=[global_norm,autoclip]"
 
 
 def results(root: Path) -> dict[str, Any]:
-    """The results without times, dates and the command."""
-    record: dict[str, Any] = json.loads((root / "results.json").read_text())
-    for run in record["runs"]:
-        del run["seconds"]
-    return {key: record[key] for key in record if key not in ("created", "command", "config")}
+    """The results without what a repetition may change."""
+    return repeatable(read_results(root / "results.json"))
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +34,9 @@ def _quick(quick_baselines: None) -> None:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the runs in this process, where a test can reach them, without a start each."""
-    monkeypatch.setattr("apps.grid.ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(
+        "apps.grid.pool.ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(1)
+    )
 
 
 @pytest.fixture
@@ -77,15 +76,15 @@ def report(tiny, tmp_path_factory) -> Path:
 def test_results_keep_the_contract(report):
     record = results(report)
     assert (record["app"], record["metric"], record["direction"]) == ("energy", "wql", "min")
-    found = [(run["clipping"], run["seed"]) for run in record["runs"]]
+    found = [(run["clipping"], run["seed"]) for run in record["grid"]["runs"]]
     assert found == [(name, s) for s in (0, 1) for name in ("none", "global_norm", "autoclip")]
-    for run in record["runs"]:
+    for run in record["grid"]["runs"]:
         assert run["status"] == "completed"
         assert run["test"] == metrics(report / run["run_dir"])["test"]
         assert run["test"]["wql"] > 0
     assert {"seasonal_naive_day", "seasonal_naive_week", "ridge"} <= record["baselines"].keys()
     for scores in record["baselines"].values():
-        assert scores.keys() == record["runs"][0]["test"].keys()
+        assert scores.keys() == record["grid"]["runs"][0]["test"].keys()
     assert read_results(report / "results.json").strategies[0] == "none"
     for name in ("report.html", "report.md"):
         assert (report / name).stat().st_size > 1000
@@ -113,7 +112,7 @@ def test_a_setting_goes_to_the_strategies_that_have_it(report):
     assert values["global_norm"].max_norm == 0.2
     assert "max_norm" not in values["none"]
     assert values["autoclip"].max_norm._target_ == "gradclip_core.Percentile"
-    commands = {run["clipping"]: run["command"] for run in results(report)["runs"]}
+    commands = {run["clipping"]: run["command"] for run in results(report)["grid"]["runs"]}
     assert "clipping.max_norm=0.2" in commands["global_norm"]
     assert "clipping.max_norm" not in commands["none"] + commands["autoclip"]
 
@@ -121,7 +120,7 @@ def test_a_setting_goes_to_the_strategies_that_have_it(report):
 def test_the_printed_command_repeats_a_run(report, tmp_path):
     import shlex
 
-    run = next(run for run in results(report)["runs"] if run["clipping"] == "global_norm")
+    run = next(run for run in results(report)["grid"]["runs"] if run["clipping"] == "global_norm")
     command = shlex.split(run["command"])
     assert command[0] == "gradclip-train"
     succeed("train", *command[1:], f"run_dir={tmp_path / 'again'}")
@@ -197,15 +196,15 @@ class _Stop(BaseException):
     """Carries the planned runs out of a comparison."""
 
 
-def _stop(planned: list[Any], *rest: object) -> None:
-    raise _Stop(planned)
+def _stop(comparing: Any, *rest: object) -> None:
+    raise _Stop(comparing.planned)
 
 
 def test_a_setting_may_be_a_mapping(tiny):
     choice = "clipping=[none,per_parameter_norm]"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("apps.compare._train", _stop)
-        patch.setattr("apps.baselines.score_baselines", lambda *arguments: {})
+        patch.setattr("apps.grid.comparing.score_baselines", lambda *arguments: {})
         with pytest.raises(_Stop) as stopped:
             succeed("compare", *tiny, choice, "clipping.by={head: head}", "seeds=1")
     planned = stopped.value.args[0]
@@ -222,7 +221,7 @@ def test_an_error_in_one_run_is_its_result(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(ClipNorm, "forward", broken)
     succeed("compare", *tiny, "clipping.max_norm=0.01", "seeds=1", f"output_dir={tmp_path}")
-    runs = {run["clipping"]: run for run in results(tmp_path)["runs"]}
+    runs = {run["clipping"]: run for run in results(tmp_path)["grid"]["runs"]}
     assert runs["none"]["status"] == "completed"
     assert runs["global_norm"]["status"] == "failed"
     assert runs["global_norm"]["error"] == "RuntimeError: out of luck"
@@ -240,8 +239,8 @@ def test_divergence_of_all_is_a_report_too(tiny, tmp_path):
         "optimization.schedule=constant",
         f"output_dir={tmp_path}",
     )
-    assert {run["status"] for run in results(tmp_path)["runs"]} == {"diverged"}
-    assert {run["seed"] for run in results(tmp_path)["runs"]} == {3}
+    assert {run["status"] for run in results(tmp_path)["grid"]["runs"]} == {"diverged"}
+    assert {run["seed"] for run in results(tmp_path)["grid"]["runs"]} == {3}
 
 
 @pytest.mark.usefixtures("in_process", "no_pictures")
@@ -252,15 +251,15 @@ def test_a_sweep_is_part_of_the_results(tiny, tmp_path):
         "clipping=none",
         "seeds=1",
         "sweep=sgd",
-        "sweep.values=[0.01,1e30]",
-        "sweep.overrides=['optimizer=sgd']",
+        "sweep.overrides=['optimizer=sgd','optimizer.lr=0.01,1e30']",
         f"output_dir={tmp_path}",
     )
     sweep = results(tmp_path)["sweep"]
-    assert sweep["axis"] == "optimizer.lr"
-    assert [(run["lr"], run["value"], run["status"]) for run in sweep["runs"]] == [
-        (0.01, 0.01, "completed"),
-        (1e30, 1e30, "diverged"),
+    assert sweep["axes"] == {"optimizer.lr": [0.01, 1e30]}
+    assert sweep["overrides"] == ["optimizer=sgd"]
+    assert [(run["lr"], run["settings"], run["status"]) for run in sweep["runs"]] == [
+        (0.01, {"optimizer.lr": 0.01}, "completed"),
+        (1e30, {"optimizer.lr": 1e30}, "diverged"),
     ]
     assert all((tmp_path / run["run_dir"] / "config.yaml").is_file() for run in sweep["runs"])
 
@@ -273,15 +272,13 @@ def _die(plain: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_killed_process_takes_no_other_run_with_it(tiny, monkeypatch):
-    from apps import grid
+def test_a_killed_process_takes_no_other_run_with_it(monkeypatch):
+    from apps.grid import pool
+    from apps.grid.plan import Planned
 
-    monkeypatch.setattr(grid, "_make", _die)
-    config = RunFolder(Path("unused"))
-    planned = [
-        grid.Planned(_config(name), config.path / name, "") for name in ("a", "autoclip", "b")
-    ]
-    ended = {item.path.name: found["status"] for item, found in grid.run_all(planned, jobs=1)}
+    monkeypatch.setattr(pool, "make", _die)
+    planned = [Planned(_config(name), Path(name), [], name) for name in ("a", "autoclip", "b")]
+    ended = {item.path.name: found["status"] for item, found in pool.run_all(planned, jobs=1)}
     assert ended == {"a": "completed", "autoclip": "failed", "b": "completed"}
 
 

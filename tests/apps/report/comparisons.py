@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from apps.report import Metric, Results, Run, Sweep
+from apps.report import Grid, Metric, Results, Run
 
 NUM_STEPS, NUM_EPOCHS = 600, 12
 METRICS = [
@@ -98,7 +98,7 @@ def make_run(output_dir: Path, clipping: str, seed: int, *, status: str = "compl
     )
 
 
-def make_sweep() -> Sweep:
+def make_sweep() -> Grid:
     """Unclipped runs diverge from 0.3 on; clipped ones never."""
     runs = []
     for clipping in ("none", "global_norm", "autoclip"):
@@ -117,11 +117,11 @@ def make_sweep() -> Sweep:
                         diverged_at=12 if bad else None,
                         run_dir=f"sweep/{clipping}-{value}-{seed}",
                         command=f"gradclip-train optimizer=sgd optimizer.lr={value}",
-                        value=value,
+                        settings={"optimizer.lr": value},
                         val_loss=None if bad else score,
                     )
                 )
-    return Sweep("optimizer.lr", ["optimizer=sgd"], runs)
+    return Grid(runs, {"optimizer.lr": [0.01, 0.03, 0.1, 0.3, 1.0]}, [], ["optimizer=sgd"])
 
 
 def make_results(runs: list[Run], **changes: object) -> Results:
@@ -132,7 +132,7 @@ def make_results(runs: list[Run], **changes: object) -> Results:
         "metric": "loss",
         "direction": "min",
         "metrics": METRICS,
-        "runs": runs,
+        "grid": Grid(runs),
         "config": {"app": {"name": "demo"}, "seed": 1, "path": Path("data")},
         "command": "gradclip-compare app=demo 'clipping=[none,global_norm,autoclip,zclip]' seeds=3",
         "created": "2026-11-22T10:00:00+00:00",

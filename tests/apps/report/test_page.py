@@ -130,7 +130,7 @@ def test_broken_files_are_read_as_far_as_they_go(tmp_path: Path) -> None:
     first.write_text(first.read_text()[:5000])
     second.write_text("")
     third.write_text("step,norm\n0,1.5\n1,oops\n2,nan\n")
-    steps = read_records(make_results(runs), tmp_path).steps
+    steps = read_records(make_results(runs).shown, tmp_path).steps
     assert set(steps["seed"]) == {1, 3}
     norms = steps.loc[steps["seed"] == 3, "norm"].to_numpy()
     np.testing.assert_array_equal(norms, [1.5, np.nan, np.nan])
@@ -162,13 +162,13 @@ def test_no_spike_is_lost(tmp_path: Path) -> None:
 
 
 def test_dominant_parameters_are_shares(full: tuple[Results, Path]) -> None:
-    shares = worst_parameters(read_records(*full), top=2)
+    shares = worst_parameters(read_records(full[0].shown, full[1]), top=2)
     assert list(shares.index) == ["rnn.weight_hh_l0", "rnn.weight_ih_l0", "other"]
     np.testing.assert_allclose(shares.sum(), 1.0)
 
 
 def test_thresholds_fixed_and_adaptive(full: tuple[Results, Path]) -> None:
-    records = read_records(*full)
+    records = read_records(full[0].shown, full[1])
     assert records.bound("none") is None
     assert str(records.bound("global_norm")) == "threshold 100"
     adaptive = records.bound("autoclip")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.report import Metric, Results, Run, Sweep, read_results, write_results
+from apps.report import Grid, Metric, Results, Run, read_results, write_results
 from tests.apps.report.comparisons import METRICS, make_results, make_sweep
 
 
@@ -47,15 +47,19 @@ def test_non_finite_numbers_become_null(tmp_path: Path) -> None:
     write_results(results, tmp_path / "results.json")
     text = (tmp_path / "results.json").read_text(encoding="utf-8")
     record = json.loads(text, parse_constant=no_constant)
-    assert record["runs"][0]["test"] == {"loss": None, "accuracy": None, "coverage_80": 79.5}
+    assert record["grid"]["runs"][0]["test"] == {
+        "loss": None,
+        "accuracy": None,
+        "coverage_80": 79.5,
+    }
     assert record["config"] == {"max_norm": None, "n": 3}
 
 
 def test_the_agreed_keys_stand_at_the_top(tmp_path: Path) -> None:
     write_results(make_results([run()]), tmp_path / "results.json")
     record = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
-    assert {"app", "metric", "direction", "runs", "baselines"} <= record.keys()
-    assert {"clipping", "seed", "status", "test"} <= record["runs"][0].keys()
+    assert {"app", "metric", "direction", "grid", "baselines"} <= record.keys()
+    assert {"clipping", "seed", "status", "test"} <= record["grid"]["runs"][0].keys()
 
 
 def test_strategies_begin_with_the_unclipped_one() -> None:
@@ -80,8 +84,12 @@ def test_only_completed_runs_score(status: str, value: float | None, score: floa
 def test_wrong_records_are_refused() -> None:
     with pytest.raises(ValueError, match="status"):
         run(status="fine")
-    with pytest.raises(ValueError, match="needs a value"):
-        Sweep("optimizer.lr", [], [run()])
+    with pytest.raises(ValueError, match="must set"):
+        Grid([run()], {"optimizer.lr": [0.1, 1.0]})
+    with pytest.raises(ValueError, match="must set"):
+        Grid([run(settings={"optimizer.lr": 0.1})])
+    with pytest.raises(ValueError, match="not among the swept"):
+        Grid([run()], tuned=["optimizer.lr"])
     with pytest.raises(ValueError, match="direction"):
         Metric("loss", "Loss", direction="down")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="target"):
@@ -89,4 +97,4 @@ def test_wrong_records_are_refused() -> None:
     with pytest.raises(ValueError, match="primary"):
         make_results([run()], metric="speed")
     with pytest.raises(ValueError, match="contradicts"):
-        Results("demo", "Demo", "loss", "max", METRICS, [run()])
+        Results("demo", "Demo", "loss", "max", METRICS, Grid([run()]))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.report import Metric, Run
+from apps.report import Comparison, Metric, Run
 from apps.report.statistics import (
     Counts,
     best,
@@ -25,6 +25,7 @@ from apps.report.sweep import medians, span, stands, value_counts, working_value
 from tests.apps.report.comparisons import METRICS, run, two
 
 LOSS, ACCURACY, COVERAGE = METRICS
+LR = "optimizer.lr"
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
@@ -43,7 +44,7 @@ def test_summary_of_few_values_invents_nothing() -> None:
 
 def test_pairs_are_worked_by_hand() -> None:
     # Gains 0.2, 0.1, 0.3: mean 0.2, sd 0.1, margin 4.303 * 0.1 / sqrt(3).
-    paired = pair(two([0.8, 0.9, 0.7], [1.0, 1.0, 1.0]), "clip", LOSS)
+    paired = pair(two([0.8, 0.9, 0.7], [1.0, 1.0, 1.0]).shown, "clip", LOSS)
     assert (paired.n, paired.better, paired.worse) == (3, 3, 0)
     assert paired.gain == pytest.approx(0.2)
     assert paired.margin == pytest.approx(0.2484, abs=1e-4)
@@ -51,7 +52,7 @@ def test_pairs_are_worked_by_hand() -> None:
 
 
 def test_pairs_need_both_runs() -> None:
-    paired = pair(two([0.8, None, 0.7], [1.0, 1.0, None]), "clip", LOSS)
+    paired = pair(two([0.8, None, 0.7], [1.0, 1.0, None]).shown, "clip", LOSS)
     assert (paired.n, paired.margin, paired.verdict) == (1, None, "unknown")
 
 
@@ -59,7 +60,7 @@ def test_pairs_need_both_runs() -> None:
     ("ours", "verdict"), [([0.8, 0.81, 0.79], "better"), ([1.2, 1.21, 1.19], "worse")]
 )
 def test_verdict_needs_an_interval_without_zero(ours: list[float | None], verdict: str) -> None:
-    assert pair(two(ours, [1.0, 1.0, 1.0]), "clip", LOSS).verdict == verdict
+    assert pair(two(ours, [1.0, 1.0, 1.0]).shown, "clip", LOSS).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -88,10 +89,10 @@ def test_counts_and_clip_rate() -> None:
 
 
 def test_identical_means_every_score_of_every_seed() -> None:
-    assert identical(two([1.0, 2.0], [1.0, 2.0]), "clip")
-    assert not identical(two([1.0, 2.1], [1.0, 2.0]), "clip")
-    assert not identical(two([1.0, 2.0], [1.0, 2.0], status="diverged"), "clip")
-    assert not identical(two([], [1.0]), "clip")
+    assert identical(two([1.0, 2.0], [1.0, 2.0]).shown, "clip", METRICS)
+    assert not identical(two([1.0, 2.1], [1.0, 2.0]).shown, "clip", METRICS)
+    assert not identical(two([1.0, 2.0], [1.0, 2.0], status="diverged").shown, "clip", METRICS)
+    assert not identical(two([], [1.0]).shown, "clip", METRICS)
 
 
 def test_times_do_not_tell_identical_runs_apart() -> None:
@@ -100,8 +101,8 @@ def test_times_do_not_tell_identical_runs_apart() -> None:
     results = replace(results, metrics=[*results.metrics, timed])
     for seconds, one in enumerate(results.runs):
         one.test["seconds"] = float(seconds)
-    assert identical(results, "clip")
-    assert not identical(replace(results, metrics=results.metrics[:-1]), "clip")
+    assert identical(results.shown, "clip", results.metrics)
+    assert not identical(results.shown, "clip", METRICS)
 
 
 def test_best_shares_the_place_at_the_printed_precision() -> None:
@@ -114,7 +115,7 @@ def test_best_shares_the_place_at_the_printed_precision() -> None:
 
 def rate(clipping: str, value: float, loss: float | None, seed: int = 1) -> Run:
     status = "diverged" if loss is None else "completed"
-    return run(clipping, seed, loss, value=value, status=status)
+    return run(clipping, seed, loss, lr=value, settings={LR: value}, status=status)
 
 
 def test_sweep_medians_and_ranges() -> None:
@@ -123,13 +124,13 @@ def test_sweep_medians_and_ranges() -> None:
         *(rate("none", 1.0, loss, seed) for seed, loss in enumerate([1.0, None])),
         *(rate("clip", value, loss) for value, loss in [(0.1, 2.0), (1.0, 1.9), (10.0, 4.0)]),
     ]
-    assert medians(runs[:4], LOSS) == {0.1: 2.0}
-    assert value_counts(runs[:4]) == (1, 2)
-    assert working_values(runs[:4]) == "only at 0.1"
-    assert working_values(runs[4:]) == "0.1 to 10 (factor 100)"
+    assert medians(runs[:4], LR, LOSS) == {0.1: 2.0}
+    assert value_counts(runs[:4], LR) == (1, 2)
+    assert working_values(runs[:4], LR) == "only at 0.1"
+    assert working_values(runs[4:], LR) == "0.1 to 10 (factor 100)"
     # By validation loss 0.1 is the best, though another value scores better on the test.
-    runs = [replace(r, val_loss={0.1: 0.5, 1.0: 0.6, 10.0: 0.9}[r.value or 0.0]) for r in runs]
-    found = stands(runs, ["none", "clip"], LOSS)
+    runs = [replace(r, val_loss={0.1: 0.5, 1.0: 0.6, 10.0: 0.9}[r.lr]) for r in runs]
+    found = stands(Comparison(runs), LR, LOSS)
     assert (found["none"].runs, found["none"].diverged) == (4, 1)
     assert (found["clip"].best, found["clip"].best_at) == (2.0, 0.1)
     assert found["clip"].close_to_best == [0.1, 1.0]

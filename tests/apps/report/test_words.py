@@ -13,7 +13,7 @@ from tests.apps.report.comparisons import make_results, make_sweep, run, two
 
 
 def found(results: Results) -> str:
-    return "\n".join(headline(results, read_records(results, Path("/nowhere"))))
+    return "\n".join(headline(results, read_records(results.shown, Path("/nowhere"))))
 
 
 def test_a_knob_that_does_nothing_is_named() -> None:

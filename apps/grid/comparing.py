@@ -1,0 +1,134 @@
+"""The comparison of one application: its runs, its data, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from apps import baselines as scoring
+from apps.application import DataModule, Evaluation
+from apps.compose import compose_run
+from apps.fit import Parts, build, load_data, read_predictions
+from apps.grid.checks import check
+from apps.grid.overrides import GridOverrides, first_point, for_app, read_grid
+from apps.grid.plan import Planned, plan, read_seeds, read_tuned
+from apps.grid.results import as_results, as_run
+from apps.report.grids import Comparison, Grid
+from apps.report.results import Results
+from apps.run_folder import RunFolder
+
+# What of a configuration the data depend on, and so the baselines.
+_OF_DATA = ("app", "data", "split")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedGrid:
+    """A grid and its runs."""
+
+    grid: GridOverrides
+    runs: list[Planned]
+    tuned: list[str]
+    overrides: list[str]
+
+    def made(self, metrics: Mapping[Path, Mapping[str, Any]], root: Path) -> Grid:
+        """The report's record of the grid, from the metrics of its runs by their folders."""
+        axes = {key: [choice.value for choice in c] for key, c in self.grid.axes.items()}
+        runs = [as_run(planned, metrics[planned.path], root) for planned in self.runs]
+        return Grid(runs, axes, self.tuned, self.overrides)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparing:
+    """What a comparison of one application consists of."""
+
+    config: DictConfig
+    folder: Path
+    arguments: Sequence[str]
+    parts: Parts
+    main: PlannedGrid
+    sweep: PlannedGrid | None
+
+    @property
+    def planned(self) -> list[Planned]:
+        """The runs of all grids."""
+        return [*self.main.runs, *(self.sweep.runs if self.sweep else [])]
+
+    @property
+    def shares_data(self) -> bool:
+        """Whether all runs of the comparison have the same data, and so the same baselines."""
+        return all(_data(run.config) == _data(self.main.runs[0].config) for run in self.main.runs)
+
+    def results(
+        self,
+        metrics: Mapping[Path, Mapping[str, Any]],
+        baselines: Mapping[str, Evaluation],
+    ) -> Results:
+        """The report's record of the comparison."""
+        sweep = self.sweep.made(metrics, self.folder) if self.sweep else None
+        return as_results(
+            self.config,
+            self.parts.application,
+            self.parts.data,
+            self.main.made(metrics, self.folder),
+            sweep,
+            baselines,
+            self.arguments,
+        )
+
+    def data_of(self, compared: Comparison) -> DataModule:
+        """The data that the runs of a comparison were trained on."""
+        config = RunFolder(self.folder / compared.runs[0].run_dir).config()
+        if _data(config) == _data(self.main.runs[0].config):
+            return self.parts.data
+        return load_data(self.parts.application, config, config.seed)
+
+
+def prepare(arguments: Sequence[str], app: str, folder: Path) -> Comparing:
+    """Plan and check the comparison of an application; UserError if it cannot work."""
+    overrides = for_app(arguments, app)
+    config = compose_run(app, first_point(overrides), "compare")
+    default = config.choices.get("clipping")
+    grid = read_grid(overrides, default)
+    tuned = read_tuned(config.tune, grid.axes)
+    runs = plan(app, grid, read_seeds(config.seeds), tuned, folder / "runs")
+    main = PlannedGrid(grid, runs, tuned, [])
+    sweep = None
+    if config.get("sweep") is not None:
+        own = list(config.sweep.overrides)
+        swept = read_grid([*overrides, *own], default)
+        runs = plan(app, swept, read_seeds(config.sweep.seeds), [], folder / "sweep")
+        fixed = [override for override in own if override in swept.shared]
+        sweep = PlannedGrid(swept, runs, [], fixed)
+    comparing = Comparing(config, folder, arguments, build(main.runs[0].config), main, sweep)
+    check(comparing.planned, comparing.parts.data.description)
+    return comparing
+
+
+def score_baselines(comparing: Comparing) -> dict[str, Evaluation]:
+    """The scores of the baselines; none where the runs do not share their data."""
+    if not comparing.shares_data:
+        return {}
+    parts = comparing.parts
+    return scoring.score_baselines(parts.application, parts.data, comparing.folder / "baselines")
+
+
+def predictions(
+    compared: Comparison, root: Path, baselines: Mapping[str, Evaluation]
+) -> dict[str, Any]:
+    """Predictions by name: the first finished run of each strategy, and the baselines."""
+    found: dict[str, Any] = {}
+    for run in compared.runs:
+        table = read_predictions(RunFolder(root / run.run_dir))
+        if run.clipping not in found and run.status == "completed" and table is not None:
+            found[run.clipping] = table
+    return found | {name: evaluation.predictions for name, evaluation in baselines.items()}
+
+
+def _data(config: DictConfig) -> list[Any]:
+    """What of a configuration its data depend on."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return [plain.get(key) for key in _OF_DATA]
