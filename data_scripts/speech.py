@@ -17,13 +17,12 @@ from pathlib import Path
 
 from data_scripts.manifest import DataError, Manifest, replacing, sha256
 from data_scripts.prepare import command_line, prepare_folder
-from data_scripts.speech_an4 import language_model, official_split
+from data_scripts.speech_an4 import dictionary, language_model, official_split
 from data_scripts.speech_catalogue import CONTENT, DATASETS, FSDD_SPEAKERS
 from data_scripts.speech_espeak import digit_strings
 from data_scripts.speech_files import PARTS, Recording, read_checked, write_utterances
 from data_scripts.speech_fsdd import held_out_strings
 
-LANGUAGE_MODEL = "an4.arpa"
 FIELDS = {
     "audio_filepath": "path relative to this folder",
     "duration": "seconds",
@@ -63,9 +62,10 @@ def _digits(wheel: Path, folder: Path) -> dict[str, str]:
 def _an4(archive: Path, folder: Path) -> dict[str, str]:
     files = read_checked(archive, lambda name: name.startswith(("etc/", "wav/")), CONTENT["an4"])
     written = write_utterances(official_split(files), folder)
-    with replacing(folder / LANGUAGE_MODEL) as temporary:
-        temporary.write_text(language_model(files), encoding="utf-8")
-        written[LANGUAGE_MODEL] = sha256(temporary)
+    for name, text in (("an4.arpa", language_model(files)), ("an4.dict", dictionary(files))):
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+            written[name] = sha256(temporary)
     return written
 
 

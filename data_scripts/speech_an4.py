@@ -39,3 +39,10 @@ def language_model(files: dict[str, bytes]) -> str:
     model = text[text.rindex("\\data\\") :].lower()
     # KenLM wants tabs between the fields.
     return re.sub(r"^(-?\d+\.\d+)[ \t]+(\S+)[ \t]*", r"\1\t\2\t", model, flags=re.M)
+
+
+def dictionary(files: dict[str, bytes]) -> str:
+    """AN4's own pronunciations, in lower case words, as CMU Sphinx reads them."""
+    lines = files["etc/an4.dic"].decode().splitlines()
+    pairs = (line.split(maxsplit=1) for line in lines if line.strip())
+    return "".join(f"{word.lower()} {' '.join(phones.split())}\n" for word, phones in pairs)

@@ -12,12 +12,12 @@ from torch import nn
 from apps.application import Application, Evaluation
 from apps.report.results import Metric
 from apps.report.theme import Figure
-from apps.speech.baselines import fits, recognise_words
+from apps.speech.baselines import fits, pocketsphinx
 from apps.speech.data import SpeechData
 from apps.speech.decoding import Decoder
 from apps.speech.features import FrontEnd
 from apps.speech.figures import figures
-from apps.speech.recognition import recognise, scored
+from apps.speech.recognition import recognise
 from apps.speech.sources import Source
 from apps.speech.task import CTCTask
 from apps.speech.transcribe import alphabet_of, transcribe
@@ -37,6 +37,8 @@ class Speech(Application):
         Metric("wer_low", "WER, 95 % from", "%", "min", 1),
         Metric("wer_high", "WER, 95 % to", "%", "min", 1),
         Metric("cer", "CER", "%", "min", 2),
+        Metric("cer_low", "CER, 95 % from", "%", "min", 1),
+        Metric("cer_high", "CER, 95 % to", "%", "min", 1),
         Metric("ser", "Sentences wrong", "%", "min", 1),
         Metric("rtf", "Real-time factor", "", "min", 4, repeatable=False),
     )
@@ -100,7 +102,7 @@ class Speech(Application):
     def baselines(self, data: SpeechData) -> Iterator[tuple[str, Evaluation]]:
         """PocketSphinx, where it knows the language and the words."""
         if fits(data):
-            yield "pocketsphinx", scored(data, recognise_words(data))
+            yield "pocketsphinx", pocketsphinx(data)
 
     def predict(
         self, task: Task, description: Mapping[str, Any], source: Path
@@ -120,9 +122,11 @@ class Speech(Application):
     def notes(self) -> list[str]:
         """What a reader of the scores must know."""
         return [
-            "WER counts substituted, deleted and inserted words per word said; its interval is a "
-            "bootstrap over test utterances and does not cover the spread over seeds. The CTC loss "
+            "WER counts substituted, deleted and inserted words per word said; CER the same in "
+            "characters; their intervals are bootstraps over test utterances and do not cover the "
+            "spread over seeds. The CTC loss "
             "is averaged over outputs and utterances, on which the size of gradients depends.",
             "PocketSphinx, where it is shown, is not trained on this data: its English model hears "
-            "the same test audio with a loop of the training vocabulary as its grammar.",
+            "the same test audio, with the data set's own dictionary and language model where it "
+            "has them, else with a loop of the training vocabulary as its grammar.",
         ]

@@ -7,14 +7,19 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from apps.speech.alphabet import BLANK
 from apps.speech.feature_store import FeatureStore
 from apps.speech.features import FrontEnd
 
 
 class Batch(NamedTuple):
-    """Frames (B, T, D) padded with zeros, their lengths (B,), outputs (sum of U,), counts (B,)."""
+    """Frames (B, T, D) and outputs (B, U), padded with zeros, and the lengths of both, (B,).
+
+    Every tensor has the utterances first, so that a batch can be taken apart into them.
+    """
 
     frames: Tensor
     lengths: Tensor
@@ -52,10 +57,10 @@ class Utterances(Dataset[Batch]):
     def __getitem__(self, numbers: list[int]) -> Batch:
         """The utterances of these numbers as one batch."""
         frames = [self.frames(number) for number in numbers]
-        targets = [self.targets[number] for number in numbers]
+        targets = [torch.tensor(self.targets[number]) for number in numbers]
         return Batch(
-            torch.nn.utils.rnn.pad_sequence(frames, batch_first=True),
+            pad_sequence(frames, batch_first=True),
             torch.tensor([len(one) for one in frames]),
-            torch.tensor([output for one in targets for output in one]),
+            pad_sequence(targets, batch_first=True, padding_value=BLANK),
             torch.tensor([len(one) for one in targets]),
         )

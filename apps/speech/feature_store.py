@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +22,21 @@ from apps.speech.utterances import Utterance
 from data_scripts.manifest import replacing
 
 Report = Callable[[str], None]
+Lengths = NDArray[np.int64]
 
 
 class FeatureStore:
-    """Features (T, F) of utterances, by number; a memory map, so that many workers share it."""
+    """Features (T, F) of utterances, by number, read from a file when they are asked for.
 
-    def __init__(self, frames: NDArray[np.float32], lengths: NDArray[np.int64]) -> None:
-        self._frames = frames
+    path: the frames of all one after the other, float32. lengths: frames of each.
+    """
+
+    def __init__(self, path: Path, lengths: Lengths, num_bands: int) -> None:
+        self.path = path
         self.lengths = lengths
+        self.num_bands = num_bands
+        shape = (int(lengths.sum()), num_bands)
+        self._frames = np.memmap(path, dtype=np.float32, mode="r", shape=shape)
         self._ends = np.cumsum(lengths)
 
     def __len__(self) -> int:
@@ -38,6 +49,10 @@ class FeatureStore:
         start = end - int(self.lengths[number])
         return torch.from_numpy(np.array(self._frames[start:end]))
 
+    def __reduce__(self) -> Any:
+        # A worker process opens the file itself, in the place of a copy of all frames.
+        return FeatureStore, (self.path, self.lengths, self.num_bands)
+
 
 def feature_store(
     utterances: Sequence[Utterance],
@@ -47,41 +62,72 @@ def feature_store(
 ) -> tuple[FeatureStore, list[int]]:
     """The features of the utterances that can be read, and their numbers.
 
-    Kept in the folder `cache` under a name that changes with the files and the front end.
-    Damaged audio raises UserError, or with `skip` is told to it and left out.
+    Kept in the folder `cache` under a name that changes with the files and the front end, or
+    without one in a temporary folder; in memory there is one utterance at a time. Damaged audio
+    raises UserError, or with `skip` is told to it and left out.
     """
-    key = _key(utterances, front_end)
-    paths = None if cache is None else (cache / f"{key}.npy", cache / f"{key}.index.npy")
-    if paths is not None and all(path.is_file() for path in paths):
-        index = np.load(paths[1])
-        return FeatureStore(np.load(paths[0], mmap_mode="r"), index[1]), index[0].tolist()
-    numbers, features = _compute(utterances, front_end, skip)
-    if not numbers:
-        raise UserError("no utterance of the data can be read")
-    frames = np.concatenate(features)
-    index = np.array([numbers, [len(f) for f in features]], dtype=np.int64)
-    if paths is not None:
-        _write(paths[1], index)
-        _write(paths[0], frames)  # last: its presence marks the pair as whole
-        frames = np.load(paths[0], mmap_mode="r")
-    return FeatureStore(frames, index[1]), numbers
+    with ExitStack() as stack:
+        folder = cache or Path(stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True)))
+        name = folder / _key(utterances, front_end)
+        path, index = name.with_suffix(".f32"), name.with_suffix(".npy")
+        found = _kept(path, index, utterances, front_end, skip)
+        numbers, lengths = _compute(path, utterances, front_end, skip) if found is None else found
+        if not numbers:
+            raise UserError("no utterance of the data can be read")
+        if found is None:
+            _write_index(index, np.array([numbers, lengths]))
+        store = FeatureStore(path, np.array(lengths), front_end.num_bands)
+        weakref.finalize(store, stack.pop_all().close)  # a temporary folder goes with the store
+    return store, numbers
+
+
+def _kept(
+    path: Path,
+    index: Path,
+    utterances: Sequence[Utterance],
+    front_end: FrontEnd,
+    skip: Report | None,
+) -> tuple[list[int], list[int]] | None:
+    """Numbers and lengths of features that are there; None where they must be computed.
+
+    What was left out when they were computed is told again, or raised.
+    """
+    if not (path.is_file() and index.is_file()):
+        return None
+    numbers, lengths = np.load(index).tolist()
+    missing = sorted(set(range(len(utterances))) - set(numbers))
+    readable = [n for n in missing if _samples(utterances[n], front_end, skip) is not None]
+    return None if readable else (numbers, lengths)
 
 
 def _compute(
-    utterances: Sequence[Utterance], front_end: FrontEnd, skip: Report | None
-) -> tuple[list[int], list[NDArray[np.float32]]]:
-    numbers, features = [], []
-    for number, utterance in enumerate(utterances):
-        try:
-            samples = load(utterance, front_end.sample_rate)
-        except UserError as error:
-            if skip is None:
-                raise
-            skip(str(error))
-            continue
-        numbers.append(number)
-        features.append(front_end(samples).numpy())
-    return numbers, features
+    path: Path, utterances: Sequence[Utterance], front_end: FrontEnd, skip: Report | None
+) -> tuple[list[int], list[int]]:
+    """Write the features of all utterances that can be read; their numbers and lengths."""
+    numbers, lengths = [], []
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            for number, utterance in enumerate(utterances):
+                samples = _samples(utterance, front_end, skip)
+                if samples is not None:
+                    features = front_end(samples).numpy().astype(np.float32)
+                    features.tofile(file)
+                    numbers.append(number)
+                    lengths.append(len(features))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+    return numbers, lengths
+
+
+def _samples(utterance: Utterance, front_end: FrontEnd, skip: Report | None) -> Tensor | None:
+    """The samples of an utterance; None if it is damaged and `skip` was told so."""
+    try:
+        return load(utterance, front_end.sample_rate)
+    except UserError as error:
+        if skip is None:
+            raise
+        skip(str(error))
+        return None
 
 
 def _key(utterances: Sequence[Utterance], front_end: FrontEnd) -> str:
@@ -98,7 +144,7 @@ def _key(utterances: Sequence[Utterance], front_end: FrontEnd) -> str:
     return whole.hexdigest()[:32]
 
 
-def _write(path: Path, array: NDArray[np.generic]) -> None:
+def _write_index(path: Path, array: Lengths) -> None:
     try:
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, array)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import jiwer
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+Counts = NDArray[np.float64]
 NUM_RESAMPLES = 1000
 COUNTS = ("hits", "substitutions", "deletions", "insertions")
 
@@ -32,20 +34,27 @@ def count_errors(references: Sequence[str], hypotheses: Sequence[str]) -> pd.Dat
 def scores(counts: pd.DataFrame) -> dict[str, float]:
     """Error rates in percent of all utterances together, from `count_errors`.
 
-    `wer` and `cer` per word and character said, `ser` the share of utterances with an error;
-    `wer_low` and `wer_high` bound the 95 % interval of a bootstrap over utterances (percentiles
+    `wer` and `cer` per word and character said, `ser` the share of utterances with an error; with
+    `_low` and `_high` the first two's 95 % intervals of a bootstrap over utterances (percentiles
     of 1,000 resamples, Bisani and Ney 2004).
     """
     wrong = counts[["substitutions", "deletions", "insertions"]].sum(axis=1).to_numpy(float)
     said = counts[["hits", "substitutions", "deletions"]].sum(axis=1).to_numpy(float)
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(counts), size=(NUM_RESAMPLES, len(counts)))
+    letters, characters = counts["character_errors"], counts["characters"]
+    return {
+        **_rate("wer", wrong, said),
+        **_rate("cer", letters.to_numpy(float), characters.to_numpy(float)),
+        "ser": 100 * float(np.mean(wrong > 0)),
+    }
+
+
+def _rate(name: str, wrong: Counts, said: Counts) -> dict[str, float]:
+    """A rate in percent and its interval, from errors and units said by utterance."""
+    drawn = np.random.default_rng(0).integers(len(said), size=(NUM_RESAMPLES, len(said)))
     rates = wrong[drawn].sum(axis=1) / said[drawn].sum(axis=1)
     low, high = np.percentile(rates, [2.5, 97.5])
     return {
-        "wer": 100 * float(wrong.sum() / said.sum()),
-        "cer": 100 * float(counts["character_errors"].sum() / counts["characters"].sum()),
-        "ser": 100 * float(np.mean(wrong > 0)),
-        "wer_low": 100 * float(low),
-        "wer_high": 100 * float(high),
+        name: 100 * float(wrong.sum() / said.sum()),
+        f"{name}_low": 100 * float(low),
+        f"{name}_high": 100 * float(high),
     }

@@ -19,8 +19,12 @@ class Source(BaseSource[Corpus]):
     """Utterances in three parts, the tokens to spell them in, and their language.
 
     units: `words` for a small vocabulary, `characters` for an open one. language: `en` compares
-    with an English recogniser.
+    with an English recogniser. language_model, dictionary: files that belong to the data, an
+    n-gram model in ARPA format and the pronunciations of its words; None where there are none.
     """
+
+    language_model: Path | None = None
+    dictionary: Path | None = None
 
     def __init__(self, units: Units, language: str) -> None:
         self.units: Units = units
@@ -50,7 +54,13 @@ class Prepared(DataSet, Source):
 
     def read(self) -> Corpus:
         """Read the converted data set's three manifests."""
+        self.language_model = _present(self.folder / f"{self.dataset}.arpa")
+        self.dictionary = _present(self.folder / f"{self.dataset}.dict")
         return {part: read_manifest(self.folder / f"{part}.jsonl") for part in PARTS}
+
+
+def _present(path: Path) -> Path | None:
+    return path if path.is_file() else None
 
 
 class Manifest(Source):

@@ -12,7 +12,7 @@ import soundfile
 
 from data_scripts import speech, speech_catalogue
 from data_scripts.manifest import DataError, verify
-from data_scripts.speech_an4 import VAL_SPEAKERS, language_model, official_split
+from data_scripts.speech_an4 import VAL_SPEAKERS, dictionary, language_model, official_split
 from data_scripts.speech_catalogue import FSDD_SPEAKERS
 from data_scripts.speech_espeak import ACCENTS, LEFT_OUT, TEST_ACCENTS, digit_strings
 from data_scripts.speech_files import (
@@ -151,6 +151,7 @@ def test_an4_lines_are_parsed():
         "etc/an4_test.fileids": b"an4test_clstk/fvap/three\n",
         "etc/an4_test.transcription": b"RUBOUT T (three)\n",
         "etc/an4.lm": b"about \\data\\ marks\n\n\\data\\\nngram 1=1\n\n-2.0253 YES\n\\end\\\n",
+        "etc/an4.dic": b"YES                  Y EH S \nYES(2)\tY AE S\n",
         **{
             f"wav/{place}.wav": sound(np.zeros(100), 16000)
             for place in ("an4_clstk/fash/one", "an4_clstk/mxyz/two", "an4test_clstk/fvap/three")
@@ -163,6 +164,7 @@ def test_an4_lines_are_parsed():
         ("test", "three", "rubout t", "fvap"),
     ]
     assert language_model(files).startswith("\\data\\\nngram 1=1\n\n-2.0253\tyes")
+    assert dictionary(files) == "yes Y EH S\nyes(2) Y AE S\n"
 
 
 @needs_mirror

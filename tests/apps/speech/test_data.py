@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 from pathlib import Path
 
 import pytest
@@ -68,14 +69,17 @@ def test_a_batch_holds_the_features_and_outputs_of_its_utterances(corpus):
     second = made.parts["train"].frames(0)
     assert batch.frames[1, : len(second)].equal(second)
     assert not batch.frames[1, len(second) :].any()
-    words = made.utterances["train"][2].text.split() + made.utterances["train"][0].text.split()
-    assert [made.alphabet.tokens[i - 1] for i in batch.targets.tolist()] == words
-    assert int(batch.target_lengths.sum()) == len(words)
+    words = [made.utterances["train"][number].text.split() for number in (2, 0)]
+    assert batch.target_lengths.tolist() == [len(said) for said in words]
+    for said, outputs in zip(words, batch.targets.tolist(), strict=True):
+        assert [made.alphabet.tokens[i - 1] for i in outputs[: len(said)]] == said
+        assert not any(outputs[len(said) :])
 
 
 def test_cached_features_are_the_computed_ones(corpus, tmp_path):
     plain, first, second = data(corpus), data(corpus, tmp_path), data(corpus, tmp_path)
-    assert len(list(tmp_path.glob("*.npy"))) == 6  # features and index of three parts
+    # Features and index of three parts.
+    assert len(list(tmp_path.glob("*.f32"))) == len(list(tmp_path.glob("*.npy"))) == 3
     for number in range(len(plain.parts["val"])):
         frames = plain.parts["val"].frames(number)
         assert first.parts["val"].frames(number).equal(frames)
@@ -147,6 +151,26 @@ def test_bad_utterances_stop_or_are_left_out_when_told_to(parts, tmp_path, caplo
     lost = 1 if spoil is _cut else 0
     assert len(kept.utterances["train"]) == count["train"] - lost
     assert len(kept.utterances["val"]) == count["val"]
+
+
+def test_what_was_left_out_once_is_not_left_out_silently_later(parts, tmp_path, caplog):
+    _cut(tmp_path, parts)
+    cache = tmp_path / "cache"
+    first = from_parts(parts, cache=cache, skip_bad=True)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        second = from_parts(parts, cache=cache, skip_bad=True)
+    assert caplog.text.count("0.wav: truncated") == 1
+    assert second.fingerprint == first.fingerprint
+    with pytest.raises(UserError, match=r"0\.wav: truncated"):
+        from_parts(parts, cache=cache)
+
+
+def test_a_worker_gets_the_place_of_the_features_and_not_a_copy(corpus):
+    store = data(corpus).parts["train"].store
+    sent = pickle.dumps(store)
+    assert len(sent) < 2000 < store.lengths.sum() * 8 * 4
+    assert pickle.loads(sent)[3].equal(store[3])
 
 
 def test_bad_test_utterances_are_never_left_out(parts, tmp_path):

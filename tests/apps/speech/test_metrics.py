@@ -36,10 +36,13 @@ def test_rates_equal_jiwer(pairs):
 
 def test_the_interval_covers_as_often_as_it_says():
     # 200 utterances of one word, a tenth of them wrong: the binomial interval is 10 +- 4.2.
-    heard = ["two" if i % 10 == 0 else "one" for i in range(200)]
-    found = scores(count_errors(["one"] * 200, heard))
+    heard = ["six" if i % 10 == 0 else "two" for i in range(200)]
+    found = scores(count_errors(["two"] * 200, heard))
     assert found["wer_low"] == pytest.approx(5.8, abs=1)
     assert found["wer_high"] == pytest.approx(14.2, abs=1)
+    # Where each has three letters, all of them wrong, characters are wrong as often as words.
+    assert found["cer_low"] == pytest.approx(found["wer_low"])
+    assert found["cer_high"] == pytest.approx(found["wer_high"])
 
 
 def test_nothing_recognised_is_all_wrong():

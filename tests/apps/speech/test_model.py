@@ -49,6 +49,17 @@ def test_shapes_and_every_parameter_takes_part(kind, settings):
     assert all("bias" in name for name in silent), silent
 
 
+@pytest.mark.parametrize(("kind", "settings"), [*EXACT, CONFORMER])
+def test_the_encoder_alone_serves_another_loss(kind, settings):
+    net = make(kind, settings).eval()
+    frames, lengths = torch.randn(2, 9, 12), torch.tensor([9, 6])
+    hidden = net.encode(frames, lengths)
+    assert hidden.shape == (2, 9, net.output.in_features)
+    torch.testing.assert_close(net.output(hidden), net(frames, lengths))
+    hidden.square().sum().backward()
+    assert net.output.weight.grad is None
+
+
 def test_a_one_way_network_does_not_look_ahead():
     net = make(RecurrentCTC, {"bidirectional": False}).eval()
     frames = torch.randn(1, 9, 12, requires_grad=True)
