@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from apps import CONF
 from apps.errors import UserError
-from apps.help import help_text
+from apps.help import VERBS_ON_RUNS, all_apps, help_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 DEFAULT_APP = "energy"
-_VERBS_ON_RUNS = ("evaluate", "predict")
 _OPTIONS = {"-h", "--help", "-c", "--cfg", "-p", "--package", "--resolve", "-i", "--info"} | {
     "-m",
     "--multirun",
@@ -95,13 +94,13 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
             mistakes.append(error)
 
     # Hydra would take app= for a choice of the group `conf/app`, which these verbs have not.
-    named = verb in _VERBS_ON_RUNS and any(item.startswith("app=") for item in sys.argv)
+    named = verb in VERBS_ON_RUNS and any(item.startswith("app=") for item in sys.argv)
     if named:
         sys.argv = [item for item in sys.argv if not item.startswith("app=")]
     # Nor can it read a sentence, which is full of what is grammar to it.
     texts = [item[5:] for item in sys.argv if verb == "predict" and item.startswith("text=")]
     sys.argv = [item for item in sys.argv if not texts or not item.startswith("text=")]
-    sys.argv.append(search_path(app))
+    sys.argv.append(search_path(*_rooms(verb, app)))
     try:
         with contextlib.ExitStack() as stack:
             if {"-m", "--multirun"} & set(sys.argv):
@@ -112,7 +111,7 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
         if mistakes:
             raise mistakes[0]
     except MissingConfigException as error:
-        raise UserError(_missing(error.missing_cfg_file, sys.argv[1:])) from error
+        raise UserError(_missing(error.missing_cfg_file, _rooms(verb, app))) from error
     except OverrideParseException as error:
         raise UserError(
             f"{error.override}: cannot be read as KEY=VALUE; quote a text that holds = , [ or {{"
@@ -121,9 +120,10 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
         raise UserError(_one_line(error)) from error
 
 
-def search_path(app: str) -> str:
-    """The override that makes Hydra find an application's own configuration groups."""
-    return f"hydra.searchpath=['file://{_escaped(str(CONF / app))}']"
+def search_path(*apps: str) -> str:
+    """The override that makes Hydra find the configuration groups of applications."""
+    places = ",".join(f"'file://{_escaped(str(CONF / app))}'" for app in apps)
+    return f"hydra.searchpath=[{places}]"
 
 
 def _escaped(path: str) -> str:
@@ -142,16 +142,20 @@ def _app(arguments: list[str]) -> str:
     """The application named on the command line; UserError if there is none of that name."""
     names = [argument.removeprefix("app=") for argument in arguments if argument[:4] == "app="]
     app = names[-1] if names else DEFAULT_APP
-    known = sorted(path.stem for path in (CONF / "app").glob("*.yaml"))
-    if app not in known:
-        raise UserError(f"app={app}: unknown application; known: {', '.join(known)}")
+    if app not in all_apps():
+        raise UserError(f"app={app}: unknown application; known: {', '.join(all_apps())}")
     return app
 
 
-def _missing(name: str | None, arguments: list[str]) -> str:
+def _rooms(verb: str, app: str) -> list[str]:
+    """The applications whose choices a verb takes: of a run's it is not known before it is read."""
+    return all_apps() if verb in VERBS_ON_RUNS else [app]
+
+
+def _missing(name: str | None, rooms: list[str]) -> str:
     """One line for a choice that does not exist, with those that do."""
     group, _, choice = (name or "").rpartition("/")
-    folders = [CONF / group, CONF / _app(arguments) / group]
+    folders = [CONF / group, *(CONF / app / group for app in rooms)]
     known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
     if not group or not known:
         return f"no such configuration: {name}"

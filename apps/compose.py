@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from hydra import compose
@@ -12,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from apps.cli import search_path
+from apps.errors import UserError
 
 
 def given() -> list[str]:
@@ -57,3 +59,14 @@ def _with_choices(config: DictConfig, choices: Any) -> DictConfig:
     with open_dict(config):
         config.choices = names
     return config
+
+
+def with_decoder(config: DictConfig, decoder: DictConfig | None) -> DictConfig:
+    """A run's configuration with another decoder; UserError if its application has none."""
+    if decoder is None:
+        return config
+    if "decoder" not in config.app:
+        raise UserError(f"decoder: app={config.app.name} has none")
+    changed = copy.deepcopy(config)
+    changed.app.decoder = decoder
+    return changed

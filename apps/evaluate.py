@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 def run(config: DictConfig) -> None:
     """Load the best checkpoint, score it on the test split and print the table."""
     from apps.baselines import score_baselines
+    from apps.compose import with_decoder
     from apps.fit import build
     from apps.report.text import scores_text
     from apps.run_folder import RunFolder
 
     folder = RunFolder.open(Path(str(config.run)), app=config.app)
     folder.load_checkpoint(folder.best)
-    parts = build(folder.config())
+    parts = build(with_decoder(folder.config(), config.get("decoder")))
     folder.load_weights(parts.task)
     scores = {folder.path.name: parts.application.evaluate(parts.task, parts.data).metrics}
     if config.baselines:

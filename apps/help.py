@@ -7,6 +7,8 @@ from pathlib import Path
 
 from apps import CONF
 
+# Verbs that take a run, with the groups that they choose anew.
+VERBS_ON_RUNS = {"evaluate": ("decoder",), "predict": ("decoder",)}
 _KEY = re.compile(r"^([a-z_]+): *([^#]*?) *# (.*)$")
 
 
@@ -52,13 +54,16 @@ def _head(file: Path) -> list[str]:
     return head or [""]
 
 
+def all_apps() -> list[str]:
+    """The names of the applications."""
+    return sorted(path.stem for path in (CONF / "app").glob("*.yaml"))
+
+
 def _groups(verb: str, app: str) -> dict[str, list[Path]]:
     """The configuration groups that a verb takes, with their choices."""
-    defaults = (CONF / f"{verb}.yaml").read_text()
-    if "app:" not in defaults and "- train" not in defaults:
-        return {}
     found: dict[str, list[Path]] = {}
-    for root in (CONF, CONF / app):
+    rooms = all_apps() if verb in VERBS_ON_RUNS else [app]
+    for root in (CONF, *(CONF / name for name in rooms)):
         for folder in sorted(path for path in root.iterdir() if path.is_dir()):
             files = sorted(folder.glob("*.yaml"))
             if files and _takes(verb, folder.name):
@@ -69,5 +74,7 @@ def _groups(verb: str, app: str) -> dict[str, list[Path]]:
 def _takes(verb: str, group: str) -> bool:
     if verb == "data":
         return group in ("app", "data")
+    if verb in VERBS_ON_RUNS:
+        return group in VERBS_ON_RUNS[verb]
     left_out = {"train": {"sweep"}, "advise": {"clipping", "logger", "sweep"}}
     return group not in left_out.get(verb, set())

@@ -16,6 +16,7 @@ def run(config: DictConfig) -> None:
 
     One text in the place of a file is answered on the spot.
     """
+    from apps.compose import with_decoder
     from apps.configuration import instantiate
     from apps.fit import make_task
     from apps.run_folder import RunFolder
@@ -26,7 +27,8 @@ def run(config: DictConfig) -> None:
     text = config.text
     files = None if text is not None else _files(config)
     folder.load_checkpoint(folder.best)
-    config, description = folder.config(), folder.description()
+    config = with_decoder(folder.config(), config.get("decoder"))
+    description = folder.description()
     application = instantiate(config, "app")
     task = make_task(application, config, description)
     folder.load_weights(task)

@@ -49,6 +49,17 @@ def test_help_of_data_lists_its_choices_alone():
     assert "optimizer=" not in text
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "predict"])
+def test_help_of_verbs_on_a_run_lists_what_they_choose_anew(verb):
+    text = succeed(verb, "--help", "decoder=beam")
+    assert "beam_size:" in text
+    choices = text.partition("choices:")[2].partition("keys")[0]
+    assert "decoder=" in choices
+    assert "greedy" in choices
+    assert "=" not in choices.replace("decoder=", "")
+    assert "decoder=nonsense: unknown; known: beam, greedy" in refused(verb, "decoder=nonsense")
+
+
 def test_help_of_advise_lists_what_it_takes_and_no_clipping():
     text = succeed("advise", "--help")
     assert "optimizer=" in text

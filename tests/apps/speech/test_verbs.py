@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,24 @@ from tests.presets import suited
 
 MODELS = sorted(path.stem for path in (CONF / "speech" / "model").glob("*.yaml"))
 PRESETS = sorted(path.stem for path in (CONF / "clipping").glob("*.yaml"))
+
+
+ARPA = """\\data\\
+ngram 1=5
+ngram 2=1
+
+\\1-grams:
+-9.0\t<unk>\t0.0
+-99.0\t<s>\t0.0
+-0.6\t</s>\t0.0
+-0.3\tone\t0.0
+-0.6\tthree\t0.0
+
+\\2-grams:
+-0.3\t<s>\tone
+
+\\end\\
+"""
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +87,30 @@ def test_evaluate_prints_the_score_beside_pocketsphinx(heard):
     assert "pocketsphinx" in out
     wer = metrics(heard)["test"]["wer"]
     assert f"{wer:.2f}" in out
+
+
+def test_a_finished_run_takes_another_decoder(heard, corpus, tmp_path):
+    model = tmp_path / "words.arpa"
+    # A model that has never heard of "two" costs the words that were recognised as such.
+    model.write_text(ARPA)
+    lm = ["decoder=beam", f"decoder.lm={model}", "decoder.lm_weight=20"]
+    before = (heard / "metrics.json").read_text()
+    scores = {}
+    for name, given in (("greedy", []), ("beam", ["decoder=beam"]), ("lm", lm)):
+        out = succeed("evaluate", f"run={heard}", "baselines=false", *given)
+        row = next(line for line in out.splitlines() if line.startswith(heard.name))
+        scores[name] = float(row.split()[1])
+    assert scores["greedy"] == pytest.approx(metrics(heard)["test"]["wer"], abs=0.01)
+    assert scores["beam"] < 20 < scores["lm"]
+    assert (heard / "metrics.json").read_text() == before
+    out = succeed("predict", f"run={heard}", f"input={corpus}", f"output={tmp_path / 'o.csv'}", *lm)
+    assert float(re.search(r"word error rate ([\d.]+)", out)[1]) > 20
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_a_run_without_a_decoder_refuses_one(trained):
+    line = refused("evaluate", f"run={trained}", "decoder=beam")
+    assert "decoder: app=energy has none" in line
 
 
 def test_predict_a_folder_with_word_times(heard, tmp_path):
