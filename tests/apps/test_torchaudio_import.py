@@ -10,7 +10,7 @@ import pytest
 SCRIPT = """
 import sys, types, unittest.mock, torch
 {before}
-from apps.speech.torchaudio_import import import_torchaudio
+from apps.torchaudio_import import import_torchaudio
 torchaudio = import_torchaudio()
 assert import_torchaudio() is torchaudio is sys.modules["torchaudio"]
 import torchaudio.transforms
