@@ -55,6 +55,8 @@ def _command(
         arguments = sys.argv[1:] = prepare(sys.argv[1:])
         _check_options(arguments)
         app = _app(arguments)
+        if app != DEFAULT_APP and not _values("app", arguments):
+            sys.argv.append(f"app={app}")
         if {"-h", "--help"} & set(arguments):
             print(help_text(verb, app, arguments))
             return
@@ -139,12 +141,23 @@ def _check_options(arguments: list[str]) -> None:
 
 
 def _app(arguments: list[str]) -> str:
-    """The application named on the command line; UserError if there is none of that name."""
-    names = [argument.removeprefix("app=") for argument in arguments if argument[:4] == "app="]
+    """The application named on the command line; UserError if there is none of that name.
+
+    An experiment that one application alone has names it as well.
+    """
+    names = _values("app", arguments)
+    if not names:
+        for experiment in _values("experiment", arguments):
+            names = [file.parts[-3] for file in CONF.glob(f"*/experiment/{experiment}.yaml")]
     app = names[-1] if names else DEFAULT_APP
     if app not in all_apps():
         raise UserError(f"app={app}: unknown application; known: {', '.join(all_apps())}")
     return app
+
+
+def _values(key: str, arguments: list[str]) -> list[str]:
+    """What a key is set to on the command line, each time it is."""
+    return [value for name, _, value in (a.partition("=") for a in arguments) if name == key]
 
 
 def _rooms(verb: str, app: str) -> list[str]:

@@ -106,7 +106,11 @@ def train(
     trainer = make_trainer(
         config,
         callbacks=[
-            GradientClipping(clipper, on_report=record.on_report),
+            GradientClipping(
+                clipper,
+                log_prefix="grad/" if logger else None,  # logging takes longer than a small step
+                on_report=record.on_report,
+            ),
             record,
             RandomState(config.seed),
             *callbacks,

@@ -40,7 +40,7 @@ class RunRecord(pl.Callback):
 
     A run has diverged when its training loss is not finite, when its forecasts are dead at the
     end (see `Task.alive`), or when it ends with a validation loss that is not finite or above
-    that of the untrained network. Values are read from the
+    that of the untrained network (unless the task `may_stall`). Values are read from the
     device every `flush_every` steps. The files are cut back to the checkpoint on resume.
 
     Of several processes the first writes and tells; losses are those of their joint batch.
@@ -143,7 +143,8 @@ class RunRecord(pl.Callback):
         self._flush(trainer)
         if self.diverged_at is None:
             self.diverged_at = self._dead_since
-        if self.diverged_at is None and len(self._epochs) > 1:
+        may_stall = getattr(pl_module, "may_stall", False)
+        if self.diverged_at is None and len(self._epochs) > 1 and not may_stall:
             untrained, last = self._epochs[0]["val_loss"], self._epochs[-1]["val_loss"]
             if not last <= untrained:
                 above = [row["step"] for row in self._epochs if not row["val_loss"] <= untrained]

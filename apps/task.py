@@ -6,14 +6,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import lightning.pytorch as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 
-Schedule: TypeAlias = Literal["constant", "cosine", "onecycle"]
+Schedule: TypeAlias = Literal["constant", "cosine", "onecycle", "inverse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,9 @@ class Optimization:
 
     optimizer: makes the optimizer from parameter groups.
     schedule: the learning rate over the run: `constant`; `cosine` from the optimizer's rate to
-        zero; `onecycle`, a linear rise over `warmup` of the run and a cosine fall to zero.
+        zero; `onecycle`, a linear rise over `warmup` of the run and a cosine fall to zero;
+        `inverse`, the optimizer's rate times 2 / (k + 1) at step k = 1, 2, ..., with which
+        stochastic gradient descent converges on strongly convex functions.
     """
 
     optimizer: Callable[[list[dict[str, Any]]], Optimizer]
@@ -51,6 +53,8 @@ class Optimization:
         """The scheduler, stepped once per optimizer step; None for a constant rate."""
         if self.schedule == "cosine":
             return CosineAnnealingLR(optimizer, num_steps)
+        if self.schedule == "inverse":
+            return LambdaLR(optimizer, lambda past: 2 / (past + 2))
         if self.schedule == "onecycle":
             rates = [group["lr"] for group in optimizer.param_groups]
             # A rise of exactly one step makes OneCycleLR divide by zero.
@@ -65,10 +69,12 @@ class Task(pl.LightningModule, ABC):
 
     Clipping is no business of the task: the callback `GradientClipping` does it. A task whose
     forecasts can die while its loss stays finite sets `alive` in `loss`: whether those of the
-    batch live, a 0-d bool.
+    batch live, a 0-d bool. One on which learning nothing is a result like another, and no
+    divergence, sets `may_stall`.
     """
 
     alive: Tensor | None = None
+    may_stall: ClassVar[bool] = False
 
     def __init__(self, net: nn.Module, optimization: Optimization) -> None:
         super().__init__()

@@ -1,0 +1,1 @@
+"""Problems made by formula, on which published results are repeated."""

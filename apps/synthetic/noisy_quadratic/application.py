@@ -1,0 +1,97 @@
+"""The noisy quadratic: what it brings to the shared verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from apps.application import Application, Evaluation
+from apps.errors import UserError
+from apps.report.results import Metric
+from apps.report.theme import Figure
+from apps.synthetic.noisy_quadratic.data import NoiseData
+from apps.synthetic.noisy_quadratic.noise import Noise
+from apps.synthetic.noisy_quadratic.task import QuadraticTask
+from apps.task import Optimization, Task
+
+
+class NoisyQuadratic(Application):
+    """Stochastic gradient descent on |x|^2 / 2 under noise of infinite variance.
+
+    The arguments are documented in `conf/app/noisy_quadratic.yaml`.
+    """
+
+    title = "Noisy quadratic"
+    metric = "mean"
+    metrics = (
+        Metric("mean", "Mean excess", "", "min", 4),
+        Metric("median", "Median excess", "", "min", 4),
+        Metric("q99", "99 % quantile", "", "min", 3),
+        Metric("largest_share", "Largest one's share", "%", "min", 1),
+    )
+
+    def __init__(
+        self, name: str, replications: int = 512, dimensions: int = 10, steps_per_epoch: int = 250
+    ) -> None:
+        super().__init__(name)
+        if min(replications, dimensions, steps_per_epoch) < 1:
+            raise ValueError(
+                f"replications={replications}, dimensions={dimensions}, "
+                f"steps_per_epoch={steps_per_epoch}: all must be >= 1"
+            )
+        self.shape = replications, dimensions
+        self.steps_per_epoch = steps_per_epoch
+
+    def datamodule(self, source: Noise, seed: int) -> NoiseData:
+        """The noise of all steps."""
+        return NoiseData(source, self.shape, steps_per_epoch=self.steps_per_epoch, seed=seed)
+
+    def sizes(self, description: Mapping[str, Any]) -> dict[str, int]:
+        """Numbers of replications and dimensions."""
+        return dict(description)
+
+    def task(
+        self, net: nn.Module, description: Mapping[str, Any], optimization: Optimization
+    ) -> Task:
+        """Wrap the points with the function."""
+        return QuadraticTask(net, optimization)
+
+    def evaluate(self, task: Task, data: NoiseData) -> Evaluation:
+        """How far above the minimum the replications ended."""
+        assert isinstance(task, QuadraticTask)
+        excess = task.excess().double().cpu().numpy()
+        scores = {
+            "mean": float(excess.mean()),
+            "median": float(np.median(excess)),
+            "q99": float(np.quantile(excess, 0.99)),
+            "largest_share": 100.0 * float(excess.max() / excess.sum()),
+        }
+        return Evaluation(scores, pd.DataFrame({"excess": excess}))
+
+    def baselines(self, data: NoiseData) -> Iterator[tuple[str, Evaluation]]:
+        """None: the minimum is known."""
+        yield from ()
+
+    def predict(
+        self, task: Task, description: Mapping[str, Any], source: Path
+    ) -> tuple[pd.DataFrame, str]:
+        """Refuse: there is nothing to predict."""
+        raise UserError(f"input={source}: app={self.name} is made by formula and reads no file")
+
+    def figures(self, data: NoiseData, predictions: Mapping[str, pd.DataFrame]) -> Sequence[Figure]:
+        """None of single runs."""
+        return []
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know."""
+        return [
+            f"Each run is {self.shape[0]} independent descents side by side, one in each row of a "
+            "parameter; clipping treats each by itself only where it clips by row or by element. "
+            "The loss of a step is the mean of f over them, the validation loss the median.",
+        ]

@@ -1,0 +1,92 @@
+"""The temporal order problem: what it brings to the shared verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from apps.application import Application, Evaluation
+from apps.errors import UserError
+from apps.report.results import Metric
+from apps.report.theme import Figure
+from apps.synthetic.temporal_order.data import SequenceData, Sequences
+from apps.synthetic.temporal_order.task import OrderTask
+from apps.task import Optimization, Task
+
+SOLVED = 1.0  # % of the test sequences called wrongly, at which the problem counts as solved
+
+
+class TemporalOrder(Application):
+    """Two symbols early and in the middle of a long sequence: which were they, in what order?
+
+    The arguments are documented in `conf/app/temporal_order.yaml`.
+    """
+
+    title = "Temporal order"
+    metric = "solved"
+    metrics = (
+        Metric("solved", "Solved", "% of runs", "max", 0),
+        Metric("error", "Errors", "%", "min", 2),
+    )
+
+    def __init__(self, name: str, batch_size: int = 20, steps_per_epoch: int = 250) -> None:
+        super().__init__(name)
+        if min(batch_size, steps_per_epoch) < 1:
+            raise ValueError(
+                f"batch_size={batch_size}, steps_per_epoch={steps_per_epoch}: both must be >= 1"
+            )
+        self.batch_size = batch_size
+        self.steps_per_epoch = steps_per_epoch
+
+    def datamodule(self, source: Sequences, seed: int) -> SequenceData:
+        """Sequences of one length."""
+        return SequenceData(
+            source, batch_size=self.batch_size, steps_per_epoch=self.steps_per_epoch, seed=seed
+        )
+
+    def sizes(self, description: Mapping[str, Any]) -> dict[str, int]:
+        """Numbers of symbols and classes."""
+        return dict(description)
+
+    def task(
+        self, net: nn.Module, description: Mapping[str, Any], optimization: Optimization
+    ) -> Task:
+        """Wrap a network with the loss."""
+        return OrderTask(net, optimization)
+
+    def evaluate(self, task: Task, data: SequenceData) -> Evaluation:
+        """Errors on the 10,000 test sequences, and whether they are few enough."""
+        assert isinstance(task, OrderTask)
+        symbols, classes = data.test
+        called = task.classes(symbols).cpu()
+        error = 100.0 * float((called != classes).double().mean())
+        table = pd.DataFrame({"class": classes.numpy(), "called": called.numpy()})
+        return Evaluation({"solved": 100.0 * (error < SOLVED), "error": error}, table)
+
+    def baselines(self, data: SequenceData) -> Iterator[tuple[str, Evaluation]]:
+        """None: a program of three lines solves the problem."""
+        yield from ()
+
+    def predict(
+        self, task: Task, description: Mapping[str, Any], source: Path
+    ) -> tuple[pd.DataFrame, str]:
+        """Refuse: there are no such sequences outside."""
+        raise UserError(f"input={source}: app={self.name} is made by formula and reads no file")
+
+    def figures(
+        self, data: SequenceData, predictions: Mapping[str, pd.DataFrame]
+    ) -> Sequence[Figure]:
+        """None of single predictions."""
+        return []
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know."""
+        return [
+            f"A run has solved the problem with fewer than {SOLVED:g} % errors on 10,000 test "
+            "sequences; it ends early once validation has fewer than 0.5 %.",
+        ]
