@@ -13,7 +13,7 @@ import soundfile
 
 from apps import CONF
 from tests.apps.runs import assert_same_run, metrics, steps
-from tests.apps.speech.conftest import RATE, say
+from tests.apps.speech.conftest import RATE, say, write_corpus
 from tests.conftest import refused, succeed
 from tests.presets import suited
 
@@ -147,6 +147,58 @@ def test_predict_refuses_what_is_no_audio(heard):
     Path("b.txt").write_text("no manifest")
     line = refused("predict", f"run={heard}", "input=b.txt", "output=o.csv")
     assert "b.txt, line 1: not JSON" in line
+
+
+def _half(folder: Path) -> None:
+    whole = (folder / "3.wav").read_bytes()
+    (folder / "3.wav").write_bytes(whole[: len(whole) // 2])
+
+
+def _no_audio(folder: Path) -> None:
+    (folder / "3.wav").write_text("hello")
+
+
+def _silent(folder: Path) -> None:
+    _add(folder, "3.wav", " ")
+
+
+def _hurried(folder: Path) -> None:
+    soundfile.write(folder / "short.wav", say("one")[:900], RATE)
+    _add(folder, "short.wav", "one two three one two three")
+
+
+def _add(folder: Path, name: str, text: str) -> None:
+    line = {"audio_filepath": name, "text": text, "speaker": "s1"}
+    with (folder / "all.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (_half, "3.wav: truncated: ends after"),
+        (_no_audio, "3.wav: cannot be read as audio"),
+        (_silent, "all.jsonl, line 25: empty transcript"),
+        (_hurried, "short.wav: 4 frames are too few for its transcript"),
+    ],
+)
+def test_bad_recordings_in_one_line(tones, empty_folder, spoil, expected):
+    manifest = write_corpus(empty_folder, 24)
+    spoil(empty_folder)
+    line = refused("train", *tones, f"data.path={manifest}", "app.cache=null", "run_dir=r")
+    assert expected in line
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_samples_that_cannot_be_taken_apart_in_one_line(tones):
+    own = [item for item in tones if not item.startswith("model.")]
+    line = refused("train", *own, "model=conformer", "clipping=per_sample", "run_dir=r")
+    assert "batch normalisation mixes them" in line
+
+
+def test_samples_are_clipped_one_by_one(tones, tmp_path):
+    succeed("train", *tones, "clipping=per_sample", f"run_dir={tmp_path / 'run'}")
+    assert metrics(tmp_path / "run")["status"] == "completed"
 
 
 @pytest.mark.usefixtures("empty_folder")
