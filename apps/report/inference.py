@@ -7,8 +7,9 @@ learning at the edge of the statistical precipice (arXiv:2108.13264), section 4.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +41,16 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
         return None
     if np.ptp(sample) == 0:
         return Interval(float(sample[0]), float(sample[0]))
-    return _bootstrap((sample,), "BCa", paired=False)
+    return _bootstrap((sample,), np.mean, "BCa")
 
 
-def _bootstrap(samples: tuple[NDArray[np.float64], ...], method: str, *, paired: bool) -> Interval:
-    statistic = np.mean if len(samples) == 1 else improvement
+def _bootstrap(
+    samples: tuple[NDArray[np.float64], ...],
+    statistic: Callable[..., Any],
+    method: str,
+    *,
+    paired: bool = False,
+) -> Interval:
     found = stats.bootstrap(
         samples,
         statistic,
@@ -52,7 +58,7 @@ def _bootstrap(samples: tuple[NDArray[np.float64], ...], method: str, *, paired:
         confidence_level=LEVEL,
         method=method,
         paired=paired,
-        vectorized=len(samples) == 1,
+        vectorized=True,
         rng=np.random.default_rng(_SEED),
     ).confidence_interval
     return Interval(float(found.low), float(found.high))
@@ -95,8 +101,16 @@ def improvement(ours: Sequence[float], theirs: Sequence[float]) -> float:
     Over all pairs of runs, ties counted half: the Mann-Whitney statistic divided by its largest
     value. A lost run counts as an infinite loss.
     """
-    mine, others = np.asarray(ours, dtype=float)[:, None], np.asarray(theirs, dtype=float)[None, :]
-    return float(np.mean((mine < others) + 0.5 * (mine == others)))
+    return float(_improvement(np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)))
+
+
+def _improvement(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], axis: int = -1
+) -> NDArray[np.float64]:
+    mine = np.moveaxis(ours, axis, -1)[..., :, None]
+    others = np.moveaxis(theirs, axis, -1)[..., None, :]
+    wins = (mine < others) + 0.5 * (mine == others)
+    return np.asarray(wins.mean(axis=(-2, -1)))
 
 
 def improvement_interval(ours: Sequence[float], theirs: Sequence[float]) -> Interval | None:
@@ -104,7 +118,9 @@ def improvement_interval(ours: Sequence[float], theirs: Sequence[float]) -> Inte
     samples = (np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float))
     if min(sample.size for sample in samples) < 2:
         return None
-    return _bootstrap(samples, "percentile", paired=samples[0].size == samples[1].size)
+    return _bootstrap(
+        samples, _improvement, "percentile", paired=samples[0].size == samples[1].size
+    )
 
 
 def interquartile_mean(values: Sequence[float]) -> float | None:

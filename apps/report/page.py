@@ -14,6 +14,7 @@ import jinja2
 import vl_convert
 
 from apps.report.charts import learning_figure, scores_figure
+from apps.report.evidence import NOTE, evidence_table
 from apps.report.grids import Grid
 from apps.report.norms import norm_figures
 from apps.report.records import Records, read_records
@@ -108,6 +109,7 @@ def _sections(
             scores_table(results),
             _scores_note(lost),
         ),
+        Section("evidence", "Against unclipped", (), evidence_table(results), NOTE),
         Section("learning", "Learning curves", _some(curves), None, where),
         Section("norms", "Gradient norms", norm_figures(results.shown, records), None, where),
         Section(
@@ -135,9 +137,8 @@ def _some(figure: Figure | None) -> list[Figure]:
 def _scores_note(lost: bool) -> str:
     note = (
         f"Mean {PLUS_MINUS} standard deviation over seeds; bold is best at the printed precision. "
-        "The gain is the mean difference to the unclipped run of the same seed with its 95 % "
-        "interval, turned so that positive is better; it is not corrected for the number of "
-        "strategies compared."
+        "The gain is the mean difference to the unclipped run of the same seed, turned so that "
+        "positive is better."
     )
     if lost:
         note += " Means cover completed runs only, and a strategy that lost runs is never bold."

@@ -1,4 +1,4 @@
-"""Means, spreads and paired differences over seeds."""
+"""Means, spreads and counts over seeds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ from apps.report.results import Metric
 from apps.report.runs import UNCLIPPED, Run
 
 Name = TypeVar("Name", bound=Hashable)
-
-# Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.
-_T95 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
-_T95 += [2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +37,6 @@ class Counts:
     failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Paired:
-    """A strategy against the unclipped run of the same seed, over seeds that both completed.
-
-    `gain` is the mean improvement in the metric's own unit (positive: the strategy is better),
-    `margin` the half width of its 95 % t interval (None for one seed).
-    """
-
-    n: int
-    better: int
-    worse: int
-    gain: float | None
-    margin: float | None
-
-    @property
-    def verdict(self) -> str:
-        """ "better" or "worse" if the 95 % interval excludes zero, else "noise" or "unknown"."""
-        if self.gain is None or self.margin is None:
-            return "unknown"
-        if abs(self.gain) <= self.margin:
-            return "noise"
-        return "better" if self.gain > 0 else "worse"
-
-
 def summarize(values: Iterable[float | None]) -> Summary:
     """Mean, standard deviation and range of the finite values."""
     finite = np.array([v for v in values if v is not None and math.isfinite(v)], dtype=float)
@@ -83,27 +55,6 @@ def count(runs: Iterable[Run]) -> Counts:
     """Completed, diverged and failed runs."""
     ends = [run.status for run in runs]
     return Counts(len(ends), ends.count("completed"), ends.count("diverged"), ends.count("failed"))
-
-
-def pair(compared: Comparison, clipping: str, metric: Metric) -> Paired:
-    """Compare a strategy with the unclipped runs, seed by seed."""
-    base = {run.seed: run.score(metric.name) for run in compared.of(UNCLIPPED)}
-    gains = []
-    for run in compared.of(clipping):
-        ours, theirs = run.score(metric.name), base.get(run.seed)
-        if ours is not None and theirs is not None:
-            gains.append(metric.loss(theirs) - metric.loss(ours))
-    summary = summarize(gains)
-    margin = None if summary.sd is None else t95(summary.n - 1) * summary.sd / math.sqrt(summary.n)
-    better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
-    return Paired(summary.n, better, worse, summary.mean, margin)
-
-
-def t95(freedom: int) -> float:
-    """Two-sided 95 % quantile of Student's t."""
-    if freedom <= len(_T95):
-        return _T95[freedom - 1]
-    return 1.960 + 2.5 / freedom  # within 0.002 from 21 degrees of freedom on
 
 
 def identical(compared: Comparison, clipping: str, metrics: Iterable[Metric]) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from apps.report.grids import Comparison
+from apps.report.pairing import gains_of
 from apps.report.records import Records, worst_parameters
 from apps.report.results import Metric, Results
 from apps.report.runs import UNCLIPPED, Run
-from apps.report.statistics import Counts, Summary, best, clip_rate, count, pair, scores, summarize
+from apps.report.statistics import Counts, Summary, best, clip_rate, count, scores, summarize
 from apps.report.sweep import Stand, by_value, span, stands, working_values
 from apps.report.writing import (
     DASH,
@@ -123,7 +125,7 @@ def _score_column(metric: Metric) -> Column:
 def _course_columns(results: Results) -> list[Column]:
     """The gain and how the runs went; skips and failures only where there were any."""
     columns = [
-        Column("Gain on unclipped", f"{results.primary.label}, paired, 95 %"),
+        Column("Gain on unclipped", f"{results.primary.label}, paired"),
         Column("Clipped", "of steps"),
         Column("Diverged", "runs"),
     ]
@@ -174,14 +176,11 @@ def _score(metric: Metric, summary: Summary, bold: bool) -> Cell:
 
 
 def _gain(results: Results, compared: Comparison, name: str) -> Cell:
-    paired = pair(compared, name, results.primary)
-    if name == UNCLIPPED or paired.gain is None:
+    gains = [] if name == UNCLIPPED else gains_of(compared, name, results.primary)
+    if not gains:
         return Cell(DASH)
-    digits = results.primary.decimals
-    text = f"{paired.gain:+.{digits}f}" if paired.gain else fixed(0.0, digits)
-    if paired.margin is not None:
-        text += f" {PLUS_MINUS} {paired.margin:.{digits}f}"
-    return Cell(text, paired.gain)
+    gain, digits = fmean(gains), results.primary.decimals
+    return Cell(f"{gain:+.{digits}f}" if gain else fixed(0.0, digits), gain)
 
 
 def _course(results: Results, compared: Comparison, name: str) -> list[Cell]:

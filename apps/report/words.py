@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from apps.report.grids import Comparison, Grid
+from apps.report.pairing import Paired, against_unclipped
 from apps.report.records import Records
 from apps.report.results import Metric, Results
 from apps.report.runs import UNCLIPPED
-from apps.report.statistics import Paired, clip_rate, count, identical, pair, scores, summarize
+from apps.report.statistics import clip_rate, count, identical, scores, summarize
 from apps.report.sweep import value_counts, working_values
 from apps.report.writing import (
     difference,
@@ -18,29 +21,57 @@ from apps.report.writing import (
     several,
 )
 
-__all__ = ["FEW_SEEDS", "fixed", "headline"]
-
 FEW_SEEDS = 5
 
 
 def headline(results: Results, records: Records | None = None) -> list[str]:
     """What the comparison found; with the records of `results.shown` it names thresholds too."""
-    sentences = []
-    for compared in results.grid.comparisons:
+    sentences = [verdict(results)]
+    for compared, pairs in zip(results.grid.comparisons, against_unclipped(results), strict=True):
         where = settings_text(compared.settings)
-        found = _one(results, compared, records if compared == results.shown else None)
+        found = _one(results, compared, pairs, records if compared == results.shown else None)
         sentences += [f"{where}: {sentence}" if where else sentence for sentence in found]
     for grid in results.grids:
         sentences += _stability(grid)
     return [*sentences, *_caveat(results)]
 
 
-def _one(results: Results, compared: Comparison, records: Records | None) -> list[str]:
+def verdict(results: Results) -> str:
+    """What the whole comparison says about clipping, in one sentence."""
+    pairs = [
+        (f"{name} at {where}" if (where := settings_text(one.settings)) else name, paired)
+        for one, found in zip(results.grid.comparisons, against_unclipped(results), strict=True)
+        for name, paired in found.items()
+    ]
+    label_of = results.primary.label
+    known = [paired for _, paired in pairs if paired.verdict != "unknown"]
+    if not known:
+        return f"Verdict on {label_of}: none, for want of two seeds that clipped and unclipped end."
+    parts = [
+        f"{listing(names)} {'is' if len(names) == 1 else 'are'} {word} than unclipped"
+        for word in ("better", "worse")
+        if (names := [name for name, paired in pairs if paired.verdict == word])
+    ]
+    if parts:
+        return f"Verdict on {label_of}: {'; '.join(parts)}."
+    limits = [paired.detectable for paired in known if paired.detectable is not None]
+    limit = (
+        f"; one below {difference(min(limits), results.primary)} would not show" if limits else ""
+    )
+    return f"Verdict on {label_of}: no difference between clipped and unclipped{limit}."
+
+
+def _one(
+    results: Results,
+    compared: Comparison,
+    pairs: Mapping[str, Paired],
+    records: Records | None,
+) -> list[str]:
     """What one comparison found."""
     sentences = [*_tuned(compared), *_endings(compared)]
     if UNCLIPPED in compared.strategies:
-        names = [name for name in compared.strategies if name != UNCLIPPED]
-        sentences += [_against_unclipped(results, compared, records, name) for name in names]
+        for name, paired in pairs.items():
+            sentences.append(_against_unclipped(results, compared, paired, records, name))
     else:
         sentences.append("There are no unclipped runs to compare with.")
     return [*sentences, *_baselines(results, compared)]
@@ -68,7 +99,11 @@ def _endings(compared: Comparison) -> list[str]:
 
 
 def _against_unclipped(
-    results: Results, compared: Comparison, records: Records | None, name: str
+    results: Results,
+    compared: Comparison,
+    paired: Paired,
+    records: Records | None,
+    name: str,
 ) -> str:
     runs, metric = compared.of(name), results.primary
     rate, bound = clip_rate(runs), records.bound(name) if records else None
@@ -84,7 +119,7 @@ def _against_unclipped(
         return f"{subject} never clipped; {twins}."
     if rate is not None:
         subject += f", clipping {percent(rate)} of steps,"
-    return f"{subject} {_verdict(pair(compared, name, metric), metric, compared)}."
+    return f"{subject} {_verdict(paired, metric, compared)}."
 
 
 def _verdict(paired: Paired, metric: Metric, compared: Comparison) -> str:
@@ -94,24 +129,32 @@ def _verdict(paired: Paired, metric: Metric, compared: Comparison) -> str:
         return f"scores the same as unclipped on {metric.label} in {_seeds(paired.n)}"
     word, times = ("better", paired.better) if paired.gain > 0 else ("worse", paired.worse)
     size = difference(paired.gain, metric) + _relative(paired.gain, metric, compared)
-    if paired.margin is None:
+    if paired.interval is None:
         return f"is {word} on {metric.label} by {size} in the one seed compared: no spread is known"
     if paired.verdict == "noise":
         return (
             f"shows no difference on {metric.label} beyond seed noise: {word} by {size} on "
-            f"average and in {times} of {_seeds(paired.n)}, {_interval(paired, metric)}"
+            f"average and in {times} of {_seeds(paired.n)}, {_evidence(paired, metric)}"
         )
     return (
         f"is {word} than unclipped on {metric.label} by {size}, in {times} of {_seeds(paired.n)}, "
-        f"{_interval(paired, metric)}"
+        f"{_evidence(paired, metric)}"
     )
 
 
-def _interval(paired: Paired, metric: Metric) -> str:
-    """The interval of the gain; negative means worse."""
-    gain, margin = paired.gain or 0.0, paired.margin or 0.0
-    digits = metric.decimals + 1
-    return f"95 % interval of the gain {gain - margin:+.{digits}f} to {gain + margin:+.{digits}f}"
+def _evidence(paired: Paired, metric: Metric) -> str:
+    """The interval of the gain (negative means worse), the p-value, and what could be seen."""
+    interval, p_value, digits = paired.interval, paired.p_value, metric.decimals + 1
+    assert interval is not None
+    assert p_value is not None
+    text = f"95 % interval of the gain {interval.low:+.{digits}f} to {interval.high:+.{digits}f}"
+    text += f", p {'< 0.001' if p_value < 0.001 else f'= {p_value:.2g}'}"
+    if paired.family > 1:
+        text += f" corrected for {paired.family} comparisons"
+    if paired.verdict == "noise" and paired.detectable is not None:
+        limit = difference(paired.detectable, metric)
+        text += f"; {_seeds(paired.n)} with this spread show differences from about {limit} on"
+    return text
 
 
 def _relative(gain: float, metric: Metric, compared: Comparison) -> str:

@@ -100,7 +100,7 @@ def test_markdown_names_existing_pictures(written: Path) -> None:
 
 def test_markdown_tables_are_whole(written: Path) -> None:
     blocks = re.findall(r"(?:^\|.*\n)+", (written.parent / "report.md").read_text(), re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(widths) == 1

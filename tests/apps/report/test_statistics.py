@@ -17,9 +17,7 @@ from apps.report.statistics import (
     clip_rate,
     count,
     identical,
-    pair,
     summarize,
-    t95,
 )
 from apps.report.sweep import medians, span, stands, value_counts, working_values
 from tests.apps.report.comparisons import METRICS, run, two
@@ -42,38 +40,11 @@ def test_summary_of_few_values_invents_nothing() -> None:
     assert summarize([None]).mean is None
 
 
-def test_pairs_are_worked_by_hand() -> None:
-    # Gains 0.2, 0.1, 0.3: mean 0.2, sd 0.1, margin 4.303 * 0.1 / sqrt(3).
-    paired = pair(two([0.8, 0.9, 0.7], [1.0, 1.0, 1.0]).shown, "clip", LOSS)
-    assert (paired.n, paired.better, paired.worse) == (3, 3, 0)
-    assert paired.gain == pytest.approx(0.2)
-    assert paired.margin == pytest.approx(0.2484, abs=1e-4)
-    assert paired.verdict == "noise"
-
-
-def test_pairs_need_both_runs() -> None:
-    paired = pair(two([0.8, None, 0.7], [1.0, 1.0, None]).shown, "clip", LOSS)
-    assert (paired.n, paired.margin, paired.verdict) == (1, None, "unknown")
-
-
-@pytest.mark.parametrize(
-    ("ours", "verdict"), [([0.8, 0.81, 0.79], "better"), ([1.2, 1.21, 1.19], "worse")]
-)
-def test_verdict_needs_an_interval_without_zero(ours: list[float | None], verdict: str) -> None:
-    assert pair(two(ours, [1.0, 1.0, 1.0]).shown, "clip", LOSS).verdict == verdict
-
-
 @pytest.mark.parametrize(
     ("metric", "value", "loss"), [(LOSS, 2.0, 2.0), (ACCURACY, 0.9, -0.9), (COVERAGE, 77.0, 3.0)]
 )
 def test_a_metric_turns_values_into_losses(metric: Metric, value: float, loss: float) -> None:
     assert metric.loss(value) == loss
-
-
-@pytest.mark.parametrize("freedom", [1, 2, 4, 10, 20, 21, 30, 100])
-def test_quantiles_equal_scipys(freedom: int) -> None:
-    stats = pytest.importorskip("scipy.stats")
-    assert t95(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=3e-3)
 
 
 def test_counts_and_clip_rate() -> None:

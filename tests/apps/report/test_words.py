@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from apps.report import Results
+from apps.report import Grid, Results
 from apps.report.records import read_records
-from apps.report.words import headline
+from apps.report.words import headline, verdict
 from tests.apps.report.comparisons import make_results, make_sweep, run, two
 
 
@@ -59,7 +59,7 @@ def test_divergence_and_failure_come_first() -> None:
         run("clip", 2, None, status="failed"),
         run("agc", 1, None, status="failed"),
     ]
-    lines = found(make_results(runs)).splitlines()
+    lines = found(make_results(runs)).splitlines()[1:]
     assert lines[0] == "Runs that diverged: unclipped 1 of 2, clip 0 of 2 and agc 0 of 1."
     assert lines[1] == "2 runs failed and left no score."
     assert "shares no completed seed with unclipped" in lines[2]
@@ -87,6 +87,39 @@ def test_the_sweep_is_told_in_counts_and_ranges() -> None:
     text = found(make_results([run("none", 1, 1.0)], sweep=make_sweep()))
     assert "with sgd, runs diverged or failed: unclipped at 2 of 5, global_norm at 0 of 5" in text
     assert "unclipped 0.01 to 0.1 (factor 10); global_norm 0.01 to 1 (factor 100)" in text
+
+
+def test_the_verdict_comes_before_all() -> None:
+    theirs: list[float | None] = [1.0, 1.1, 0.9, 1.0, 1.05]
+    better = two([0.8, 0.91, 0.7, 0.82, 0.85], theirs, clip_rate=0.5)
+    assert verdict(better) == "Verdict on Quantile loss: clip is better than unclipped."
+    noise = two([1.1, 1.0, 1.0, 0.9, 1.0], theirs, clip_rate=0.5)
+    text = "Verdict on Quantile loss: no difference between clipped and unclipped; one below "
+    assert verdict(noise).startswith(text)
+    assert found(noise).startswith(text)
+    assert "none, for want of two seeds" in verdict(two([1.0], [1.1]))
+
+
+def test_tuned_values_are_told_with_their_source() -> None:
+    lr = "optimizer.lr"
+    losses = {("none", 0.1): 2.0, ("none", 1.0): 9.0, ("clip", 0.1): 3.0, ("clip", 1.0): 1.0}
+    runs = [
+        run(name, 0, loss, lr=value, settings={lr: value}, val_loss=loss)
+        for (name, value), loss in losses.items()
+    ]
+    text = found(make_results([], grid=Grid(runs, {lr: [0.1, 1.0]}, [lr])))
+    assert "by validation loss: unclipped optimizer.lr=0.1; clip optimizer.lr=1." in text
+    assert "better on Quantile loss by 1.00 %" in text
+
+
+def test_settings_that_are_not_tuned_are_compared_apart() -> None:
+    key, runs = "optimizer", []
+    for value, gain in (("sgd", 0.5), ("adam", -0.5)):
+        runs.append(run("none", 0, 1.0, settings={key: value}))
+        runs.append(run("clip", 0, 1.0 - gain, settings={key: value}, clip_rate=0.5))
+    text = found(make_results([], grid=Grid(runs, {key: ["sgd", "adam"]})))
+    assert "optimizer=sgd: clip, clipping 50.0 % of steps, is better" in text
+    assert "optimizer=adam: clip, clipping 50.0 % of steps, is worse" in text
 
 
 def test_missing_unclipped_runs_are_said() -> None:
