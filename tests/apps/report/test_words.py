@@ -104,7 +104,7 @@ def test_tuned_values_are_told_with_their_source() -> None:
     lr = "optimizer.lr"
     losses = {("none", 0.1): 2.0, ("none", 1.0): 9.0, ("clip", 0.1): 3.0, ("clip", 1.0): 1.0}
     runs = [
-        run(name, 0, loss, lr=value, settings={lr: value}, val_loss=loss)
+        run(name, 0, loss, lr=value, settings={lr: value}, val_loss=loss, clip_rate=0.5)
         for (name, value), loss in losses.items()
     ]
     text = found(make_results([], grid=Grid(runs, {lr: [0.1, 1.0]}, [lr])))
