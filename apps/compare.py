@@ -33,12 +33,13 @@ def run(arguments: Sequence[str], config: DictConfig) -> None:
     folders = {app: root / app if len(apps) > 1 else root for app in apps}
     # All of them first: nothing is written before everything has been checked.
     prepared = [prepare(arguments, app, folder) for app, folder in folders.items()]
-    results = [_compare(one, jobs) for one in prepared]
-    if len(apps) > 1:
+    home = "../report.html" if len(apps) > 1 else ""
+    results = [_compare(one, jobs, home) for one in prepared]
+    if home:
         print(f"\nfront page: {write_front(root, results)}")
 
 
-def _compare(comparing: Comparing, jobs: int) -> Results:
+def _compare(comparing: Comparing, jobs: int, home: str) -> Results:
     """Score the baselines, train every strategy with every seed, write the report."""
     from apps.grid.comparing import predictions, score_baselines
     from apps.report.page import write_report
@@ -57,7 +58,8 @@ def _compare(comparing: Comparing, jobs: int) -> Results:
         *parts.application.figures(data, found),
         *parts.application.training_figures(data, read_records(shown, root)),
     ]
-    report = write_report(results, root, figures, parts.application.tables(data, found))
+    tables = parts.application.tables(data, found)
+    report = write_report(results, root, figures, tables, home)
     _print_summary(results, root)
     print(f"report: {report}", flush=True)
     return results

@@ -75,6 +75,8 @@ def _reach(data: pd.DataFrame) -> tuple[float, float]:
 
 def _score_layers(data: pd.DataFrame, metric: Metric, names: list[str]) -> Layers:
     colour = colours(names).legend(None)
+    # A number at the right edge stands left of its diamond.
+    side = f"datum.drawn >= {float(data['drawn'].max())}"
     base = alt.Chart(data).encode(
         x=alt.X("drawn:Q", title=title(metric), scale=inset(data["drawn"]), axis=FEW_TICKS),
         y=alt.Y("strategy:N", sort=list(dict.fromkeys(data["strategy"])), title=None),
@@ -87,7 +89,11 @@ def _score_layers(data: pd.DataFrame, metric: Metric, names: list[str]) -> Layer
         rivals = base.transform_filter("datum.kind == 'baseline'")
         layers += [
             rivals.mark_point(shape="diamond", size=70, filled=True, color=GREY),
-            rivals.mark_text(align="left", dx=9, fontSize=11).encode(text="text:N"),
+            rivals.mark_text(
+                align=alt.expr(f"{side} ? 'right' : 'left'"),
+                dx=alt.expr(f"{side} ? -9 : 9"),
+                fontSize=11,
+            ).encode(text="text:N"),
         ]
     return alt.layer(*layers)
 

@@ -12,7 +12,7 @@ from apps.report.grids import Comparison
 from apps.report.runs import Run
 from apps.report.writing import short
 
-STEP_COLUMNS = ("step", "epoch", "norm", "coefficient", "threshold", "worst_parameter")
+STEP_COLUMNS = ("step", "epoch", "loss", "norm", "coefficient", "threshold", "worst_parameter")
 EPOCH_COLUMNS = ("epoch", "step", "train_loss", "val_loss")
 
 
@@ -32,7 +32,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Steps and epochs of a comparison's runs, with `clipping`, `seed` and `status` columns."""
+    """Steps and epochs of a comparison's runs; rows name `clipping`, `seed`, `status` and `run`."""
 
     steps: pd.DataFrame
     epochs: pd.DataFrame
@@ -60,10 +60,11 @@ def _gather(runs: list[Run], output_dir: Path, name: str, columns: tuple[str, ..
         frame = _read(output_dir / run.run_dir / name, columns)
         if not frame.empty:
             keys = {"clipping": run.clipping, "seed": run.seed, "status": run.status}
+            keys["run"] = run.run_dir
             frames.append(frame.assign(**keys))
     if frames:
         return pd.concat(frames, ignore_index=True)
-    return pd.DataFrame(columns=[*columns, "clipping", "seed", "status"])
+    return pd.DataFrame(columns=[*columns, "clipping", "seed", "status", "run"])
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -90,24 +90,46 @@ def value_counts(runs: Sequence[Run], axis: str) -> tuple[int, int]:
     return bad, len(groups)
 
 
-def working_values(runs: Sequence[Run], axis: str) -> str:
-    """The widest unbroken range of values at which every run completed, in words."""
+@dataclass(frozen=True, slots=True)
+class Range:
+    """An unbroken range of swept values, from the lowest to the highest."""
+
+    low: float
+    high: float
+
+    @property
+    def factor(self) -> float | None:
+        """The highest over the lowest value; None where that says nothing."""
+        return self.high / self.low if self.low > 0 else None
+
+    def wider_than(self, other: Range) -> float | None:
+        """How many times another range's factor this one's is."""
+        return self.factor / other.factor if self.factor and other.factor else None
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            return f"only at {short(self.low)}"
+        factor = f" (factor {short(self.factor)})" if self.factor else ""
+        return f"{short(self.low)} to {short(self.high)}{factor}"
+
+
+def working_range(runs: Sequence[Run], axis: str) -> Range | None:
+    """The widest unbroken range of values at which every run completed."""
     groups = by_value(runs, axis)
-    good = [all(run.status == "completed" for run in group) for group in groups.values()]
-    return span([value for value, fine in zip(groups, good, strict=True) if fine], list(groups))
+    good = [v for v, group in groups.items() if all(run.status == "completed" for run in group)]
+    return _longest(good, list(groups))
 
 
-def span(chosen: Sequence[float], grid: Sequence[float]) -> str:
-    """The longest unbroken stretch of `chosen` on the grid: "0.01 to 1 (factor 100)"."""
+def close_range(stand: Stand, runs: Sequence[Run], axis: str) -> Range | None:
+    """The widest unbroken range of values that are close to the best score of all."""
+    return _longest(stand.close_to_best, list(by_value(runs, axis)))
+
+
+def _longest(chosen: Sequence[float], grid: Sequence[float]) -> Range | None:
+    """The longest unbroken stretch of `chosen` on the grid."""
     longest: list[float] = []
     stretch: list[float] = []
     for value in grid:
         stretch = [*stretch, value] if value in chosen else []
         longest = max(longest, stretch, key=len)
-    if not longest:
-        return "nowhere"
-    low, high = longest[0], longest[-1]
-    if low == high:
-        return f"only at {short(low)}"
-    factor = f" (factor {short(high / low)})" if low > 0 else ""
-    return f"{short(low)} to {short(high)}{factor}"
+    return Range(longest[0], longest[-1]) if longest else None

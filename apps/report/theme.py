@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from apps.report.results import Metric
 from apps.report.runs import UNCLIPPED
 from apps.report.writing import label
 
-GREY = "#868d97"
+GREY, ALARM = "#868d97", "#d55e00"
 # Okabe and Ito's colour-blind-safe colours that read on white and on near black.
 PALETTE = ("#0a84c6", "#e08a00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8f6bd1", "#a07c2c")
 FONT = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"
@@ -98,6 +98,42 @@ def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
     spec.pop("$schema", None)
     spec["background"] = "transparent"
     return spec
+
+
+def interactive(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """The chart's specification with continuous axes that follow drag, and Ctrl with the wheel."""
+    spec = specification(chart)
+    for number, plot in enumerate(_plots(spec)):
+        layers = [layer for layer in plot if _continuous(layer)]
+        if layers:
+            select = {"type": "interval", "encodings": _continuous(layers[0]), "zoom": _ZOOM}
+            zoom = {"name": f"zoom_{number}", "select": select, "bind": "scales"}
+            layers[0]["params"] = [*layers[0].get("params", []), zoom]
+    return spec
+
+
+# The wheel alone scrolls the page.
+_ZOOM = "wheel![event.ctrlKey || event.metaKey]"
+
+
+def _plots(spec: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    """The layers of each plot in a specification."""
+    if "spec" in spec:
+        yield from _plots(spec["spec"])
+    elif "layer" in spec:
+        yield [layer for part in spec["layer"] for plot in _plots(part) for layer in plot]
+    elif "mark" in spec:
+        yield [spec]
+    for key in ("hconcat", "vconcat", "concat"):
+        for part in spec.get(key, []):
+            yield from _plots(part)
+
+
+def _continuous(view: dict[str, Any]) -> list[str]:
+    """Those of a plot's axes that a zoom can change."""
+    axes = {name: view.get("encoding", {}).get(name, {}) for name in ("x", "y")}
+    kinds = ("quantitative", "temporal")
+    return [n for n, axis in axes.items() if axis.get("type") in kinds and not axis.get("bin")]
 
 
 def png(spec: dict[str, Any]) -> bytes:

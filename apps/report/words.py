@@ -10,7 +10,7 @@ from apps.report.records import Records
 from apps.report.results import Metric, Results
 from apps.report.runs import UNCLIPPED
 from apps.report.statistics import clip_rate, count, identical, scores, summarize
-from apps.report.sweep import value_counts, working_values
+from apps.report.sweep import value_counts, working_range
 from apps.report.writing import (
     difference,
     fixed,
@@ -210,7 +210,7 @@ def _over(axis: str, swept: Comparison) -> str:
     for name in swept.strategies:
         bad, total = value_counts(swept.of(name), axis)
         parts.append(f"{label(name)} at {bad} of {total}")
-        widths.append(f"{label(name)} {working_values(swept.of(name), axis)}")
+        widths.append(f"{label(name)} {working_range(swept.of(name), axis) or 'nowhere'}")
     return (
         f"Over {axis} {where}, runs diverged or failed: {listing(parts)} values. "
         f"Range in which every run completed: {'; '.join(widths)}."

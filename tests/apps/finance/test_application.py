@@ -300,4 +300,4 @@ def test_a_comparison_ends_with_a_report(small, tmp_path, monkeypatch):
         assert f"| {name} |" in text
     assert "Returns are close to unpredictable" in text
     for name in ("volatility", "risk_band", "pit", "diebold_mariano", "clipped_days"):
-        assert (tmp_path / "pictures" / f"{name}.png").stat().st_size > 5000
+        assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import altair as alt
 import numpy as np
@@ -16,11 +17,13 @@ import pytest
 from apps.report import Figure, Results, read_results, write_report
 from apps.report.norms import NUM_STRETCHES
 from apps.report.records import read_records, worst_parameters
-from apps.report.tables import Cell, Column, NamedTable, Table, scores_table
+from apps.report.score_tables import metrics_table, scores_table
+from apps.report.tables import Cell, Column, NamedTable, Table
 from tests.apps.report.comparisons import make_results, make_run
 
 PNG = b"\x89PNG\r\n\x1a\n"
 GENERAL = {"scores", "learning_curves", "norm_distribution", "norm_course"}
+STABILITY = {"sweep", "sweep_map"}
 
 
 def forecast() -> Figure:
@@ -62,25 +65,32 @@ class Tags(HTMLParser):
 def test_everything_is_written(written: Path) -> None:
     folder = written.parent
     assert written.name == "report.html"
-    pictures = {path.stem: path.read_bytes() for path in (folder / "pictures").glob("*.png")}
-    assert pictures.keys() == GENERAL | {"sweep", "forecasts"}
+    pictures = {path.stem: path.read_bytes() for path in (folder / "figures").glob("*.png")}
+    assert pictures.keys() == GENERAL | STABILITY | {"forecasts"}
     assert all(picture.startswith(PNG) and len(picture) > 5000 for picture in pictures.values())
+    drawings = {path.stem: ElementTree.parse(path) for path in (folder / "figures").glob("*.svg")}
+    assert drawings.keys() == pictures.keys()
+    tables = {"scores", "evidence", "pace", "parameters", "sweep", "runs"}
+    for ending in ("csv", "tex"):
+        assert {path.stem for path in (folder / "tables").glob(f"*.{ending}")} == tables
 
 
 def test_page_loads_nothing_from_elsewhere(written: Path) -> None:
     page = written.read_text(encoding="utf-8")
     tags = Tags(page)
-    assert all(target.startswith("#") for target in tags.loads)
+    links = [target for target in tags.loads if not target.startswith("#")]
+    assert len(links) == 2 * (7 + 6)
+    assert all((written.parent / link).is_file() for link in links)
     assert not re.search(r"(@import|url\()\s*['\"]?https?:|(fetch|import)\(['\"]https?:", page)
     assert "default-src 'none'" in page
-    assert tags.scripts == 3
+    assert tags.scripts == 5
     assert written.stat().st_size < 4_000_000
 
 
 def test_every_chart_has_its_place_and_its_data(written: Path) -> None:
     page = written.read_text(encoding="utf-8")
     charts = specs(page)
-    assert charts.keys() == GENERAL | {"sweep", "forecasts"}
+    assert charts.keys() == GENERAL | STABILITY | {"forecasts"}
     assert {f"chart-{name}" for name in charts} <= Tags(page).ids
     assert not re.search(r'"url":', json.dumps(charts))
 
@@ -94,13 +104,13 @@ def test_text_of_runs_and_figures_is_escaped(written: Path) -> None:
 def test_markdown_names_existing_pictures(written: Path) -> None:
     text = (written.parent / "report.md").read_text(encoding="utf-8")
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
-    assert len(pictures) == 6
+    assert len(pictures) == 7
     assert all((written.parent / picture).is_file() for picture in pictures)
 
 
 def test_markdown_tables_are_whole(written: Path) -> None:
     blocks = re.findall(r"(?:^\|.*\n)+", (written.parent / "report.md").read_text(), re.MULTILINE)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for block in blocks:
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(widths) == 1
@@ -176,6 +186,35 @@ def test_thresholds_fixed_and_adaptive(full: tuple[Results, Path]) -> None:
     assert adaptive.low < adaptive.median < adaptive.high
 
 
+def test_continuous_axes_follow_the_wheel_and_others_stay(written: Path) -> None:
+    def bound(view: object) -> list[list[str]]:
+        if isinstance(view, list):
+            return [found for part in view for found in bound(part)]
+        if not isinstance(view, dict):
+            return []
+        own = [p["select"]["encodings"] for p in view.get("params", []) if p["bind"] == "scales"]
+        return own + [found for part in view.values() for found in bound(part)]
+
+    charts = specs(written.read_text(encoding="utf-8"))
+    assert bound(charts["scores"]) == [["x"]]
+    assert bound(charts["learning_curves"]) == [["x", "y"], ["x", "y"]]
+    assert bound(charts["sweep_map"]) == [["x"]]  # the working ranges; heat maps have no such axis
+    assert bound(charts["sweep"]) == [["y"]]
+
+
+def test_many_metrics_have_a_table_of_their_own(full: tuple[Results, Path]) -> None:
+    assert metrics_table(full[0]) is None
+    more = [replace(full[0].primary, name=f"m{i}", label=f"M{i}") for i in range(4)]
+    table = metrics_table(replace(full[0], metrics=[*full[0].metrics, *more]))
+    assert table is not None
+    names = ["unclipped", "global_norm", "autoclip", "zclip", "ridge", "seasonal naive"]
+    assert [column.head for column in table.columns[2:]] == names
+    [rows] = table.groups.values()
+    assert [row[0].text for row in rows[:3]] == ["Quantile loss (%)", "Accuracy", "Coverage (%)"]
+    assert [row[4].bold for row in rows[:3]] == [True, True, True]
+    assert {cell.text for row in rows[3:] for cell in row[2:]} == {"\u2013"}
+
+
 def test_survivors_are_not_bold(full: tuple[Results, Path]) -> None:
     table = scores_table(full[0])
     labels = tuple(metric.label for metric in full[0].metrics)
@@ -189,7 +228,7 @@ def test_survivors_are_not_bold(full: tuple[Results, Path]) -> None:
     assert all(len(row) == len(table.columns) for rows in table.groups.values() for row in rows)
 
 
-@pytest.mark.parametrize("name", ["sweep", "a/b", "..", ""])
+@pytest.mark.parametrize("name", ["sweep", "grid_1_map", "scores", "a/b", "..", ""])
 def test_bad_figure_names_are_refused(small: tuple[Results, Path], name: str) -> None:
     with pytest.raises(ValueError, match="figure name"):
         write_report(*small, [Figure(name, "T", "C", forecast().chart)])

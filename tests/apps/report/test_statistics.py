@@ -19,7 +19,7 @@ from apps.report.statistics import (
     identical,
     summarize,
 )
-from apps.report.sweep import medians, span, stands, value_counts, working_values
+from apps.report.sweep import close_range, medians, stands, value_counts, working_range
 from tests.apps.report.comparisons import METRICS, run, two
 
 LOSS, ACCURACY, COVERAGE = METRICS
@@ -97,18 +97,25 @@ def test_sweep_medians_and_ranges() -> None:
     ]
     assert medians(runs[:4], LR, LOSS) == {0.1: 2.0}
     assert value_counts(runs[:4], LR) == (1, 2)
-    assert working_values(runs[:4], LR) == "only at 0.1"
-    assert working_values(runs[4:], LR) == "0.1 to 10 (factor 100)"
+    assert str(working_range(runs[:4], LR)) == "only at 0.1"
+    wide, narrow = working_range(runs[4:], LR), working_range(runs[:4], LR)
+    assert str(wide) == "0.1 to 10 (factor 100)"
+    assert wide is not None
+    assert narrow is not None
+    assert wide.wider_than(narrow) == pytest.approx(100)
     # By validation loss 0.1 is the best, though another value scores better on the test.
     runs = [replace(r, val_loss={0.1: 0.5, 1.0: 0.6, 10.0: 0.9}[r.lr]) for r in runs]
     found = stands(Comparison(runs), LR, LOSS)
     assert (found["none"].runs, found["none"].diverged) == (4, 1)
     assert (found["clip"].best, found["clip"].best_at) == (2.0, 0.1)
     assert found["clip"].close_to_best == [0.1, 1.0]
+    assert str(close_range(found["clip"], runs, LR)) == "0.1 to 1 (factor 10)"
     assert found["none"].median == 1.0
 
 
-def test_span_takes_the_longest_unbroken_stretch() -> None:
+def test_a_range_is_the_longest_unbroken_stretch() -> None:
+    losses = [1.0, None, 1.0, 1.0, 1.0]
     grid = [0.01, 0.03, 0.1, 0.3, 1.0]
-    assert span([0.01, 0.1, 0.3, 1.0], grid) == "0.1 to 1 (factor 10)"
-    assert span([], grid) == "nowhere"
+    runs = [rate("none", value, loss) for value, loss in zip(grid, losses, strict=True)]
+    assert str(working_range(runs, LR)) == "0.1 to 1 (factor 10)"
+    assert working_range([rate("none", 0.1, None)], LR) is None

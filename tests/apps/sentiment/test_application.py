@@ -74,7 +74,7 @@ def test_a_comparison_has_domains_mistakes_and_pictures(rated, tmp_path):
     assert "shop: accuracy" in text
     assert "## Most confident mistakes" in text
     for name in ("confusion", "reliability", "learning_curves", "norm_distribution"):
-        assert (report / "pictures" / f"{name}.png").stat().st_size > 5000
+        assert (report / "figures" / f"{name}.png").stat().st_size > 5000
 
 
 def test_predict_answers_every_kind_of_file_alike(rated_run, tmp_path):

@@ -225,6 +225,6 @@ def test_bad_values_in_one_line(tones, override, expected):
 def test_a_comparison_with_its_pictures(tones, tmp_path):
     root = tmp_path / "report"
     succeed("compare", *tones, "seeds=1", "jobs=1", f"output_dir={root}")
-    pictures = {path.stem for path in (root / "pictures").iterdir()}
+    pictures = {path.stem for path in (root / "figures").iterdir()}
     assert {"emissions", "errors", "learning_curves", "norm_course"} <= pictures
     assert "pocketsphinx" in (root / "report.md").read_text()

@@ -1,14 +1,17 @@
 "use strict";
 const page = JSON.parse(document.getElementById("specs").textContent);
 const NARROW = 760;
+// A finger that moves over a chart scrolls the page: no zoom there.
+const touch = matchMedia("(pointer: coarse)").matches;
 
 // Vega-Lite fits a single view to its container; rows and grids of views are fitted here.
 function fit(spec, width) {
   const fitted = structuredClone(spec);
-  const share = (columns) => Math.max(180, Math.floor(width / columns) - 72);
+  const share = (columns) => Math.max(180, Math.floor(width / columns) - 90);
+  const narrow = width < NARROW;
   if (fitted.facet && fitted.spec) {
     if (fitted.facet.row || fitted.facet.column) return fitted;
-    fitted.columns = width < NARROW ? 1 : fitted.columns || 1;
+    fitted.columns = narrow ? 1 : fitted.columns || 1;
     fitted.spec.width = share(fitted.columns);
   } else if (fitted.hconcat || fitted.vconcat || fitted.concat) {
     const views = fitted.hconcat || fitted.vconcat || fitted.concat;
@@ -16,7 +19,7 @@ function fit(spec, width) {
     if (views.some((view) => !view.mark && !view.layer)) return fitted;
     delete fitted.hconcat;
     delete fitted.vconcat;
-    fitted.columns = width < NARROW ? 1 : columns;
+    fitted.columns = narrow ? 1 : columns;
     fitted.concat = views;
     for (const view of views) view.width = share(fitted.columns);
   } else if (!(fitted.encoding && (fitted.encoding.row || fitted.encoding.column || fitted.encoding.facet))) {
@@ -24,6 +27,15 @@ function fit(spec, width) {
     fitted.autosize = { type: "fit-x", contains: "padding" };
   }
   return fitted;
+}
+
+function still(view) {
+  if (Array.isArray(view)) view.forEach(still);
+  else if (view && typeof view === "object") {
+    if (view.params) view.params = view.params.filter((param) => param.bind !== "scales");
+    for (const key of ["spec", "layer", "hconcat", "vconcat", "concat"]) still(view[key]);
+  }
+  return view;
 }
 
 let drawn = 0;
@@ -35,32 +47,12 @@ function draw() {
   if (width < 500) config.legend.columns = 2;
   for (const [name, spec] of Object.entries(page.charts)) {
     const options = { mode: "vega-lite", renderer: "svg", actions: false, config };
-    vegaEmbed(document.getElementById("chart-" + name), fit(spec, width), options);
+    const place = document.getElementById("chart-" + name);
+    vegaEmbed(place, touch ? still(fit(spec, width)) : fit(spec, width), options)
+      .then(() => { place.dataset.drawn = width; });
   }
 }
 
 let waiting;
 addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(draw, 200); });
-addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details")) details.open = true;
-});
 draw();
-
-// A click on a column head sorts within each group; missing values stay last.
-for (const table of document.querySelectorAll("table.sortable")) {
-  table.querySelectorAll("thead th").forEach((head, column) => head.addEventListener("click", () => {
-    const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-    for (const other of table.querySelectorAll("thead th")) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
-    const key = (row) => row.cells[column].dataset.sort;
-    const compare = (a, b) => {
-      const [x, y] = [key(a), key(b)];
-      if (!x || !y) return !x - !y;
-      return sign * (isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y);
-    };
-    for (const body of table.tBodies) {
-      const rows = [...body.querySelectorAll("tr:not(.group)")];
-      body.append(...rows.sort(compare));
-    }
-  }));
-}
