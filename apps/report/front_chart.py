@@ -37,7 +37,8 @@ def gains_figure(results: Sequence[Results]) -> Figure | None:
         "gains",
         "Gain on unclipped training",
         "Mean difference to the unclipped run of the same seed on the test metric, in percent of "
-        "the unclipped mean, with its 95 % bootstrap interval (none for a single seed, too narrow for few).",
+        "the unclipped mean, with its 95 % bootstrap interval (none for one seed, too narrow for "
+        "few).",
         layers.facet(facet=alt.Facet("application:N", title=None, sort=order), columns=1),
     )
 
