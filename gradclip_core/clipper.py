@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
@@ -50,10 +51,13 @@ class Clipper(nn.Module):
         self._optimizer = optimizer
         return self
 
-    def fold_into(self, optimizer: Optimizer) -> bool:
+    def fold_into(self, optimizer: Optimizer, scaler: GradScaler | None = None) -> bool:
         """Let a fused optimizer scale the gradients in its step, in place of this clipper.
 
-        Returns whether it will; a clipper whose response is not one factor never does.
+        scaler: the GradScaler of the loop, if there is one: without `scaler.unscale_` the clipper
+            measures the gradients that are behind the loss scale, and the step takes it out.
+        Returns whether it will; a clipper whose response is not one factor never does, and then
+        `scaler.unscale_` comes before the clipper.
         """
         return False
 

@@ -30,7 +30,9 @@ class Guard(nn.Module):
     at which `NonFiniteGradientError` is raised; None bears any number.
 
     On CPU nothing here costs more than a comparison. On CUDA `skip`, `raise` and any `patience`
-    read one boolean per step, `zero` writes every gradient once, `pass` does neither.
+    read one boolean per step, `zero` writes every gradient once, `pass` does neither; nor does
+    `skip` without `patience` where the optimizer's step does the clipping (`Clipper.fold_into`),
+    which is told on the device to change nothing, and the gradients stay where they are.
     """
 
     consecutive: Tensor
@@ -48,6 +50,10 @@ class Guard(nn.Module):
         """Whether the policy must know on the host if this step is finite."""
         return device.type == "cpu" or self.policy in ("skip", "raise") or self.patience is not None
 
+    def can_wait(self, device: torch.device) -> bool:
+        """Whether it is worth the while, and enough, that a device learns if the step is finite."""
+        return device.type != "cpu" and self.policy == "skip" and self.patience is None
+
     def count(self, finite: bool) -> None:
         """Count a step; raise NonFiniteGradientError when patience has run out."""
         if finite:
@@ -58,6 +64,10 @@ class Guard(nn.Module):
             raise NonFiniteGradientError(
                 f"gave up after {self.patience} non-finite gradients in a row"
             )
+
+    def count_unread(self, finite: Tensor) -> None:
+        """Count a step without reading whether it is finite, 0-d bool; there is no `patience`."""
+        self.consecutive.add_(1).mul_(~finite)
 
     def extra_repr(self) -> str:
         """The policy, for printing."""

@@ -40,7 +40,8 @@ class GradientClipping(pl.Callback):
     `gradient_clip_val` or a module that overrides `configure_gradient_clipping`, since gradients
     would be clipped twice, under FSDP1 and DeepSpeed, and for several optimizers under the scope
     "model" with "16-mixed", where the gradients of the others still carry the loss scale.
-    Gradients of fused optimizers, which Lightning leaves scaled, are unscaled here.
+    Gradients of fused optimizers, which Lightning leaves scaled, are unscaled here, or in the step
+    that they are folded into.
     A clipper that needs samples takes each batch apart with the module's `loss(batch)`, which
     must be what `training_step` returns, and its gradients replace the ordinary ones; with one
     optimizer, one process and no loss scale.
@@ -69,6 +70,7 @@ class GradientClipping(pl.Callback):
         self._steps = 0
         self._fresh = False
         self._had_backward = False
+        self._folding: set[int] = set()  # optimizers whose clipper sees to the loss scale
         self._loss: Tensor | None = None
         self._batch: Any = None
         self._earlier: list[tuple[nn.Parameter, Tensor | None]] = []
@@ -107,8 +109,9 @@ class GradientClipping(pl.Callback):
             return
         for index, optimizer in enumerate(trainer.optimizers):
             clipper = self._clipper(index).attach(model=pl_module, optimizer=optimizer)
-            if self.fold:
-                clipper.fold_into(optimizer)
+            scaler = getattr(trainer.precision_plugin, "scaler", None)
+            if self.fold and clipper.fold_into(optimizer, scaler):
+                self._folding.add(index)
             if clipper.acts_in_step:
                 hook = functools.partial(self._complete, index)
                 self._handles.append(optimizer.register_step_post_hook(hook))
@@ -128,6 +131,7 @@ class GradientClipping(pl.Callback):
         """Take back what `on_fit_start` attached."""
         for clipper in self._clippers.values():
             clipper.detach()
+        self._folding.clear()
         while self._handles:
             self._handles.pop().remove()
 
@@ -170,11 +174,12 @@ class GradientClipping(pl.Callback):
     ) -> None:
         """Clip, log and hand out the report."""
         whole_model = self.scope == "model"
-        if whole_model and not self._fresh:
+        if (whole_model and not self._fresh) or self._lacks_backward(trainer, pl_module):
             return
         self._fresh = False
         index = 0 if whole_model else _index(trainer.optimizers, optimizer)
-        self._unscale(trainer, pl_module, optimizer)
+        if index not in self._folding:
+            self._unscale(trainer, optimizer)
         clipper = self._clipper(index)
         parameters = pl_module if whole_model else _named_groups(pl_module, optimizer)
         report = clipper(parameters, loss=self._loss)
@@ -184,14 +189,16 @@ class GradientClipping(pl.Callback):
             self._publish(trainer, self._steps, index, report)
         self._steps += 1
 
-    def _unscale(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
-    ) -> None:
-        """Unscale what Lightning leaves to fused optimizers, if it is going to step."""
+    def _lacks_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+        """Whether Lightning, with a GradScaler, makes no step: the batch had no loss."""
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        return scaled and pl_module.automatic_optimization and not self._had_backward
+
+    def _unscale(self, trainer: pl.Trainer, optimizer: Optimizer) -> None:
+        """Unscale what Lightning leaves to fused optimizers."""
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         inner = getattr(optimizer, "optimizer", optimizer)
-        steps = self._had_backward or not pl_module.automatic_optimization
-        if scaler is not None and steps and getattr(inner, "_step_supports_amp_scaling", False):
+        if scaler is not None and getattr(inner, "_step_supports_amp_scaling", False):
             scaler.unscale_(inner)
 
     def _complete(self, index: int, *_: Any) -> None:

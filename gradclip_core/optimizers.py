@@ -5,9 +5,7 @@ optimizer = gradclip_core.optimizers.AdamW(model.parameters(), 1e-3, clipper=Cli
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -15,9 +13,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gradclip_core.clipper import Clipper
-from gradclip_core.parts.gradients import collect
 from gradclip_core.report import ClipReport
-from gradclip_core.stepping.during_step import DuringStep
+from gradclip_core.stepping.loss_scale import StepScale
 
 
 class Clipping(Optimizer):
@@ -25,7 +22,7 @@ class Clipping(Optimizer):
 
     `step()` clips the gradients first; with a closure, after every time it is evaluated, with
     the loss that it returns. Gradients that carry the scale of a GradScaler, as fused optimizers
-    take them, are unscaled before. `clipper` is attached to the optimizer, and its state is in
+    take them, are measured without it. `clipper` is attached to the optimizer, and its state is in
     `state_dict()`. Names of parameters are known if the optimizer was given them
     (`model.named_parameters()`).
     """
@@ -55,16 +52,14 @@ class Clipping(Optimizer):
         if not isinstance(clipper, Clipper):
             raise TypeError(f"clipper must be a Clipper, got {type(clipper).__name__}")
         self.clipper = clipper.attach(optimizer=self)
-        clipper.fold_into(self)
-        self._unscaled = DuringStep(self)
+        self._scale = None if clipper.fold_into(self) else StepScale(self)
         # Not a method `step` of this class: torch would wrap it and the one below it, and every
         # hook would be called twice.
         self.register_step_pre_hook(_before_step)
 
     def _clip(self, loss: Any = None) -> None:
-        scale = getattr(self, "grad_scale", None)
-        if scale is not None:
-            self._unscaled.set(functools.partial(_unscale, self, scale))
+        if self._scale is not None:  # else the clipper leaves the loss scale to the step
+            self._scale.unscale()
         self.clipper(self, loss=loss.detach() if isinstance(loss, Tensor) else None)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -133,18 +128,6 @@ def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
 
     rest = {name: value for name, value in kwargs.items() if name != "closure"}
     return (args[0], clips, *args[2:]), rest
-
-
-def _unscale(optimizer: Clipping, scale: Tensor) -> Callable[[], None]:
-    """Divide the gradients by the scale that the step would divide by; return what restores it."""
-    for grad in collect(optimizer).grads:
-        grad.div_(scale.to(grad.device))
-    optimizer.grad_scale = None  # type: ignore[attr-defined]
-
-    def restore() -> None:
-        optimizer.grad_scale = scale  # type: ignore[attr-defined]
-
-    return restore
 
 
 def _blank(kind: type[Optimizer]) -> Optimizer:

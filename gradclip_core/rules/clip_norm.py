@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from gradclip_core.checks import check_choice, check_finite, check_integer, check_number
@@ -17,6 +19,7 @@ from gradclip_core.parts.measure import part_sizes
 from gradclip_core.parts.norms import By, Measure, Parts
 from gradclip_core.parts.one_norm import OneNorm, Whole
 from gradclip_core.parts.responses import scale
+from gradclip_core.parts.selection import Selected
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.rule import Rule
 from gradclip_core.stepping.fold import Fold, folds
@@ -89,6 +92,7 @@ class ClipNorm(Rule):
             patience=patience,
         )
         self._fold: Fold | None = None
+        self._skipped: Tensor | None = None  # whether the step to come is, where that is not read
         self.eps = check_number("eps", eps, "a finite number >= 0", lambda x: 0 <= x < math.inf)
         self.response = check_choice("response", response, get_args(Response))
         self.sharpness = check_finite("sharpness", sharpness)
@@ -127,11 +131,14 @@ class ClipNorm(Rule):
         """The hard response in plain numbers; a subclass may respond otherwise."""
         if type(self) is not ClipNorm or self.response != "hard" or self.budget != "each":
             return None
-        self._forget()
+        scale = self._begin(gradients)
         whole = Whole(gradients)
         norm, each = whole.norms(self.norm_type)
         if not norm < math.inf:
             return None
+        if scale is not None and self._fold is not None:
+            norm, each = norm / scale.item(), each / scale
+            self._fold.settle(torch.tensor(True))
         limit, factor, folded = self.threshold.limit(norm), 1.0, False
         if norm > limit:
             factor = limit / (norm + self.eps)
@@ -141,20 +148,22 @@ class ClipNorm(Rule):
         found = gradients.present, gradients.names, self.norm_type, folded
         return OneNorm(norm, norm * factor, limit, each, *found)
 
-    def fold_into(self, optimizer: Optimizer) -> bool:
+    def fold_into(self, optimizer: Optimizer, scaler: GradScaler | None = None) -> bool:
         """Let a fused Adam, AdamW, SGD or Adagrad scale the gradients in its step; see `Fold`.
 
+        scaler: the GradScaler of the loop: the clipper comes without `scaler.unscale_` then.
         Returns whether it will, which takes one part (`by="model"`, nothing excluded) and an
         optimizer that is fused in every group. Step by step it is done in place all the same
         where the optimizer would go wrong (`Fold.takes`); `path` in the report says which.
-        Between the call and `step()` the gradients are as they were.
+        Between the call and `step()` the gradients are as they were. On CUDA `nonfinite="skip"`
+        reads nothing then, if the threshold has a `limit`.
         """
         one_part = self.by == "model" and self.select.takes_all
         if not one_part or not folds(optimizer):
             return False
         if self._fold is not None:
             self._fold.remove()
-        self._fold = Fold(optimizer)
+        self._fold = Fold(optimizer, scaler)
         return True
 
     def detach(self) -> None:
@@ -175,22 +184,58 @@ class ClipNorm(Rule):
 
     def _folded(self, gradients: Gradients, factor: float | Tensor) -> bool:
         """Leave the factor to the optimizer's step, if it takes it."""
-        if self._fold is None or not self._fold.takes(gradients):
-            return False
-        self._fold.set(factor)
-        return True
+        return self._fold is not None and self._fold.scale(gradients, factor)
 
-    def _forget(self) -> None:
-        """Take back what an earlier call has left to a step, if none followed it."""
-        if self._fold is not None:
-            self._fold.set(None)
+    def _begin(self, gradients: Gradients) -> Tensor | None:
+        """Forget what an earlier call has left to a step; the loss scale that is left to this one.
+
+        Thresholds without a `limit` may look at the gradients, and "zero" changes them.
+        """
+        if self._fold is None:
+            return None
+        keeps = self.threshold.takes_numbers and self.guard.policy != "zero"
+        return self._fold.begin(gradients, keep_scale=keeps)
+
+    def _measure(self, gradients: Gradients) -> tuple[Parts, Tensor]:
+        scale = self._begin(gradients)
+        parts, each = super()._measure(gradients)
+        if scale is None or self._fold is None:
+            return parts, each
+        self._fold.settle(parts.norms.isfinite().all())
+        scale = scale.to(parts.norms)
+        return replace(parts, norms=parts.norms / scale), each / scale
+
+    def _guarded(self, selected: Selected) -> tuple[Parts, ClipReport, bool]:
+        """Guard in the optimizer's step, without a host read, where that can be."""
+        self._skipped = None
+        if self._fold is None or not self._skips_in_step(selected.every):
+            return super()._guarded(selected)
+        parts, each = self._measure(selected.chosen)
+        finite = parts.norms.isfinite().all()
+        self._fold.skip_unless(finite)
+        self.guard.count_unread(finite)
+        self._skipped = ~finite
+        return parts, replace(self._untouched(parts, each), skipped=self._skipped), False
+
+    def _skips_in_step(self, gradients: Gradients) -> bool:
+        """Whether a step that is not finite can be skipped where it is made."""
+        can_wait = self.guard.can_wait(gradients.device) and self.response != "skip"
+        fold = self._fold if can_wait and self.threshold.takes_numbers else None
+        return fold is not None and fold.skips(gradients)
 
     def _clip(self, parts: Parts, every: Gradients, report: ClipReport) -> ClipReport:
-        self._forget()
-        return super()._clip(parts, every, report)
+        report = super()._clip(parts, every, report)
+        if self._skipped is None:
+            return report
+        return replace(
+            report,
+            over=report.over & ~self._skipped,
+            thresholds=torch.where(self._skipped, torch.inf, report.thresholds),
+            clipped_norms=torch.where(self._skipped, report.norms, report.clipped_norms),
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_fold": None}
+        return super().__getstate__() | {"_fold": None, "_skipped": None}
 
     def _factors(self, norms: Tensor, thresholds: Tensor) -> Tensor:
         if self.response == "huber":

@@ -55,6 +55,7 @@ class Rule(Clipper):
     clipped_steps: Tensor
     acts = True  # whether it changes gradients at all
     path: Path = "in place"  # where it changes them; see `ClipReport`
+    measures_gradients = True  # or something made of them
     acts_below = False  # whether the response changes parts that are not over their threshold
 
     def __init__(

@@ -45,6 +45,8 @@ class Spam(Rule):
     steps. Memory: a copy of the gradients while they are measured. Other arguments: see `Rule`.
     """
 
+    measures_gradients = False
+
     def __init__(
         self,
         ratio: float = 5000.0,

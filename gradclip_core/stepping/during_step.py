@@ -27,6 +27,11 @@ class DuringStep:
             optimizer.register_step_post_hook(self._leave),
         ]
 
+    @property
+    def inside(self) -> bool:
+        """Whether a step is under way."""
+        return self._inside
+
     def set(self, change: Change | None) -> None:
         """Change this for the step under way or to come; None takes back what was set before."""
         self._pending = change

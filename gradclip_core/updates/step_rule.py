@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import LBFGS, Optimizer
 
 from gradclip_core.parts.gradients import Gradients, Parameters, collect
@@ -71,7 +72,7 @@ class StepRule(ClipNorm):
         self._handles.append(optimizer.register_step_post_hook(self._after_step))
         return self
 
-    def fold_into(self, optimizer: Optimizer) -> bool:
+    def fold_into(self, optimizer: Optimizer, scaler: GradScaler | None = None) -> bool:
         """Never: it is not the gradients that are scaled."""
         return False
 

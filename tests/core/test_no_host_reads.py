@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +16,12 @@ from gradclip_core import (
     Clipper,
     ClipPerSample,
     ClipValue,
+    Ema,
     NoiseAware,
+    Percentile,
     RandomClip,
     UClip,
+    ZScore,
     chain,
 )
 
@@ -46,6 +50,31 @@ def test_nothing_is_read(kind: str) -> None:
         report = clipper(net)
     metrics = report.metrics()
     assert {value.device.type for value in metrics.values()} == {"meta"}
+
+
+def on_meta() -> nn.Module:
+    net = nn.Linear(2, 2, device="meta")
+    for param in net.parameters():
+        param.grad = torch.ones_like(param)
+    return net
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("threshold", [1.0, Percentile(10), Ema(), ZScore()])
+def test_a_skip_in_the_step_of_the_optimizer_reads_nothing(threshold: Any, scaled: bool) -> None:
+    net = on_meta()
+    optimizer, scaler = torch.optim.SGD(net.parameters(), 0.1), torch.amp.GradScaler("cpu")
+    optimizer.param_groups[0]["fused"] = True  # torch has no fused kernel for meta
+    clipper = ClipNorm(threshold)
+    assert clipper.fold_into(optimizer, scaler if scaled else None)
+    scaler.scale(torch.ones((), device="meta"))
+    for _ in range(3):
+        report = clipper(net)
+    assert report.path == "folded"
+    assert report.skipped.device.type == "meta"
+    optimizer.param_groups[0]["fused"] = False
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        clipper(net)
 
 
 def test_a_policy_that_has_to_know_reads() -> None:
