@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apps.torchaudio_import import import_torchaudio
 from hydra import compose, initialize_config_dir
 
 from apps import CONF
@@ -16,6 +17,9 @@ from tests.conftest import succeed
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+import_torchaudio()  # which transformers imports, and could not where it is built for CUDA alone
 
 
 def blocks(language: str) -> list[Any]:

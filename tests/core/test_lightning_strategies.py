@@ -12,6 +12,7 @@ pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import (
     DDPStrategy,
+    DeepSpeedStrategy,
     FSDPStrategy,
     ModelParallelStrategy,
     SingleDeviceStrategy,
@@ -30,6 +31,13 @@ def test_shards_that_are_hidden_are_refused() -> None:
     with pytest.raises(MisconfigurationException, match="FSDPStrategy hides") as caught:
         refuse_strategy(using(FSDPStrategy()), ClipNorm(1.0))
     assert "ModelParallelStrategy (FSDP2)" in str(caught.value)
+
+
+def test_deepspeed_is_refused() -> None:
+    strategy = DeepSpeedStrategy.__new__(DeepSpeedStrategy)  # its __init__ asks for DeepSpeed
+    with pytest.raises(MisconfigurationException, match="DeepSpeedStrategy hides") as caught:
+        refuse_strategy(using(strategy), ClipNorm(1.0))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
