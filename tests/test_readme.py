@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps.torchaudio_import import import_torchaudio
 from hydra import compose, initialize_config_dir
 
 from apps import CONF
 from apps.cli import search_path
+from apps.torchaudio_import import import_torchaudio
 from tests.conftest import succeed
 
 ROOT = Path(__file__).parents[1]

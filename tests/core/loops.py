@@ -12,7 +12,6 @@ import lightning.pytorch as pl
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from apps.torchaudio_import import import_torchaudio
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision as FabricPrecision
 from lightning.pytorch.plugins import MixedPrecision
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset, SequentialSampler
 
+from apps.torchaudio_import import import_torchaudio
 from gradclip_core import Clipper
 from gradclip_core.lightning import GradientClipping
 from gradclip_core.optimizers import clipped
