@@ -81,6 +81,17 @@ class Application(ABC):
     def evaluate(self, task: Task, data: Any) -> Evaluation:
         """Score a trained task on the held-out test split."""
 
+    def folds(self, data: Any) -> Sequence[Mapping[str, Any]]:
+        """Settings (key to value) of each training that a run on these data consists of.
+
+        None where it is one training.
+        """
+        return []
+
+    def evaluate_folds(self, tasks: Sequence[Task], folds: Sequence[Any], data: Any) -> Evaluation:
+        """Score the tasks of all folds together, each on its own data, as `evaluate` does one."""
+        raise NotImplementedError(f"{type(self).__name__} has no folds")
+
     @abstractmethod
     def baselines(self, data: Any) -> Iterator[tuple[str, Evaluation]]:
         """Fit what a practitioner would use instead and score it on the same split."""

@@ -15,15 +15,20 @@ def run(config: DictConfig) -> None:
     """Load the best checkpoint, score it on the test split and print the table."""
     from apps.baselines import score_baselines
     from apps.compose import with_decoder
+    from apps.errors import UserError
     from apps.fit import build
+    from apps.folds import evaluate_run
     from apps.report.text import scores_text
     from apps.run_folder import RunFolder
 
     folder = RunFolder.open(Path(str(config.run)), app=config.app)
-    folder.load_checkpoint(folder.best)
-    parts = build(with_decoder(folder.config(), config.get("decoder")))
-    folder.load_weights(parts.task)
-    scores = {folder.path.name: parts.application.evaluate(parts.task, parts.data).metrics}
+    folder.newest.load_checkpoint(folder.newest.best)
+    run_config = with_decoder(folder.config(), config.get("decoder"))
+    parts = build(run_config)
+    evaluation = evaluate_run(run_config, parts, folder)
+    if evaluation is None:
+        raise UserError(f"run={folder.path}: not all of its folds have a checkpoint")
+    scores = {folder.path.name: evaluation.metrics}
     if config.baselines:
         baselines = score_baselines(parts.application, parts.data, folder.path / "baselines")
         scores |= {name: evaluation.metrics for name, evaluation in baselines.items()}

@@ -86,14 +86,14 @@ def make_clipper(config: DictConfig, task: Task) -> Clipper:
 
 
 def train(
-    config: DictConfig, path: Path, *, resume: bool = False, quiet: bool = False
+    config: DictConfig, path: Path, parts: Parts, *, resume: bool = False, quiet: bool = False
 ) -> dict[str, Any]:
-    """Train, keep the best checkpoint, score it on the test split; return the run's metrics.
+    """Train once, keep the best checkpoint, score it on the test split; return the run's metrics.
 
-    Nothing is written before the whole configuration has been checked. Of several processes that
-    train together only the first writes, scores and returns; the others end here.
+    parts: what `build` has just made of the configuration. Nothing is written before the whole
+    configuration has been checked. Of several processes that train together only the first
+    writes, scores and returns; the others end here.
     """
-    parts = build(config)
     if quiet:  # the comparison has said it
         warnings.filterwarnings("ignore", module=r"gradclip_core\.")
     clipper = make_clipper(config, parts.task)
@@ -122,10 +122,12 @@ def train(
     error = _fit(trainer, parts, str(folder.last) if resume else None, record)
     if not trainer.is_global_zero:
         raise SystemExit
-    if error is None and record.diverged_at is not None:
+    if record.is_worse:
+        error = "the validation loss ended above that of the untrained network"
+    elif error is None and record.diverged_at is not None:
         steps = pd.read_csv(folder.steps)
         error = parts.application.explain(parts.data, steps, record.diverged_at)
-    evaluation = _evaluate(config, parts, folder)
+    evaluation = evaluate(config, parts, folder)
     metrics = _summary(config, record, error, evaluation, time.monotonic() - started)
     if evaluation and evaluation.fitted:
         folder.describe(parts.data.description | evaluation.fitted)
@@ -181,14 +183,19 @@ def _fit(
     return None
 
 
-def _evaluate(config: DictConfig, parts: Parts, folder: RunFolder) -> Evaluation | None:
+def evaluate(config: DictConfig, parts: Parts, folder: RunFolder) -> Evaluation | None:
     """The best checkpoint's score; None where a run diverged before it had one."""
     if not folder.best.is_file():
         return None
-    # A fresh task: that which was trained may hold shards alone.
+    return parts.application.evaluate(best_task(config, parts, folder), parts.data)
+
+
+def best_task(config: DictConfig, parts: Parts, folder: RunFolder) -> Task:
+    """A task with the weights of the best checkpoint."""
+    # A fresh one: that which was trained may hold shards alone.
     task = make_task(parts.application, config, parts.data.description)
     folder.load_weights(task)
-    return parts.application.evaluate(task, parts.data)
+    return task
 
 
 def _summary(

@@ -23,7 +23,7 @@ def run(config: DictConfig) -> None:
     from apps.trainer import quieten
 
     quieten()
-    folder = RunFolder.open(Path(str(config.run)), app=config.app)
+    folder = RunFolder.open(Path(str(config.run)), app=config.app).newest
     text = config.text
     files = None if text is not None else _files(config)
     folder.load_checkpoint(folder.best)

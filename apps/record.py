@@ -51,6 +51,7 @@ class RunRecord(pl.Callback):
         self.flush_every = flush_every
         self.quiet = quiet
         self.diverged_at: int | None = None
+        self.is_worse = False  # than untrained, by the validation loss at the end
         self.num_steps = 0
         self.num_clipped = 0
         self.num_skipped = 0
@@ -148,7 +149,7 @@ class RunRecord(pl.Callback):
             untrained, last = self._epochs[0]["val_loss"], self._epochs[-1]["val_loss"]
             if not last <= untrained:
                 above = [row["step"] for row in self._epochs if not row["val_loss"] <= untrained]
-                self.diverged_at = int(above[0])
+                self.diverged_at, self.is_worse = int(above[0]), True
 
     @property
     def best_val_loss(self) -> float | None:

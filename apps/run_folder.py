@@ -7,6 +7,7 @@ steps.csv            one row per optimizer step: the clipping record
 epochs.csv           one row per epoch: training and validation loss
 predictions.parquet  forecasts for the held-out split
 metrics.json         how the run ended and what it scored; written last
+folds/0, 1, ...      the trainings of a run that consists of several, each a whole run
 """
 
 from __future__ import annotations
@@ -75,6 +76,21 @@ class RunFolder:
         if app is not None and name != app:
             raise UserError(f"{key}={path}: a run of app={name}, not of app={app}")
         return folder
+
+    def fold(self, number: int) -> RunFolder:
+        """The folder of one of the trainings that the run consists of."""
+        return RunFolder(self.path / "folds" / str(number))
+
+    @property
+    def newest(self) -> RunFolder:
+        """The folder of the last training: the run's own, or that of its last fold."""
+        count = sum(path.is_dir() for path in (self.path / "folds").glob("*"))
+        return self.fold(count - 1) if count else self
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something that a training can continue from."""
+        return self.newest is not self or self.last.is_file()
 
     @property
     def holds_something(self) -> bool:

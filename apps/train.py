@@ -16,7 +16,7 @@ def run(config: DictConfig) -> None:
     """Train a new run, or continue an interrupted one."""
     from apps.compose import chosen, given, is_multirun, named
     from apps.errors import UserError
-    from apps.fit import train
+    from apps.folds import train_run
     from apps.run_folder import RunFolder, new_folder
     from apps.trainer import refuse_processes
 
@@ -25,7 +25,7 @@ def run(config: DictConfig) -> None:
     if config.resume is None:
         name = f"{chosen('clipping')}-seed{config.seed}"
         path = Path(str(config.run_dir or new_folder(Path("runs") / config.app.name, name)))
-        metrics = _resumable(path, lambda: train(named(config), path))
+        metrics = _resumable(path, lambda: train_run(named(config), path))
     else:
         others = [override for override in given() if not override.startswith("resume=")]
         if others:
@@ -36,7 +36,7 @@ def run(config: DictConfig) -> None:
         path = Path(str(config.resume))
         folder = RunFolder.open(path, "resume")
         metrics = folder.metrics() or _resumable(
-            path, lambda: train(folder.config(), path, resume=True)
+            path, lambda: train_run(folder.config(), path, resume=True)
         )
     print(describe(metrics))
     print(f"run folder: {path}")

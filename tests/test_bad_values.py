@@ -11,7 +11,7 @@ from hydra import initialize_config_dir
 from apps import CONF
 from apps.compose import compose_run
 from apps.errors import UserError
-from apps.fit import train
+from apps.folds import train_run
 from apps.grid.plan import read_seeds
 from tests.conftest import refused
 
@@ -105,7 +105,7 @@ def test_values_of_a_training(empty_folder, tiny, override, expected):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose_run("energy", [*tiny, *override.split()])
     with pytest.raises(UserError) as caught:
-        train(config, Path("run"))
+        train_run(config, Path("run"))
     assert expected in str(caught.value)
     assert list(empty_folder.iterdir()) == []
 

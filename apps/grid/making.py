@@ -15,17 +15,17 @@ from apps.run_folder import RunFolder, code_fingerprint
 
 def make(plain: dict[str, Any], path: str) -> dict[str, Any]:
     """In a worker process: make one run, continue it, or read what it left."""
-    from apps.fit import train
+    from apps.folds import train_run
 
     config, folder = OmegaConf.create(plain), RunFolder(Path(path))
     try:
         metrics = folder.metrics()
         if metrics is not None and metrics["code"] == code_fingerprint():
             return metrics
-        resume = folder.last.is_file() and metrics is None
+        resume = folder.begun and metrics is None
         if folder.path.exists() and not resume:
             shutil.rmtree(folder.path)  # `check` has found it to be this very run
-        return train(config, folder.path, resume=resume, quiet=True)
+        return train_run(config, folder.path, resume=resume, quiet=True)
     except UserError as error:
         return failed(str(error))
     except SystemExit:  # Lightning's answer to SIGTERM; a pool would go on with the next run

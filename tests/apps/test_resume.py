@@ -115,7 +115,7 @@ def test_a_diverged_run_does_not_go_on_after_a_resume(monkeypatch, tiny, tmp_pat
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("apps.fit._evaluate", lost)
+        patch.setattr("apps.fit.evaluate", lost)
         with pytest.raises(Killed):
             run_verb("train", *settings, f"run_dir={tmp_path / 'run'}")
     succeed("train", f"resume={tmp_path / 'run'}")
