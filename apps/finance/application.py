@@ -11,19 +11,19 @@ import pandas as pd
 from torch import nn
 
 from apps.application import Application, Evaluation
-from apps.finance.baselines import BASELINES, Plan, forecast_baselines, make_plan
+from apps.finance.baselines import BASELINES, Plan, anniversaries, forecast_baselines, make_plan
 from apps.finance.crash import explain
 from apps.finance.crash_figure import training_figures
 from apps.finance.data import Indices, PanelData, make_windows
 from apps.finance.features import Encoding, Features
 from apps.finance.figures import figures
-from apps.finance.forecast import Forecast
-from apps.finance.heads import Head, Loss, Output
+from apps.finance.forecast import Forecast, concatenate
+from apps.finance.heads import VARIANCE_LOSSES, Head, Loss, Mean, Output
 from apps.finance.metrics import METRICS, evaluate
 from apps.finance.predict import read_user_file, risk_table
 from apps.finance.recalibration import LEAST, average, recalibrate
 from apps.finance.sources import Source
-from apps.finance.split import Split
+from apps.finance.split import Split, WalkForward
 from apps.finance.task import VolatilityTask, forecast
 from apps.report.records import Records
 from apps.report.theme import Figure
@@ -51,16 +51,20 @@ class Finance(Application):
         split: Split,
         loss: Loss = "student_t",
         output: Output = "residual",
+        mean: Mean = "zero",
         horizon: Horizon = 1,
         batch_size: int = 128,
         samples_per_epoch: int = 6400,
         recalibration_days: int = 500,
         average_with: Partner | None = None,
-        refit_years: int = 1,
+        refit_years: int | None = None,
     ) -> None:
         super().__init__(name)
         _one_of("loss", loss, get_args(Loss))
         _one_of("output", output, get_args(Output))
+        _one_of("mean", mean, get_args(Mean))
+        if mean == "learnt" and loss in VARIANCE_LOSSES:
+            raise ValueError(f"mean=learnt: loss={loss} trains no mean; take student_t")
         _one_of("horizon", horizon, get_args(Horizon))
         _one_of("average_with", average_with, (None, *get_args(Partner)))
         if min(batch_size, samples_per_epoch) < 1:
@@ -71,12 +75,13 @@ class Finance(Application):
             raise ValueError(
                 f"recalibration_days must be 0 or >= {LEAST}, got {recalibration_days}"
             )
-        if refit_years < 0:
-            raise ValueError(f"refit_years must be >= 0, got {refit_years}")
+        if refit_years is not None and refit_years < 0:
+            raise ValueError(f"refit_years must be null or >= 0, got {refit_years}")
         self.features = features
         self.split = split
         self.loss: Loss = loss
         self.output: Output = output
+        self.mean: Mean = mean
         self.horizon = int(horizon)
         self.batch_size = batch_size
         self.samples_per_epoch = samples_per_epoch
@@ -102,7 +107,7 @@ class Finance(Application):
         return {
             "num_features": len(encoding.names),
             "lookback": encoding.features.lookback,
-            "num_outputs": Head(self.loss, self.output).num_outputs,
+            "num_outputs": self._head.num_outputs,
         }
 
     def task(
@@ -111,13 +116,35 @@ class Finance(Application):
         """Wrap a network with the loss."""
         encoding = Encoding.from_dict(description)
         typical = encoding.horizon * encoding.variance
-        return VolatilityTask(net, optimization, Head(self.loss, self.output), typical)
+        return VolatilityTask(net, optimization, self._head, typical)
+
+    @property
+    def _head(self) -> Head:
+        return Head(self.loss, self.output, self.mean)
+
+    def folds(self, data: PanelData) -> Sequence[Mapping[str, Any]]:
+        """The blocks of a walk-forward test."""
+        more = data.block_rows()
+        return [{"app.split.block": block} for block in range(len(more) + 1)] if more else []
 
     def evaluate(self, task: Task, data: PanelData) -> Evaluation:
         """Forecast every test day and score; days before serve the recalibration alone."""
-        assert isinstance(task, VolatilityTask)
+        return self.evaluate_folds([task], [data], data)
+
+    def evaluate_folds(
+        self, tasks: Sequence[Task], folds: Sequence[PanelData], data: PanelData
+    ) -> Evaluation:
+        """Forecast each block by its own network, then recalibrate and score all as one.
+
+        The days before the first block are forecast by its network, too.
+        """
         rows = self._rows(data)
-        made = forecast(task, data.encoding, data.panel, data.windows(rows), rows)
+        cuts = np.searchsorted(rows, [fold.origins("test")[0] for fold in folds[1:]])
+        parts = []
+        for task, fold, block in zip(tasks, folds, np.split(rows, cuts), strict=True):
+            assert isinstance(task, VolatilityTask)
+            parts.append(forecast(task, fold.encoding, fold.panel, fold.windows(block), block))
+        made = concatenate(parts)
         if self.average_with is not None:
             made = average(made, BASELINES[self.average_with](data.panel, self._plan(data)))
         return self._score(made, data, self.recalibration_days)
@@ -137,7 +164,15 @@ class Finance(Application):
         return np.arange(max(first, test[0] - before), test[-1] + 1)
 
     def _plan(self, data: PanelData) -> Plan:
-        return make_plan(data.panel, self._rows(data), self.horizon, self.refit_years)
+        """Where the baselines are fitted anew: every so many years, or with the network."""
+        rows, blocks = self._rows(data), data.block_rows()
+        with_network = self.refit_years is None and len(blocks) > 0
+        starts = blocks if with_network else anniversaries(data.panel, rows, self._refit_years)
+        return make_plan(data.panel, rows, self.horizon, starts)
+
+    @property
+    def _refit_years(self) -> int:
+        return 1 if self.refit_years is None else self.refit_years
 
     def _score(self, made: Forecast, data: PanelData, days: int) -> Evaluation:
         first = data.panel.dates[data.origins("test")[0]]
@@ -160,7 +195,8 @@ class Finance(Application):
         windows = make_windows(panel, encoding, rows)
         made = forecast(task, encoding, panel, windows, rows)
         if self.average_with is not None:
-            plan = make_plan(panel, rows, self.horizon, self.refit_years)
+            starts = anniversaries(panel, rows, self._refit_years)
+            plan = make_plan(panel, rows, self.horizon, starts)
             made = average(made, BASELINES[self.average_with](panel, plan))
         known = int(made.dates.notna().sum())
         table = risk_table(recalibrate(made, self.recalibration_days), self.horizon)
@@ -189,12 +225,11 @@ class Finance(Application):
     @property
     def notes(self) -> list[str]:
         """What a reader of the scores must know."""
-        fits = f"every {self.refit_years} years" if self.refit_years > 1 else "every year"
         notes = [
             "Returns are close to unpredictable: direction and R2 are there to show it; the "
-            "baselines' direction is always up. What can be forecast is their spread.",
-            f"The network is trained once; the baselines are fitted "
-            f"{'once' if self.refit_years == 0 else f'anew {fits}'} on all days before.",
+            "baselines' direction is always up. What can be forecast is their spread."
+            + (" The network's mean is zero (app.mean)." if self.mean == "zero" else ""),
+            self._schedule,
         ]
         if self.recalibration_days:
             notes += [
@@ -206,6 +241,23 @@ class Finance(Application):
         if self.average_with:
             notes += [f"The network's variance is averaged with that of {self.average_with}."]
         return notes
+
+    @property
+    def _schedule(self) -> str:
+        """Who is trained when, in a sentence."""
+        walks = isinstance(self.split, WalkForward) and self.split.block is None
+        network = (
+            "for every block of the test, on the days before its validation" if walks else "once"
+        )
+        fits = {0: "once", 1: "anew every year"}.get(
+            self._refit_years, f"anew every {self._refit_years} years"
+        )
+        if walks and self.refit_years is None:
+            fits = "for the same blocks"
+        return (
+            f"The network is trained {network}; the baselines are fitted {fits}, on all days "
+            "before."
+        )
 
 
 def _one_of(key: str, value: object, allowed: Sequence[object]) -> None:

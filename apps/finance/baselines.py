@@ -6,7 +6,7 @@ of a block, forecasts the block, and is fitted anew for the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -46,8 +46,8 @@ class Plan:
         return np.concatenate(self.blocks)
 
 
-def make_plan(panel: Panel, rows: Rows, horizon: int, refit_years: int) -> Plan:
-    """Cut the days `rows` (N,) into blocks of `refit_years`; 0 makes one block.
+def make_plan(panel: Panel, rows: Rows, horizon: int, starts: Sequence[int]) -> Plan:
+    """Cut the days `rows` (N,) into blocks; all but the first begin with one of the rows `starts`.
 
     Raises UserError when too few days lie before the first of them.
     """
@@ -57,12 +57,18 @@ def make_plan(panel: Panel, rows: Rows, horizon: int, refit_years: int) -> Plan:
             f"{rows[0] - first} days to fit a baseline on before {panel.dates[rows[0]]:%Y-%m-%d}; "
             f"at least {LEAST} are needed"
         )
-    if refit_years == 0:
-        return Plan(first, (rows,), horizon)
-    start, end = panel.dates[rows[0]], panel.dates[rows[-1]]
-    borders = pd.date_range(start, end, freq=pd.DateOffset(years=refit_years))
-    cuts = np.searchsorted(panel.dates[rows], borders[1:])
+    cuts = np.searchsorted(rows, starts)
     return Plan(first, tuple(b for b in np.split(rows, cuts) if len(b)), horizon)
+
+
+def anniversaries(panel: Panel, rows: Rows, years: int) -> Sequence[int]:
+    """The first of the days `rows` in every span of `years` after their first; none for 0."""
+    if years == 0:
+        return []
+    start, end = panel.dates[rows[0]], panel.dates[rows[-1]]
+    borders = pd.date_range(start, end, freq=pd.DateOffset(years=years))[1:]
+    found: list[int] = panel.dates.searchsorted(borders).tolist()
+    return found
 
 
 def risk_metrics(panel: Panel, plan: Plan) -> Forecast:

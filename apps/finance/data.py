@@ -21,43 +21,43 @@ from apps.finance.sources import Source
 from apps.finance.split import Split
 from apps.sampler import EpochSampler
 
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor]
 Indices = NDArray[np.intp]
 
 # So that the baselines, too, have enough: see `baselines.LEAST`.
 LEAST_DAYS: dict[Part, int] = {"train": 300, "val": 20, "test": 20}
+DAY_SEEN = 4  # times in an epoch at most: horizons overlap, and are soon learnt by heart
 
 
 @dataclass(frozen=True, eq=False)
 class Windows(Dataset[Batch]):
     """The samples (day, asset) of a panel, fetched a batch at a time.
 
-    features (T, A, F), base variance (T, A), return (T, A) and realised variance (T, A) of the
-    horizon after the day; rows, assets: (N,) which samples.
+    features (T, A, F), base variance (T, A) of the horizon after the day; returns (T + horizon, A),
+    NaN where not known; rows, assets: (N,) which samples.
     """
 
     features: Tensor
     base: Tensor
-    target: Tensor
-    realised: Tensor
+    returns: Tensor
     rows: Tensor
     assets: Tensor
     lookback: int
+    horizon: int
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.rows)
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """Window (B, lookback, F), base (B,), return (B,) and realised variance (B,)."""
+        """Window (B, lookback, F), base (B,) and daily returns of the horizon (B, horizon)."""
         rows, assets = self.rows[indices], self.assets[indices]
-        days = rows[:, None] + torch.arange(1 - self.lookback, 1)
-        at = (rows, assets)
+        before = rows[:, None] + torch.arange(1 - self.lookback, 1)
+        ahead = rows[:, None] + torch.arange(1, self.horizon + 1)
         return (
-            self.features[days, assets[:, None]],
-            self.base[at],
-            self.target[at],
-            self.realised[at],
+            self.features[before, assets[:, None]],
+            self.base[rows, assets],
+            self.returns[ahead, assets[:, None]],
         )
 
 
@@ -69,7 +69,8 @@ def _whole(batch: Any) -> Any:
 class PanelData(DataModule):
     """Daily returns cut into windows; a sample is a day and an asset.
 
-    horizon: days ahead that a forecast covers. samples_per_epoch: samples drawn in an epoch.
+    horizon: days ahead that a forecast covers. samples_per_epoch: samples drawn in an epoch, at
+    most all, and so many that a day lies in four horizons on average.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class PanelData(DataModule):
         """A hash of the returns, ranges, splits and horizon."""
         digest = hashlib.sha256(self.panel.returns.tobytes() + self.panel.ranges.tobytes())
         bounds = [self.panel.bounds(part) for part in ("train", "val", "test")]
-        digest.update(f"{bounds} {self.horizon} {self.panel.dates[0]}".encode())
+        digest.update(f"{bounds} {self.block_rows()} {self.horizon} {self.panel.dates[0]}".encode())
         return digest.hexdigest()[:16]
 
     def origins(self, part: Part) -> Indices:
@@ -142,6 +143,11 @@ class PanelData(DataModule):
         kept: Indices = rows[rows >= self.encoding.history]
         return kept
 
+    def block_rows(self) -> list[int]:
+        """The rows from which the blocks of a walk-forward test are forecast, but the first."""
+        starts = self.split.starts(self.panel)
+        return [int(row) - 1 for row in self.panel.dates.searchsorted(starts[1:])]
+
     def windows(self, rows: Indices) -> Windows:
         """Samples of all assets on these days, day by day."""
         return make_windows(self.panel, self.encoding, rows)
@@ -149,7 +155,7 @@ class PanelData(DataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Samples of the training part, a new draw in each epoch."""
         windows = self.windows(self.origins("train"))
-        sampler = EpochSampler(len(windows), self.samples_per_epoch, self.seed)
+        sampler = self._sampler(len(windows))
         return DataLoader(windows, self.batch_size, sampler=sampler, collate_fn=_whole)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -160,12 +166,16 @@ class PanelData(DataModule):
     def batches(self, epoch: int) -> list[tuple[Indices, Indices]]:
         """Rows and assets of the batches that training sees in an epoch (0, 1, ...)."""
         rows, assets = _samples(self.origins("train"), len(self.panel.assets))
-        sampler = EpochSampler(len(rows), self.samples_per_epoch, self.seed)
+        sampler = self._sampler(len(rows))
         sampler.set_epoch(epoch)
         order = np.fromiter(sampler, np.intp)
         count = math.ceil(len(order) / self.batch_size)
         cuts = np.split(order, np.arange(1, count) * self.batch_size)
         return [(rows[cut], assets[cut]) for cut in cuts]
+
+    def _sampler(self, size: int) -> EpochSampler:
+        most = math.ceil(size * DAY_SEEN / self.horizon)
+        return EpochSampler(size, min(self.samples_per_epoch, most), self.seed)
 
     def _account(self, counts: dict[Part, int]) -> str:
         panel = self.panel
@@ -181,17 +191,18 @@ class PanelData(DataModule):
 
 def make_windows(panel: Panel, encoding: Encoding, rows: Indices) -> Windows:
     """The samples of all assets of a panel on the days `rows` (N,), day by day."""
-    target, realised = panel.targets(encoding.horizon)
     base = encoding.horizon * base_variance(panel)
+    unknown = np.full((encoding.horizon, len(panel.assets)), np.nan)
+    returns = np.concatenate([panel.returns, unknown])
     days, assets = _samples(rows, len(panel.assets))
     return Windows(
         features=torch.from_numpy(encoding.encode(panel)),
         base=torch.from_numpy(base.astype(np.float32)),
-        target=torch.from_numpy(target.astype(np.float32)),
-        realised=torch.from_numpy(realised.astype(np.float32)),
+        returns=torch.from_numpy(returns.astype(np.float32)),
         rows=torch.from_numpy(days),
         assets=torch.from_numpy(assets),
         lookback=encoding.features.lookback,
+        horizon=encoding.horizon,
     )
 
 

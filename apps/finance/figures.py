@@ -50,7 +50,7 @@ def _volatility(forecasts: Mapping[str, Forecast], shown: str, horizon: int) -> 
     low = table.iloc[::3] if len(table) > 1500 else table
     panels = [_lines(low, "the whole test", WIDTH)]
     crises = [table.iloc[start:stop] for start, stop in crisis_windows(table["realised"])]
-    width = (WIDTH - 60) // max(len(crises), 1)
+    width = (WIDTH - 140) // max(len(crises), 1)
     rows: list[Any] = [*panels]
     if crises:
         rows.append(

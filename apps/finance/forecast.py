@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,6 +91,16 @@ class Forecast:
             quantiles=quantiles.reshape(*shape, len(LEVELS)),
             shortfall=shortfall.reshape(*shape, len(TAILS)),
         )
+
+
+def concatenate(forecasts: Sequence[Forecast]) -> Forecast:
+    """Forecasts for the same assets, one after the other."""
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(one, name) for one in forecasts]) for name in _ROWS[2:]
+    }
+    for name in _ROWS[:2]:
+        joined[name] = pd.DatetimeIndex(np.concatenate([getattr(one, name) for one in forecasts]))
+    return replace(forecasts[0], **joined)
 
 
 _VALUES = ("truth", "realised", "mean", "variance")

@@ -14,9 +14,12 @@ from apps.finance.forecast import LEVELS, TAILS
 
 Loss = Literal["student_t", "gaussian", "qlike", "mse", "quantile"]
 Output = Literal["residual", "softplus"]
+Mean = Literal["zero", "learnt"]
+VARIANCE_LOSSES = ("qlike", "mse")  # which know nothing of a mean
 
 _FLOOR = 1e-6  # %^2
-_SIZES = {"student_t": 3, "gaussian": 2, "qlike": 1, "mse": 1, "quantile": len(LEVELS) + 3}
+# Without the mean: variance, degrees of freedom, gaps between quantiles, shortfalls.
+_SIZES = {"student_t": 2, "gaussian": 1, "qlike": 1, "mse": 1, "quantile": len(LEVELS) + 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +39,18 @@ class Outcome:
 class Head(nn.Module):
     """Reads raw outputs as a distribution, and scores it.
 
-    loss: `student_t` or `gaussian`, the negative log-likelihood of the return; `qlike` or `mse`,
+    loss: `student_t` or `gaussian`, the negative log-likelihood of daily returns; `qlike` or `mse`,
     a score of the variance; `quantile`, pinball losses and the joint loss of VaR and shortfall.
     output: `residual`, the logarithm of the variance is the moving average's plus the network's;
     `softplus`, the variance is the softplus of the network's output alone.
+    mean: `zero`, the distribution is centred there; `learnt`, its centre is an output, too.
     """
 
-    def __init__(self, loss: Loss, output: Output) -> None:
+    def __init__(self, loss: Loss, output: Output, mean: Mean = "zero") -> None:
         super().__init__()
         self.kind = loss
         self.output = output
+        self.has_mean = mean == "learnt"
         gaps = torch.tensor(stats.norm.ppf(LEVELS), dtype=torch.float32).diff()
         self.register_buffer("gaps", gaps, persistent=False)
         below = stats.norm.ppf(TAILS) + stats.norm.pdf(stats.norm.ppf(TAILS)) / TAILS
@@ -57,51 +62,54 @@ class Head(nn.Module):
     @property
     def num_outputs(self) -> int:
         """Number of raw outputs."""
-        return _SIZES[self.kind]
+        return _SIZES[self.kind] + self.has_mean
 
     def forward(self, raw: Tensor, base: Tensor) -> Outcome:
         """Read raw outputs (B, num_outputs), given the moving average's variance (B,)."""
         variance = self._variance(raw[:, 0], base)
-        if self.kind in ("qlike", "mse"):
-            return Outcome(torch.zeros_like(base), variance)
+        mean = raw[:, -1] * base.sqrt() if self.has_mean else torch.zeros_like(base)
         if self.kind == "quantile":
-            return self._quantiles(raw, base, variance.sqrt())
-        mean = raw[:, 1] * base.sqrt()
-        if self.kind == "gaussian":
+            return self._quantiles(raw, mean, variance.sqrt())
+        if self.kind != "student_t":
             return Outcome(mean, variance)
         # Starts near 7 degrees of freedom, as daily returns have them.
-        return Outcome(mean, variance, 2.1 + nn.functional.softplus(raw[:, 2] + 5.0))
+        return Outcome(mean, variance, 2.1 + nn.functional.softplus(raw[:, 1] + 5.0))
 
     def _variance(self, raw: Tensor, base: Tensor) -> Tensor:
         if self.output == "softplus":
             return nn.functional.softplus(raw) + _FLOOR
         return base * raw.exp()
 
-    def _quantiles(self, raw: Tensor, base: Tensor, scale: Tensor) -> Outcome:
+    def _quantiles(self, raw: Tensor, median: Tensor, scale: Tensor) -> Outcome:
         """Quantiles by positive gaps around the median, which start as a normal's."""
         count = len(LEVELS)
-        gaps = scale[:, None] * self.gaps * raw[:, 2 : count + 1].exp()
-        median = raw[:, 1] * base.sqrt()
+        gaps = scale[:, None] * self.gaps * raw[:, 1:count].exp()
         steps = torch.cat([torch.zeros_like(scale)[:, None], gaps.cumsum(dim=1)], dim=1)
         quantiles = median[:, None] + steps - steps[:, count // 2, None]
-        beyond = scale[:, None] * self.below * raw[:, count + 1 : count + 3].exp()
+        beyond = scale[:, None] * self.below * raw[:, count : count + 2].exp()
         tails = [LEVELS.index(level) for level in TAILS]
         shortfall = quantiles[:, tails] - beyond
         mean, variance = _moments(quantiles, beyond[:, 0])
         return Outcome(mean, variance, None, quantiles, shortfall)
 
-    def loss(self, outcome: Outcome, target: Tensor, realised: Tensor, base: Tensor) -> Tensor:
-        """The mean loss, 0-d, given the return and the realised variance (B,)."""
-        h = outcome.variance
+    def loss(self, outcome: Outcome, returns: Tensor, base: Tensor) -> Tensor:
+        """The mean loss, 0-d, given the daily returns of the horizon (B, H).
+
+        The likelihoods are those of the single days, each with its share of mean and variance:
+        neighbouring horizons overlap, so that their sums are few, and soon learnt by heart.
+        """
+        h, days = outcome.variance, returns.shape[1]
+        realised = (returns**2).sum(dim=1)
         if self.kind == "mse":
             return nn.functional.mse_loss(h, realised)
         if self.kind == "qlike":
             return (h.log() + realised / h).mean()
-        if self.kind == "gaussian":
-            return nn.functional.gaussian_nll_loss(outcome.mean, target, h, full=True)
-        if outcome.freedom is not None:
-            return _student_loss(outcome.mean, h, outcome.freedom, target)
-        return _quantile_loss(outcome, target, base.sqrt())
+        if self.kind == "quantile":
+            return _quantile_loss(outcome, returns.sum(dim=1), base.sqrt())
+        mean, share = (part[:, None].expand_as(returns) / days for part in (outcome.mean, h))
+        if outcome.freedom is None:
+            return nn.functional.gaussian_nll_loss(mean, returns, share, full=True)
+        return _student_loss(mean, share, outcome.freedom[:, None], returns)
 
 
 def _student_loss(mean: Tensor, variance: Tensor, freedom: Tensor, target: Tensor) -> Tensor:

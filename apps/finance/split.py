@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -16,6 +17,10 @@ class Split(ABC):
     @abstractmethod
     def apply(self, panel: Panel) -> Panel:
         """The panel with its borders; UserError where they do not fit its days."""
+
+    def starts(self, panel: Panel) -> Sequence[pd.Timestamp]:
+        """The first days of the blocks, each with a training of its own, of a panel's test."""
+        return [panel.test_start]
 
 
 class Fixed(Split):
@@ -36,33 +41,47 @@ class Fixed(Split):
 
 
 class WalkForward(Split):
-    """One block of a walk-forward test: train on all days before, test on the next `years`.
+    """A test in blocks, with a network for each that is trained on all days before it.
 
-    Block 0 starts at the data's own test split. Validation has the `val_years` before the block,
-    training all days before that. A run for each block, such as by `sweep=walk_forward`, goes
-    through the whole test split with a model that is never older than a block.
+    The blocks are of `years` and start with the data's own test split; a rest of less than half
+    of that joins the last. Validation has the `val_years` before a block, training all days before
+    those. block: this block alone, counted from 0; None: the whole test, block after block.
     """
 
-    def __init__(self, block: int = 0, years: int = 3, val_years: int = 5) -> None:
-        if block < 0 or min(years, val_years) < 1:
+    def __init__(self, block: int | None = None, years: int = 3, val_years: int = 5) -> None:
+        if (block is not None and block < 0) or min(years, val_years) < 1:
             raise ValueError(
-                f"block={block} must be >= 0, years={years} and val_years={val_years} >= 1"
+                f"block={block} must be null or >= 0, years={years} and val_years={val_years} >= 1"
             )
         self.block = block
         self.years = years
         self.val_years = val_years
 
+    def starts(self, panel: Panel) -> Sequence[pd.Timestamp]:
+        """The first days of all blocks, or of this one."""
+        return [panel.test_start] if self.block is not None else self._starts(panel)
+
     def apply(self, panel: Panel) -> Panel:
         """The panel with the borders of the block; UserError for a block behind its end."""
-        start = panel.test_start + pd.DateOffset(years=self.block * self.years)
-        if start >= panel.end:
+        starts = [*self._starts(panel), panel.end]
+        if self.block is not None and self.block > len(starts) - 2:
             raise UserError(
-                f"split.block={self.block}: starts on {start:%Y-%m-%d}, but the test ends on "
-                f"{panel.end:%Y-%m-%d}"
+                f"split.block={self.block}: there are {len(starts) - 1} blocks of {self.years} "
+                f"years, counted from 0, before the test ends on {panel.end:%Y-%m-%d}"
             )
-        end = min(start + pd.DateOffset(years=self.years), panel.end)
+        start, end = starts[self.block or 0], starts[-1]
+        if self.block is not None:
+            end = starts[self.block + 1]
         val_start = start - pd.DateOffset(years=self.val_years)
         return _checked(panel.with_splits(val_start=val_start, test_start=start, end=end))
+
+    def _starts(self, panel: Panel) -> list[pd.Timestamp]:
+        """The first days of the blocks."""
+        step = pd.DateOffset(years=self.years)
+        starts = list(pd.date_range(panel.test_start, panel.end, freq=step, inclusive="left"))
+        if len(starts) > 1 and panel.end - starts[-1] < (starts[-1] - starts[-2]) / 2:
+            starts.pop()
+        return starts
 
 
 def _date(name: str, day: str) -> pd.Timestamp:

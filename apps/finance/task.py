@@ -34,10 +34,10 @@ class VolatilityTask(Task):
 
     def loss(self, batch: Batch) -> Tensor:
         """The head's loss of a batch, 0-d."""
-        window, base, target, realised = batch
+        window, base, returns = batch
         outcome = self.head(self.net(window), base)
         self.alive = (outcome.variance.median() > _DEAD * self.typical_variance).detach()
-        loss: Tensor = self.head.loss(outcome, target, realised, base)
+        loss: Tensor = self.head.loss(outcome, returns, base)
         return loss
 
     def batch_size(self, batch: Batch) -> int:
@@ -51,7 +51,7 @@ class VolatilityTask(Task):
         parts = []
         for start in range(0, len(windows), batch_size):
             stop = min(start + batch_size, len(windows))
-            window, base, _, _ = windows.__getitems__(list(range(start, stop)))
+            window, base, _ = windows.__getitems__(list(range(start, stop)))
             parts.append(self.head(self.net(window.to(self.device)), base.to(self.device)))
         return Outcome(
             _joined([part.mean for part in parts]),

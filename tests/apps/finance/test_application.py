@@ -38,7 +38,7 @@ def parts(small: list[str], *more: str) -> Parts:
 @pytest.mark.parametrize(
     "more",
     [
-        ["app.loss=student_t", "app.average_with=har"],
+        ["app.loss=student_t", "app.mean=learnt", "app.average_with=har"],
         ["app.loss=quantile", "app.horizon=5"],
         ["app.loss=mse", "app.output=softplus", "app.features.inputs=returns"],
         pytest.param(["app.loss=gaussian", "model=mlp"], marks=pytest.mark.slow),
@@ -57,7 +57,7 @@ def test_every_task_trains_and_is_scored(small, tmp_path, more):
     known = {name: value for name, value in record["test"].items() if value is not None}
     blank = (
         {"direction", "direction_margin"}
-        if more[0] in ("app.loss=mse", "app.loss=qlike")
+        if more[0] != "app.loss=quantile" and "app.mean=learnt" not in more
         else set()
     )
     assert set(record["test"]) - set(known) == blank
@@ -71,7 +71,7 @@ def read(run: Path) -> pd.DataFrame:
 @pytest.mark.parametrize("horizon", [1, 5])
 @pytest.mark.parametrize("loss", ["student_t", "quantile"])
 def test_the_future_moves_no_forecast_of_the_network(small, loss, horizon):
-    made = parts(small, f"app.loss={loss}", f"app.horizon={horizon}")
+    made = parts(small, f"app.loss={loss}", f"app.horizon={horizon}", "app.mean=learnt")
     torch.nn.init.normal_(made.task.net.readout.output.weight, std=0.3)
     data, at = made.data, 300
     rows = np.arange(500, 1000)
@@ -101,9 +101,9 @@ def test_batches_are_those_that_training_sees(small):
         drawn = data.batches(epoch)
         seen = list(loader)
         assert len(drawn) == len(seen) == 2
-        for (rows, assets), (_, _, target, _) in zip(drawn, seen, strict=True):
+        for (rows, assets), (_, _, returns) in zip(drawn, seen, strict=True):
             expected = data.panel.targets(1)[0][rows, assets]
-            np.testing.assert_allclose(target.numpy(), expected, rtol=1e-6)
+            np.testing.assert_allclose(returns[:, 0].numpy(), expected, rtol=1e-6)
 
 
 def record_of(data, num_steps: int, worst: int) -> pd.DataFrame:
@@ -266,16 +266,18 @@ def test_a_series_that_cannot_be_trained_on(small, empty_folder, spoil, expected
     [
         ("app.loss=hinge", "app.loss='hinge'"),
         ("app.output=tanh", "app.output='tanh'"),
+        ("app.mean=high", "app.mean='high'"),
+        ("app.mean=learnt app.loss=qlike", "mean=learnt: loss=qlike trains no mean"),
         ("app.horizon=2", "app.horizon=2"),
         ("app.batch_size=0", "batch_size=0"),
         ("app.recalibration_days=100", "recalibration_days must be 0 or >= 250, got 100"),
         ("app.average_with=garch", "app.average_with='garch'"),
-        ("app.refit_years=-1", "refit_years must be >= 0, got -1"),
+        ("app.refit_years=-1", "refit_years must be null or >= 0, got -1"),
         ("app.features.lookback=0", "lookback must be >= 1, got 0"),
         ("app.features.inputs=all", "app.features.inputs='all'"),
         ("split.val_start=soon", "val_start must be a date such as 2005-01-01, got 'soon'"),
         ("split=walk_forward split.block=-1", "block=-1"),
-        ("split=walk_forward split.block=9", "split.block=9: starts on"),
+        ("split=walk_forward split.block=9", "split.block=9: there are 1 blocks"),
         ("split=nonsense", "split=nonsense: unknown; known: fixed, walk_forward"),
         ("experiment=nonsense", "experiment=nonsense: unknown; known: crash1987"),
         ("data.test_fraction=0.9", "test_fraction=0.9"),
@@ -292,7 +294,7 @@ def test_values_that_cannot_work(small, override, expected):
 def test_a_comparison_ends_with_a_report(small, tmp_path, monkeypatch):
     # In this process, without the start of another.
     pool = ThreadPoolExecutor(1)
-    monkeypatch.setattr("apps.grid.ProcessPoolExecutor", lambda jobs, **_: pool)
+    monkeypatch.setattr("apps.grid.pool.ProcessPoolExecutor", lambda jobs, **_: pool)
     out = succeed("compare", *small, "seeds=1", "jobs=1", f"output_dir={tmp_path}")
     assert "report: " in out
     text = (tmp_path / "report.md").read_text()

@@ -8,7 +8,7 @@ from arch.univariate import EWMAVariance, ZeroMean
 from sklearn.linear_model import LinearRegression
 
 from apps.errors import UserError
-from apps.finance.baselines import BASELINES, make_plan
+from apps.finance.baselines import BASELINES, anniversaries, make_plan
 from apps.finance.forecast import LEVELS, Forecast
 from apps.finance.garch import garch
 from tests.apps.finance.prices import make, tampered
@@ -18,7 +18,8 @@ NAMES = list(BASELINES)
 
 def forecast(name: str, horizon: int = 1, panel=None, refit_years: int = 0) -> Forecast:
     panel = make() if panel is None else panel
-    plan = make_plan(panel, panel.origins("test", horizon), horizon, refit_years)
+    rows = panel.origins("test", horizon)
+    plan = make_plan(panel, rows, horizon, anniversaries(panel, rows, refit_years))
     return BASELINES[name](panel, plan)
 
 
@@ -121,7 +122,7 @@ def test_assets_are_fitted_one_by_one():
 def test_a_plan_fits_anew_every_year():
     panel = make()
     rows = panel.origins("test", 1)
-    plan = make_plan(panel, rows, 1, 1)
+    plan = make_plan(panel, rows, 1, anniversaries(panel, rows, 1))
     np.testing.assert_array_equal(plan.rows, rows)
     starts = panel.dates[[block[0] for block in plan.blocks]]
     assert len(starts) == 2
@@ -136,6 +137,6 @@ def test_a_plan_fits_anew_every_year():
 def test_mistakes_are_told():
     panel = make(days=500)
     with pytest.raises(UserError, match="299 days to fit a baseline on before"):
-        make_plan(panel, np.arange(300, 400), 1, 1)
+        make_plan(panel, np.arange(300, 400), 1, [])
     with pytest.raises(ValueError, match="kind must be one of garch, gjr_garch_t"):
         garch(panel.returns[:, 0], panel.ranges[:, 0], 1, np.arange(400, 410), 1, "arch")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from scipy import stats
 
 from apps.finance.forecast import LEVELS, TAILS
-from apps.finance.heads import Head
+from apps.finance.heads import VARIANCE_LOSSES, Head
 from apps.finance.model import MLPVolatility, RecurrentVolatility
 
 LOSSES = ("student_t", "gaussian", "qlike", "mse", "quantile")
@@ -16,7 +17,7 @@ BASE = torch.tensor([0.5, 2.0, 9.0])
 
 
 def outcome(loss: str, output: str = "residual", raw: torch.Tensor | None = None):
-    head = Head(loss, output)
+    head = Head(loss, output, "zero" if loss in VARIANCE_LOSSES else "learnt")
     raw = torch.zeros(3, head.num_outputs) if raw is None else raw
     return head, head(raw, BASE)
 
@@ -27,6 +28,21 @@ def test_an_untrained_head_is_the_moving_average(loss):
     assert not found.mean.any() or loss == "quantile"
     torch.testing.assert_close(found.mean, torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(found.variance, BASE, rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize("loss", ["student_t", "gaussian", "quantile"])
+def test_a_mean_is_learnt_where_it_is_wanted(loss):
+    centred, moving = Head(loss, "residual"), Head(loss, "residual", "learnt")
+    assert moving.num_outputs == centred.num_outputs + 1
+    raw = torch.randn(3, moving.num_outputs, generator=torch.Generator().manual_seed(0))
+    still, moved = centred(raw[:, :-1], BASE), moving(raw, BASE)
+    torch.testing.assert_close(moved.variance, still.variance)
+    if loss == "quantile":
+        assert not still.quantiles[:, LEVELS.index(0.5)].any()
+        assert moved.quantiles[:, LEVELS.index(0.5)].all()
+    else:
+        assert not still.mean.any()
+        torch.testing.assert_close(moved.mean, raw[:, -1] * BASE.sqrt())
 
 
 def test_softplus_needs_no_average():
@@ -43,21 +59,31 @@ def test_likelihoods_are_those_of_scipy():
     nu = found.freedom.numpy().astype(float)
     scale = np.sqrt(found.variance.numpy() * (nu - 2) / nu)
     expected = -stats.t.logpdf(target, nu, found.mean, scale).mean()
-    assert head.loss(found, target, target**2, BASE).item() == pytest.approx(expected, rel=1e-5)
+    assert head.loss(found, target[:, None], BASE).item() == pytest.approx(expected, rel=1e-5)
     head, found = outcome("gaussian", raw=torch.tensor([[0.1, 0.2]] * 3))
     expected = -stats.norm.logpdf(target, found.mean, found.variance.sqrt()).mean()
-    assert head.loss(found, target, target**2, BASE).item() == pytest.approx(expected, rel=1e-5)
+    assert head.loss(found, target[:, None], BASE).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_losses_of_the_variance_by_hand():
+    returns = torch.tensor([[0.0, 1.0], [-2.0, 0.0], [1.0, -(2**0.5)]])
     realised = torch.tensor([1.0, 4.0, 3.0])
     head, found = outcome("qlike")
     expected = (BASE.log() + realised / BASE).mean()
-    torch.testing.assert_close(head.loss(found, realised, realised, BASE), expected)
+    torch.testing.assert_close(head.loss(found, returns, BASE), expected)
     head, found = outcome("mse")
-    torch.testing.assert_close(
-        head.loss(found, realised, realised, BASE), ((BASE - realised) ** 2).mean()
+    torch.testing.assert_close(head.loss(found, returns, BASE), ((BASE - realised) ** 2).mean())
+
+
+@pytest.mark.parametrize("loss", ["student_t", "gaussian"])
+def test_a_likelihood_over_several_days_is_that_of_each(loss):
+    head, found = outcome(
+        loss, raw=torch.tensor([[0.1, 0.2, 0.3]] * 3)[:, : 3 if loss == "student_t" else 2]
     )
+    days = torch.tensor([[0.4, -1.0], [2.0, 0.1], [0.0, 3.0]])
+    daily = replace(found, mean=found.mean / 2, variance=found.variance / 2)
+    alone = [head.loss(daily, days[:, i : i + 1], BASE) for i in (0, 1)]
+    torch.testing.assert_close(head.loss(found, days, BASE), sum(alone) / 2)
 
 
 def test_quantiles_never_cross_and_start_as_a_normal():
@@ -82,7 +108,7 @@ def test_every_loss_can_be_learnt(loss):
     optimizer = torch.optim.Adam([raw], 0.05)
     for _ in range(200):
         optimizer.zero_grad()
-        value = head.loss(head(raw.expand(4000, -1), base), target, target**2, base)
+        value = head.loss(head(raw.expand(4000, -1), base), target[:, None], base)
         value.backward()
         optimizer.step()
     found = head(raw, base[:1])

@@ -155,9 +155,9 @@ def test_a_file_is_split_by_shares_of_its_days(tmp_path):
 
 
 def test_fixed_and_walk_forward_splits():
-    panel = make()
-    moved = Fixed(test_start="2019-06-03").apply(panel)
-    assert (moved.val_start, moved.test_start) == (panel.val_start, pd.Timestamp("2019-06-03"))
+    panel = make(days=2000)
+    moved = Fixed(test_start="2020-06-03").apply(panel)
+    assert (moved.val_start, moved.test_start) == (panel.val_start, pd.Timestamp("2020-06-03"))
     ends = []
     for block in (0, 1):
         walked = WalkForward(block, years=1, val_years=1).apply(panel)
@@ -165,7 +165,14 @@ def test_fixed_and_walk_forward_splits():
         ends.append((walked.test_start, walked.end))
     assert ends[0] == (panel.test_start, panel.test_start + pd.DateOffset(years=1))
     assert ends[1] == (ends[0][1], panel.end)
-    with pytest.raises(UserError, match=r"split\.block=9: starts on"):
+    whole = WalkForward(years=1, val_years=1)
+    assert whole.starts(panel) == [start for start, _ in ends]
+    walked = whole.apply(panel)
+    assert (walked.test_start, walked.end) == (panel.test_start, panel.end)
+    assert WalkForward(0).starts(panel) == Fixed().starts(panel) == [panel.test_start]
+    short = panel.with_splits(end=panel.test_start + pd.DateOffset(months=16))
+    assert whole.starts(short) == [panel.test_start], "a short rest joins the last block"
+    with pytest.raises(UserError, match=r"split\.block=9: there are 2 blocks of 1 years"):
         WalkForward(9, years=1, val_years=1).apply(panel)
     with pytest.raises(UserError, match="must start in this order"):
         Fixed(val_start="2030-01-01").apply(panel)
