@@ -42,6 +42,7 @@ def run(arguments: Sequence[str], config: DictConfig) -> None:
 def _compare(comparing: Comparing, jobs: int, home: str) -> Results:
     """Score the baselines, train every strategy with every seed, write the report."""
     from apps.grid.comparing import predictions, score_baselines
+    from apps.known import repeat
     from apps.report.page import write_report
     from apps.report.records import read_records
 
@@ -58,9 +59,12 @@ def _compare(comparing: Comparing, jobs: int, home: str) -> Results:
         *parts.application.figures(data, found),
         *parts.application.training_figures(data, read_records(shown, root)),
     ]
-    tables = parts.application.tables(data, found)
+    tables = [*parts.application.tables(data, found)]
+    known = repeat(comparing.config.choices.get("experiment"), results, root)
+    if known is not None:
+        figures, tables = [*known.figures, *figures], [known.table, *tables]
     report = write_report(results, root, figures, tables, home)
-    _print_summary(results, root)
+    _print_summary(results, root, known.sentences if known else [])
     print(f"report: {report}", flush=True)
     return results
 
@@ -83,18 +87,20 @@ def _train(comparing: Comparing, jobs: int) -> dict[Path, dict[str, Any]]:
     return done
 
 
-def _print_summary(results: Results, root: Path) -> None:
+def _print_summary(results: Results, root: Path, more: list[str]) -> None:
     from apps.report.records import read_records
     from apps.report.words import headline
 
     print()
-    for sentence in headline(results, read_records(results.shown, root)):
+    for sentence in [*headline(results, read_records(results.shown, root)), *more]:
         print(f"- {sentence}")
 
 
 def main() -> None:
     """Entry point of the console script."""
-    arguments = sys.argv[1:]
+    from apps.grid.experiment import with_experiment
+
+    arguments = sys.argv[1:] = with_experiment(sys.argv[1:])
     command("compare", functools.partial(run, arguments), _first_point)
 
 

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from apps.application import Application, DataModule, Evaluation
 from apps.configuration import instantiate, whole_number
 from apps.errors import UserError
+from apps.faults import check_faults
 from apps.record import RandomState, RunRecord
 from apps.run_folder import RunFolder, code_fingerprint
 from apps.task import Task
@@ -98,6 +99,7 @@ def train(
         warnings.filterwarnings("ignore", module=r"gradclip_core\.")
     clipper = make_clipper(config, parts.task)
     callbacks = list(instantiate(config, "callbacks").values())
+    check_faults(callbacks, parts.task, config.app.name)
     logger = instantiate(config, "logger", save_dir=str(path)) if config.logger else False
     trainer = make_trainer(config, logger=False, enable_checkpointing=False)
     check_processes(trainer, config, parts.data, clipper, callbacks)

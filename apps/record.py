@@ -93,8 +93,11 @@ class RunRecord(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
         """Keep the loss of the batch; a step's row has the mean over its batches."""
-        # Lightning has divided the loss by the number of batches it accumulates.
-        self._losses.append(loss.detach() * trainer.accumulate_grad_batches)
+        # Lightning has divided the loss by the number of batches it accumulates, and scaled it
+        # where gradients are in fp16.
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        factor = trainer.accumulate_grad_batches / (scaler.get_scale() if scaler else 1.0)
+        self._losses.append(loss.detach() * factor)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer

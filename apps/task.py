@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -75,6 +75,8 @@ class Task(pl.LightningModule, ABC):
 
     alive: Tensor | None = None
     may_stall: ClassVar[bool] = False
+    # Set by a callback that stresses training: what it makes of a batch of a number.
+    corrupt: Callable[[Any, int], Any] | None = None
 
     def __init__(self, net: nn.Module, optimization: Optimization) -> None:
         super().__init__()
@@ -92,6 +94,25 @@ class Task(pl.LightningModule, ABC):
     @abstractmethod
     def batch_size(self, batch: Any) -> int:
         """Number of samples in a batch."""
+
+    @property
+    def faults(self) -> Collection[str]:
+        """What can be done to a batch: `outliers` needs `outlying`, `label_noise` `relabelled`."""
+        return ()
+
+    def outlying(self, batch: Any, scale: float) -> Any:
+        """The batch with the numbers in it `scale` times as large, in inputs and targets."""
+        raise NotImplementedError
+
+    def relabelled(self, batch: Any, order: Tensor) -> Any:
+        """The batch in which sample i has the target of sample order[i]."""
+        raise NotImplementedError
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """The batch as it is trained on; those of validation are never touched."""
+        if self.corrupt is None or not self.trainer.training:
+            return batch
+        return self.corrupt(batch, self.trainer.fit_loop.epoch_loop.total_batch_idx + 1)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one batch."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import DictConfig
 
@@ -21,11 +24,27 @@ from gradclip_core import Clipper
 from gradclip_core.lightning import refuse_strategy
 
 
+class HalfOnCPU(MixedPrecision):
+    """fp16 with a scaled loss on the CPU, without oneDNN, whose LSTM has no fp16."""
+
+    @contextmanager
+    def forward_context(self) -> Iterator[None]:
+        """What a forward pass runs in."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN")
+            without = torch.backends.mkldnn.flags(enabled=False)
+            with without, super().forward_context():
+                yield
+
+
 def make_trainer(config: DictConfig, **arguments: Any) -> pl.Trainer:
     """The Trainer; UserError for settings that cannot work here."""
     quieten()
     trainer_of = instantiate(config, "trainer")
     try:
+        if _is_half_on_cpu(config):
+            # Lightning would train in bf16 in the place of fp16, and not say so.
+            arguments |= {"precision": None, "plugins": [HalfOnCPU("16-mixed", "cpu")]}
         # The samplers divide the training data; every process validates on all of the others.
         trainer: pl.Trainer = trainer_of(use_distributed_sampler=False, **arguments)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
@@ -40,6 +59,12 @@ def make_trainer(config: DictConfig, **arguments: Any) -> pl.Trainer:
             "strategy; remove it and choose clipping=global_norm or another"
         )
     return trainer
+
+
+def _is_half_on_cpu(config: DictConfig) -> bool:
+    """Whether the Trainer is to train in fp16 on the CPU."""
+    trainer = config.trainer
+    return trainer.get("precision") in ("16-mixed", 16) and trainer.get("accelerator") == "cpu"
 
 
 def num_processes(trainer: pl.Trainer) -> int:

@@ -38,6 +38,21 @@ class ForecastTask(Task):
         difference = target.unsqueeze(-1) - quantiles
         return torch.maximum(self.levels * difference, (self.levels - 1) * difference).mean()
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Readings may be wrong, and days may be mixed up."""
+        return ("outliers", "label_noise")
+
+    def outlying(self, batch: Batch, scale: float) -> Batch:
+        """The batch with history and target `scale` times as large."""
+        past, future, target = batch
+        return scale * past, future, scale * target
+
+    def relabelled(self, batch: Batch, order: Tensor) -> Batch:
+        """The batch with the targets in another order."""
+        past, future, target = batch
+        return past, future, target[order]
+
     def batch_size(self, batch: Batch) -> int:
         """Number of windows in a batch."""
         return len(batch[0])

@@ -40,6 +40,21 @@ class VolatilityTask(Task):
         loss: Tensor = self.head.loss(outcome, returns, base)
         return loss
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Prices may be wrong, and days may be mixed up."""
+        return ("outliers", "label_noise")
+
+    def outlying(self, batch: Batch, scale: float) -> Batch:
+        """The batch with features and return `scale` times as large."""
+        window, base, target, realised = batch
+        return scale * window, base, scale * target, scale**2 * realised
+
+    def relabelled(self, batch: Batch, order: Tensor) -> Batch:
+        """The batch with returns and realised variances in another order."""
+        window, base, target, realised = batch
+        return window, base, target[order], realised[order]
+
     def batch_size(self, batch: Batch) -> int:
         """Number of samples in a batch."""
         return len(batch[0])

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from apps.configuration import instantiate
 from apps.errors import UserError
+from apps.faults import check_faults
 from apps.fit import make_clipper, make_task
 from apps.grid.plan import Planned
 from apps.run_folder import RunFolder
@@ -30,6 +31,8 @@ def check(planned: Sequence[Planned], description: Mapping[str, Any]) -> None:
             instantiate(run.config, "data")
             task = make_task(instantiate(run.config, "app"), run.config, description)
             make_clipper(run.config, task)
+            callbacks = instantiate(run.config, "callbacks").values()
+            check_faults(callbacks, task, run.config.app.name)
             refuse_processes(run.config, "gradclip-compare trains")
         folder = RunFolder(run.path)
         if folder.holds_something and _setting(folder.config()) != _setting(run.config):

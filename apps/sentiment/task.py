@@ -28,6 +28,21 @@ class SentimentTask(Task):
             return nn.functional.mse_loss(out.squeeze(-1), target / UNIT)
         return nn.functional.cross_entropy(out, target.long())
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Labels may be mixed up; ratings are numbers, words and classes are not."""
+        return ("outliers", "label_noise") if self.num_classes is None else ("label_noise",)
+
+    def outlying(self, batch: Batch, scale: float) -> Batch:
+        """The batch with ratings `scale` times as large."""
+        words, target = batch
+        return words, scale * target
+
+    def relabelled(self, batch: Batch, order: Tensor) -> Batch:
+        """The batch with the targets in another order."""
+        words, target = batch
+        return words, target[order]
+
     def batch_size(self, batch: Batch) -> int:
         """Number of texts in a batch."""
         return len(batch[0])

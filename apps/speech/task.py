@@ -48,6 +48,21 @@ class CTCTask(Task):
         masked: Tensor = self._augment(bands)
         return masked.transpose(1, 2).reshape(count, length, width)
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Recordings may be far too loud, and transcripts may be mixed up."""
+        return ("outliers", "label_noise")
+
+    def outlying(self, batch: Batch, scale: float) -> Batch:
+        """The batch with features `scale` times as large."""
+        return batch._replace(frames=scale * batch.frames)
+
+    def relabelled(self, batch: Batch, order: Tensor) -> Batch:
+        """The batch with the transcripts in another order."""
+        return batch._replace(
+            targets=batch.targets[order], target_lengths=batch.target_lengths[order]
+        )
+
     def batch_size(self, batch: Batch) -> int:
         """Number of utterances in a batch."""
         return len(batch.lengths)

@@ -41,6 +41,15 @@ class QuadraticTask(Task):
         """The median of f, 0-d."""
         return self.excess().median()
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The noise may be worse; there are no labels."""
+        return ("outliers",)
+
+    def outlying(self, batch: Tensor, scale: float) -> Tensor:
+        """The noise `scale` times as large."""
+        return scale * batch
+
     def batch_size(self, batch: Any) -> int:
         """Number of replications."""
         return len(batch)

@@ -30,6 +30,15 @@ class OrderTask(Task):
         wrong = (self.classes(batch[0]) != batch[1]).float().mean()
         self.log("val/error", wrong, batch_size=self.batch_size(batch), sync_dist=True)
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Classes may be mixed up; symbols are no numbers."""
+        return ("label_noise",)
+
+    def relabelled(self, batch: Batch, order: Tensor) -> Batch:
+        """The batch with the classes in another order."""
+        return batch[0], batch[1][order]
+
     def batch_size(self, batch: Any) -> int:
         """Number of sequences in a batch."""
         return len(batch[1])

@@ -111,7 +111,7 @@ def test_an_experiment_names_the_application_that_has_it(tmp_path):
         ("data.length=9", "length must be an integer >= 10, got 9"),
         ("app.batch_size=0", "batch_size=0, steps_per_epoch=250: both must be >= 1"),
         ("model.start=warm", "'smart_tanh' or 'basic_tanh'"),
-        ("app=finance", "experiment=pascanu2013: unknown; known: crash1987"),
+        ("app=energy", "experiment=pascanu2013: unknown; known: autoclip"),
     ],
 )
 def test_a_mistake_is_one_line(argument, expected, empty_folder):

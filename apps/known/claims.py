@@ -1,0 +1,50 @@
+"""A paper's claims beside what was measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from apps.report.tables import Cell, Column, NamedTable, Table
+from apps.report.theme import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a paper says, in our words, what was measured, and whether that agrees.
+
+    `agrees` is None where the comparison lacks the runs that would tell.
+    """
+
+    text: str
+    measured: str
+    agrees: bool | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether it agrees, in words."""
+        if self.agrees is None:
+            return "not measured"
+        return "agrees" if self.agrees else "does not agree"
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """A published result repeated: its source, its claims, a picture."""
+
+    source: str
+    claims: Sequence[Claim]
+    figures: Sequence[Figure]
+
+    @property
+    def table(self) -> NamedTable:
+        """The claims beside what was measured."""
+        columns = [Column(head, words=True) for head in ("Claim", "Measured here", "Verdict")]
+        rows = [[Cell(c.text), Cell(c.measured), Cell(c.verdict, bold=True)] for c in self.claims]
+        title = "A known result, repeated"
+        return NamedTable(title, Table(columns, {"": rows}), f"Claims of {self.source}.")
+
+    @property
+    def sentences(self) -> list[str]:
+        """The claims in sentences, for the terminal."""
+        return [f"{c.text} Measured: {c.measured} ({c.verdict})" for c in self.claims]
