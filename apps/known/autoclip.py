@@ -38,14 +38,19 @@ def _row(run: Run, metric: Metric) -> tuple[float | None, int, float, float] | N
 
 
 def _proposed(swept: pd.DataFrame, plain: pd.DataFrame, metric: Metric) -> Claim:
+    text = (
+        f"Clipping at the {PROPOSED:g}th percentile of the norms so far generalises better than "
+        "not clipping."
+    )
+    if swept.empty:
+        return Claim(text, "no run with a swept percentile completed.", None)
     means = swept.groupby("percentile")["score"].mean()
     at = swept[swept["percentile"] == PROPOSED].set_index("seed")["score"]
     gains = (plain.set_index("seed")["score"].map(metric.loss) - at.map(metric.loss)).dropna()
-    best = means.map(metric.loss).idxmin() if len(means) else None
+    best = means.map(metric.loss).idxmin()
     said = ", ".join(f"{score:.4g} at {where:g}" for where, score in means.items())
     return Claim(
-        f"Clipping at the {PROPOSED:g}th percentile of the norms so far generalises better than "
-        "not clipping.",
+        text,
         f"{title(metric)}, mean over seeds: {said}; unclipped {plain['score'].mean():.4g}. Best at "
         f"{best:g}; at {PROPOSED:g} better than unclipped in {(gains > 0).sum()} of {len(gains)} "
         f"seeds, by {gains.mean():.3g} on average.",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from apps.report.results import Results
+from apps.report.runs import Value
 from apps.report.tables import Cell, Column, NamedTable, Table
 from apps.report.theme import Figure
 
@@ -26,6 +29,16 @@ class Claim:
         if self.agrees is None:
             return "not measured"
         return "agrees" if self.agrees else "does not agree"
+
+
+def number(results: Results, settings: Mapping[str, Value], key: str) -> float:
+    """What a numeric key was for runs of these settings, swept or not; KeyError if it is none."""
+    value: Any = settings.get(key)
+    if value is None:
+        value = results.config
+        for part in key.split("."):
+            value = value[part]
+    return float(value)
 
 
 @dataclass(frozen=True, slots=True)

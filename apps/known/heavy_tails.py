@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from apps.known.claims import Claim, Repetition
+from apps.known.claims import Claim, Repetition, number
 from apps.report.results import Results
 from apps.report.runs import UNCLIPPED, Run
 from apps.report.theme import Figure, colours
@@ -17,17 +17,30 @@ from apps.report.writing import label
 SOURCE = "Zhang et al. 2020, arXiv:1912.03194 (clipped SGD on strongly convex functions)"
 INDEX = "data.tail_index"
 CLIPPED, BY_COORDINATE = "gclip", "cclip"
+SCORES = ("mean", "median", "largest_share")
 MARGIN = 0.1  # by which a measured exponent may fall short of the proven one
 _POINTS = 40
 
 
 def repeat(results: Results, folder: Path) -> Repetition:
     """The excess by step, its exponent, and whose it is."""
-    runs = [run for run in results.grid.runs if run.status != "failed"]
-    courses = pd.concat([_course(run, folder) for run in runs], ignore_index=True)
+    runs = [run for run in results.grid.runs if run.test.keys() >= {*SCORES}]
+    if not runs:
+        return Repetition(SOURCE, [], [])
+    indices = [number(results, run.settings, INDEX) for run in runs]
+    courses = pd.concat(
+        [
+            _course(run, folder).assign(index=index)
+            for run, index in zip(runs, indices, strict=True)
+        ],
+        ignore_index=True,
+    )
     ends = pd.DataFrame(
-        [{"index": run.settings[INDEX], "clipping": run.clipping, **run.test} for run in runs]
-    ).astype({"mean": float, "median": float, "largest_share": float})
+        [
+            {"index": index, "clipping": run.clipping, **{name: run.test[name] for name in SCORES}}
+            for run, index in zip(runs, indices, strict=True)
+        ]
+    )
     means = ends.groupby(["index", "clipping"]).mean()
     claims = [_converges(courses), _infinite(means), _by_coordinate(means)]
     return Repetition(SOURCE, claims, [_figure(results, courses)])
@@ -41,7 +54,6 @@ def _course(run: Run, folder: Path) -> pd.DataFrame:
         {
             "step": steps,
             "excess": losses["loss"].to_numpy()[steps - 1],
-            "index": run.settings[INDEX],
             "clipping": run.clipping,
         }
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import altair as alt
 import pandas as pd
 
-from apps.known.claims import Claim, Repetition
+from apps.known.claims import Claim, Repetition, number
 from apps.report.grids import Comparison
 from apps.report.results import Results
 from apps.report.runs import UNCLIPPED, Run
@@ -22,7 +22,12 @@ def repeat(results: Results, folder: Path) -> Repetition:
     """Success against length, with the rate that each strategy validates best at."""
     table = pd.DataFrame(
         [
-            (int(one.settings.get(LENGTH) or 0), name, _rate(one.of(name)), _note(one, name))
+            (
+                int(number(results, one.settings, LENGTH)),
+                name,
+                _rate(one.of(name)),
+                _note(one, name),
+            )
             for one in results.grid.comparisons
             for name in one.strategies
         ],
@@ -48,7 +53,7 @@ def _note(one: Comparison, name: str) -> str:
 
 def _claims(table: pd.DataFrame, name: str) -> list[Claim]:
     """What the paper says of one strategy against none."""
-    wide = table.pivot(index="length", columns="clipping", values="rate").sort_index()
+    wide = table.pivot_table("rate", "length", "clipping")
     plain, clipped = wide[UNCLIPPED], wide[name]
     several = len(wide) > 1
     return [
@@ -90,7 +95,12 @@ def _figure(results: Results, tuned: pd.DataFrame) -> Figure:
     grid = results.grid
     rates = pd.DataFrame(
         [
-            (run.settings.get(LENGTH), run.clipping, 100.0 * bool(run.score("solved")), run.lr)
+            (
+                number(results, run.settings, LENGTH),
+                run.clipping,
+                100.0 * bool(run.score("solved")),
+                run.lr,
+            )
             for run in grid.runs
         ],
         columns=["length", "clipping", "rate", "lr"],
