@@ -46,14 +46,14 @@ class VolatilityTask(Task):
         return ("outliers", "label_noise")
 
     def outlying(self, batch: Batch, scale: float) -> Batch:
-        """The batch with features and return `scale` times as large."""
-        window, base, target, realised = batch
-        return scale * window, base, scale * target, scale**2 * realised
+        """The batch with features and returns `scale` times as large."""
+        window, base, returns = batch
+        return scale * window, base, scale * returns
 
     def relabelled(self, batch: Batch, order: Tensor) -> Batch:
-        """The batch with returns and realised variances in another order."""
-        window, base, target, realised = batch
-        return window, base, target[order], realised[order]
+        """The batch with the returns in another order."""
+        window, base, returns = batch
+        return window, base, returns[order]
 
     def batch_size(self, batch: Batch) -> int:
         """Number of samples in a batch."""

@@ -65,7 +65,7 @@ def batches():
     words = torch.arange(8).reshape(4, 2)
     net = nn.Linear(1, 1)
     speech = Batch(torch.ones(4, 2, 3), torch.full((4,), 2), words, torch.tensor([1, 2, 1, 2]))
-    returns = (torch.ones(4, 2, 1), torch.ones(4), rows, rows**2)
+    returns = (torch.ones(4, 2, 1), torch.ones(4), rows[:, None])
     head = Head("student_t", "residual")
     return {
         "energy": (
@@ -87,7 +87,7 @@ def test_label_noise_moves_the_targets_of_a_share_and_nothing_else(app):
         pytest.skip("it has no labels")
     fault = LabelNoise(share=0.5, seed=3)
     spoilt, again = (fault.spoil(task, batch, 7) for _ in range(2))
-    where = {"energy": [2], "finance": [2, 3], "speech": [2, 3]}.get(app, [1])
+    where = {"energy": [2], "finance": [2], "speech": [2, 3]}.get(app, [1])
     for index, (before, after) in enumerate(zip(batch, spoilt, strict=True)):
         assert torch.equal(after, again[index])
         moved = (before != after).reshape(4, -1).any(1)
@@ -113,7 +113,7 @@ def test_outliers_scale_what_are_numbers(app):
     if app == "noisy_quadratic":
         assert torch.equal(spoilt, 10 * batch)
         return
-    factors = {"energy": (10, 1, 10), "finance": (10, 1, 10, 100), "sentiment": (1, 10)}
+    factors = {"energy": (10, 1, 10), "finance": (10, 1, 10), "sentiment": (1, 10)}
     for factor, before, after in zip(factors.get(app, (10, 1, 1, 1)), batch, spoilt, strict=True):
         assert torch.equal(after, factor * before)
 

@@ -127,5 +127,5 @@ def test_the_ordinary_verb_ends_in_a_picture_and_a_table_of_claims(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "A known result, repeated" in page
     assert "1912.03194" in page
-    assert (tmp_path / "pictures" / "heavy_tails.png").stat().st_size > 5_000
+    assert (tmp_path / "figures" / "heavy_tails.png").stat().st_size > 5_000
     assert read_results(tmp_path / "results.json").strategies == ["none", "gclip"]
