@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 import vl_convert
+from markupsafe import Markup, escape
 
 from apps.report.theme import Figure, config, interactive
 
@@ -47,7 +48,13 @@ def _environment(*, escape: bool) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters["breakable"] = _breakable
     return environment
+
+
+def _breakable(text: str) -> Markup:
+    """The text, escaped, with a place to break a line after each underscore."""
+    return escape(text).replace("_", Markup("_<wbr>"))
 
 
 def _read(name: str) -> str:

@@ -33,12 +33,14 @@ def stability_figure(
     return Figure(
         name,
         f"Stability over {axis}{where}",
-        "Test metric: medians over seeds, bright is good, a cross where a run was lost; a loss "
-        "twice the best or worse is darkest. Working range: the widest unbroken range of values "
-        "at which every run completed, its factor, and how much wider that is than the unclipped "
-        "one (dashed). Loss spikes: steps whose loss is over seven standard deviations above the "
-        "mean of the up to 1000 before.",
-        alt.concat(*panels, columns=2, spacing=24).resolve_scale(color="independent"),
+        "Test metric: medians over seeds, from the best (bright) to the worst, or to twice the "
+        "best where the worst lies beyond; a cross where a run was lost. Working range: the widest "
+        "unbroken range of values at which every run completed, its factor, and how much wider "
+        "that is than the unclipped one (dashed). Loss spikes: steps whose loss is over seven "
+        "standard deviations above the mean of the up to 1000 before.",
+        alt.concat(*panels, columns=2, spacing=24).resolve_scale(
+            color="independent", opacity="independent"
+        ),
     )
 
 
@@ -91,7 +93,8 @@ def _pairs(cells: pd.DataFrame) -> list[tuple[int, int]]:
 
 def _spikes(cells: pd.DataFrame, axis: str) -> Layers:
     data = cells.assign(text=[short(mean) if mean > 0 else "" for mean in cells["spikes"]])
-    scale = alt.Scale(type="sqrt", domainMin=0, range=[0.04, 0.7])
+    most = max(1.0, float(data["spikes"].max()))
+    scale = alt.Scale(type="sqrt", domain=[0, most], range=[0.04, 0.7])
     tint = alt.Opacity("spikes:Q", scale=scale, legend=None)
     heat = _heat(data, axis).transform_filter("isValid(datum.spikes)")
     heat = heat.encode(color=alt.value(GREY), opacity=tint)
@@ -127,11 +130,12 @@ def _ranges(swept: Comparison, axis: str) -> Layers:
     chart = alt.Chart(data).encode(x=x, y=y)
     # An empty layer that holds every swept value, so that the axis shows the whole grid.
     grid = alt.Chart(pd.DataFrame({"low": values, "strategy": every[0]})).mark_point(opacity=0)
+    colour = colours(swept.strategies).legend(None)
     layers = [
         grid.encode(x=x, y=y),
-        chart.mark_bar(height=12).encode(x2="high:Q", color=colours(swept.strategies).legend(None)),
-        chart.mark_tick(thickness=3, size=12).encode(color=colours(swept.strategies).legend(None)),
-        chart.mark_text(align="left", dy=-11, fontSize=11).encode(text="text:N"),
+        chart.mark_bar(height=12, yOffset=4).encode(x2="high:Q", color=colour),
+        chart.mark_tick(thickness=3, size=12, yOffset=4).encode(color=colour),
+        chart.mark_text(align="left", dy=-8, dx=3, fontSize=10).encode(text="text:N"),
     ]
     if base is not None:
         ends = alt.Chart(pd.DataFrame({"low": [base.low, base.high]}))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from apps.report import Results
-from tests.apps.report.comparisons import make_results, make_run, make_sweep
+from tests.apps.report.comparisons import make_results, make_run, make_sweep, write_run
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,9 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
         "seasonal naive": {"loss": 7.2, "accuracy": 0.7, "coverage_80": 61.0},
     }
     notes = ["Uses the target day's actual temperature: a perfect weather forecast."]
-    results = make_results(runs, baselines=baselines, sweep=make_sweep(), notes=notes)
+    sweep = make_sweep()
+    write_run(output_dir / sweep.runs[0].run_dir, "none", 1)
+    results = make_results(runs, baselines=baselines, sweep=sweep, notes=notes)
     return results, output_dir
 
 
