@@ -35,6 +35,7 @@ format: $(DEV) ## format the code
 
 bench: $(DEV) ## time clipping against torch and other libraries (a few minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.clip_speed --write docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.training_steps --write docs
 
 clean: ## remove the environment, caches and build products; data, runs and reports stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from gradclip_core.stepping.during_step import DuringStep
 from gradclip_core.stepping.loss_scale import ScalerScale, StepScale
 
 _MISSING = object()
+_dtype = attrgetter("dtype")
 
 
 class Fold:
@@ -73,15 +76,15 @@ class Fold:
         precision; and its kernel for CPU goes wrong where a gradient lies otherwise in memory
         than its parameter.
         """
+        groups = self._optimizer.param_groups
+        if any(gradients.spreads) or not all(group.get("fused") for group in groups):
+            return False
+        theirs = list(chain.from_iterable(group["params"] for group in groups))
+        if gradients.sizes is not None and _all_plain(gradients, theirs):
+            return set(map(id, gradients.params)) == set(map(id, theirs))
         ours = {id(gradients.params[position]) for position in gradients.present}
-        params = [p for group in self._optimizer.param_groups for p in group["params"]]
-        theirs = {id(param): param for param in params if param.grad is not None}
-        return (
-            not any(gradients.spreads)
-            and all(group.get("fused") for group in self._optimizer.param_groups)
-            and ours == theirs.keys()
-            and all(_plain(param) for param in theirs.values())
-        )
+        held = [param for param in theirs if param.grad is not None]
+        return ours == set(map(id, held)) and all(map(_plain, held))
 
     def skips(self, gradients: Gradients) -> bool:
         """Whether the optimizer can be told on the device to make no step."""
@@ -105,7 +108,10 @@ class Fold:
         self._on_step.remove()
 
     def _set(self, factor: float | Tensor) -> None:
-        divisor = (1 / torch.as_tensor(factor)).to(torch.float32)
+        if isinstance(factor, float):
+            divisor = torch.tensor(1 / factor, dtype=torch.float32)
+        else:
+            divisor = (1 / factor).to(torch.float32)
         if self._owed is not None:
             divisor = divisor * self._owed
         self._during.set(functools.partial(_lend, self._optimizer, divisor, self._found_inf))
@@ -115,6 +121,12 @@ def folds(optimizer: Optimizer) -> bool:
     """Whether an optimizer reads `grad_scale`; others ignore it, some without a word."""
     fused = all(group.get("fused") for group in optimizer.param_groups)
     return fused and isinstance(optimizer, (Adam, SGD, Adagrad))  # AdamW is an Adam
+
+
+def _all_plain(gradients: Gradients, params: list[Tensor]) -> bool:
+    """Whether contiguous gradients and the parameters are all float32, and these contiguous."""
+    dtypes = {*map(_dtype, gradients.grads), *map(_dtype, params)}
+    return dtypes == {torch.float32} and all(map(Tensor.is_contiguous, params))
 
 
 def _plain(param: Tensor) -> bool:

@@ -30,6 +30,7 @@ def assert_as_alone(results: list[dict[str, Any]], case: tuple[str, str], steps:
 def test_two_processes(tmp_path: Path) -> None:
     families = ("ema by parameter", "stable update", "spam", "chain")
     cases = [(way, family) for way in ("ddp", "fsdp", "tp") for family in families]
+    cases += [("ddp accumulated", "adagc"), ("fsdp accumulated", "z-score")]
     results = run_processes(2, tmp_path, train_all, cases, 12)
     for case in cases:
         assert_as_alone(results, case, 12)
