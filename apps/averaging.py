@@ -24,5 +24,7 @@ def exponential_average(decay: float = 0.995) -> WeightAveraging:
 
 
 def _average(decay: float, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    if not current.is_floating_point():  # a buffer of places or counts
+        return current
     steps = float(count)
     return torch.lerp(current, average, min(decay, (1 + steps) / (10 + steps)))

@@ -28,6 +28,7 @@ from apps.sentiment.scoring import score
 from apps.sentiment.sources import Source
 from apps.sentiment.task import SentimentTask
 from apps.sentiment.vectors import Vectors
+from apps.sentiment.vocabulary import VocabularySource, check_sizes
 from apps.task import Optimization, Task
 
 
@@ -54,24 +55,17 @@ class Sentiment(Application):
         self,
         name: str,
         vectors: Vectors,
+        vocabulary: VocabularySource,
         batch_size: int = 64,
-        min_count: int = 2,
-        max_words: int = 30000,
         max_length: int = 256,
     ) -> None:
         super().__init__(name)
-        for key, value in (
-            ("batch_size", batch_size),
-            ("min_count", min_count),
-            ("max_words", max_words),
-            ("max_length", max_length),
-        ):
-            if value < 1:
-                raise ValueError(f"{key} must be >= 1, got {value}")
+        check_sizes(batch_size=batch_size, max_length=max_length)
+        if vectors.size and not vocabulary.takes_vectors:
+            raise ValueError("vectors of words need vocabulary=words")
         self.vectors = vectors
+        self.vocabulary = vocabulary
         self.batch_size = batch_size
-        self.min_count = min_count
-        self.max_words = max_words
         self.max_length = max_length
         self._data: SentimentData | None = None
 
@@ -80,9 +74,8 @@ class Sentiment(Application):
         self._data = SentimentData(
             source,
             self.vectors,
+            self.vocabulary,
             batch_size=self.batch_size,
-            min_count=self.min_count,
-            max_words=self.max_words,
             max_length=self.max_length,
             seed=seed,
         )

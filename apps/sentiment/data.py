@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from apps.application import DataModule
+from apps.errors import UserError
 from apps.sampler import LengthSampler
 from apps.sentiment.corpus import Part
 from apps.sentiment.encoding import Encoding
 from apps.sentiment.sources import Source
 from apps.sentiment.task import Batch
 from apps.sentiment.vectors import Matrix, Vectors, align
-from apps.sentiment.vocabulary import PADDING, Ids, build_vocabulary
+from apps.sentiment.vocabulary import PADDING, Ids, VocabularySource
 
 
 class Texts(Dataset[Batch]):
@@ -51,27 +52,24 @@ def pad(texts: Sequence[Ids]) -> Tensor:
 class SentimentData(DataModule):
     """Texts of a source, with a vocabulary of the training texts.
 
-    min_count: a word must stand so often in the training texts to be known. max_words: and be
-    among the most frequent so many. max_length: words of a text that are read.
+    max_length: words, or parts of words, of a text that are read.
     """
 
     def __init__(
         self,
         source: Source,
         vectors: Vectors,
+        vocabulary: VocabularySource,
         *,
         batch_size: int,
-        min_count: int,
-        max_words: int,
         max_length: int,
         seed: int,
     ) -> None:
         super().__init__()
         self.source = source
         self.vectors = vectors
+        self.vocabulary = vocabulary
         self.batch_size = batch_size
-        self.min_count = min_count
-        self.max_words = max_words
         self.max_length = max_length
         self.seed = seed
 
@@ -86,9 +84,11 @@ class SentimentData(DataModule):
             return
         self.corpus = self.source.read()
         table = self.vectors.read()
-        vocabulary = build_vocabulary(
-            self.part("train")["text"], self.min_count, self.max_words, table.extra
-        )
+        vocabulary = self.vocabulary.build(self.part("train")["text"], table.extra)
+        if vocabulary.limit is not None and self.max_length > vocabulary.limit:
+            raise UserError(
+                f"app.max_length={self.max_length}: the encoder reads at most {vocabulary.limit}"
+            )
         self.matrix: Matrix = align(vocabulary, table)
         self.encoding = Encoding(
             vocabulary, self.max_length, self.corpus.classes, self.vectors.size, self.source.text
@@ -137,7 +137,7 @@ class SentimentData(DataModule):
         note = f" {self.corpus.note}." if self.corpus.note else ""
         return (
             f"{self.source.name}: {len(frame)} texts ({domains}) with {kind}; to train, validate, "
-            f"test: {counts}; {len(self.encoding.vocabulary.words)} words.{note}"
+            f"test: {counts}; {self.encoding.vocabulary.account}.{note}"
         )
 
 

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.errors import UserError
-from apps.sentiment.vocabulary import Ids, Vocabulary
+from apps.sentiment.pretrained import EncoderVocabulary
+from apps.sentiment.subwords import SubwordVocabulary
+from apps.sentiment.vocabulary import Ids, Vocabulary, WordVocabulary
 
 
 @dataclass(frozen=True)
 class Encoding:
     """How texts become numbers, and what the outputs stand for.
 
-    max_length: words of a text that are read. classes: the labels; None for ratings.
-    vector_size: length of the pretrained vectors, 0 without. text: name of the text column.
+    max_length: words, or parts of words, of a text that are read. classes: the labels; None for
+    ratings. vector_size: length of the pretrained vectors, 0 without. text: name of the column
+    of texts.
     """
 
     vocabulary: Vocabulary
@@ -25,7 +28,7 @@ class Encoding:
     text: str
 
     def encode(self, texts: Iterable[str]) -> list[Ids]:
-        """The numbers of each text's words."""
+        """The numbers of each text."""
         return [self.vocabulary.encode(text, self.max_length) for text in texts]
 
     def to_dict(self) -> dict[str, Any]:
@@ -35,10 +38,7 @@ class Encoding:
             "classes": None if self.classes is None else list(self.classes),
             "vector_size": self.vector_size,
             "text": self.text,
-            "vocabulary": {
-                "words": list(self.vocabulary.words),
-                "extra": list(self.vocabulary.extra),
-            },
+            "vocabulary": self.vocabulary.to_dict(),
         }
 
     @classmethod
@@ -49,7 +49,7 @@ class Encoding:
         try:
             classes = record["classes"]
             return cls(
-                Vocabulary(record["vocabulary"]["words"], record["vocabulary"]["extra"]),
+                _read_vocabulary(record["vocabulary"]),
                 int(record["max_length"]),
                 None if classes is None else tuple(classes),
                 int(record["vector_size"]),
@@ -57,3 +57,12 @@ class Encoding:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"data.json of the run is not a sentiment encoding: {error}") from error
+
+
+def _read_vocabulary(record: Mapping[str, Any]) -> Vocabulary:
+    """The inverse of `Vocabulary.to_dict`."""
+    if "subwords" in record:
+        return SubwordVocabulary(record["subwords"])
+    if "encoder" in record:
+        return EncoderVocabulary(record["encoder"], record["unknown"])
+    return WordVocabulary(record["words"], record["extra"])

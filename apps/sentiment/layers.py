@@ -33,6 +33,8 @@ class WordEmbedding(nn.Module):
         word_dropout: float,
     ) -> None:
         super().__init__()
+        if num_trained == 0:
+            raise ValueError("an encoder's vocabulary is for model=pretrained alone")
         self.num_trained = num_trained
         self.word_dropout = word_dropout
         self.size = vector_size or embedding_size

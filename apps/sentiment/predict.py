@@ -11,7 +11,7 @@ import pandas as pd
 
 from apps.sentiment.encoding import Encoding
 from apps.sentiment.reading import Reading
-from apps.sentiment.scoring import explain, score, unknown_share
+from apps.sentiment.scoring import explain, score
 from apps.sentiment.task import SentimentTask
 from apps.sentiment.user_file import column, read_rows
 
@@ -31,8 +31,8 @@ def answer(
     """Label, its probability, those of all classes and the words that carried it, for each text.
 
     Ratings have their `score`, too. A text without words has no answer: its cells are empty.
-    `unknown` is the share of a text's words that the network has no number for. The second
-    value says in a line how it went.
+    `unknown` is the share of a text's words (or parts of words) that the network does not know.
+    The second value says in a line how it went.
     """
     started = time.perf_counter()
     words = encoding.encode(texts)
@@ -47,7 +47,7 @@ def answer(
             **({"score": table["score"]} if "score" in table else {}),
             **{f"p_{name}": probabilities[:, i] for i, name in enumerate(names)},
             "words": [explain(task, encoding, text) for text in texts],
-            "unknown": [unknown_share(numbers) for numbers in words],
+            "unknown": [encoding.vocabulary.unknown_share(numbers) for numbers in words],
         }
     ).astype({"label": object, "words": object})
     silent = np.array([not len(numbers) for numbers in words])

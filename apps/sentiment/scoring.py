@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from apps.sentiment.data import by_length, pad
 from apps.sentiment.encoding import Encoding
 from apps.sentiment.task import SentimentTask
-from apps.sentiment.vocabulary import UNKNOWN, Ids, cut
-from apps.sentiment.words import clean, split_words
+from apps.sentiment.vocabulary import Ids, Piece, cut
 
 Floats = NDArray[np.float64]
 BATCH = 256
@@ -33,17 +32,15 @@ def score(task: SentimentTask, texts: Sequence[Ids]) -> Floats:
 def explain(task: SentimentTask, encoding: Encoding, text: str, shown: int = WORDS_SHOWN) -> str:
     """The words of a text that carried its score most, such as "great +1.2, not -0.8".
 
-    By occlusion (Zeiler and Fergus 2014): what the score loses when one word becomes unknown.
-    The score is the rating, or the logit of the predicted class against the mean of the others.
+    By occlusion (Zeiler and Fergus 2014): what the score loses when one word, with all its
+    parts, becomes unknown. The score is the rating, or the logit of the predicted class against
+    the mean of the others.
     """
-    content = clean(text)
-    words = cut(split_words(content), encoding.max_length)
-    numbers = encoding.vocabulary.numbers([word.form for word in words])
-    if not len(numbers):
+    pieces = cut(encoding.vocabulary.read(text), encoding.max_length)
+    if not pieces:
         return ""
-    variants = np.tile(numbers, (len(numbers) + 1, 1))
-    np.fill_diagonal(variants[1:], UNKNOWN)
-    outputs = score(task, list(variants))
+    words = list({piece.place: piece.word.lower() for piece in pieces}.values())
+    outputs = score(task, _variants(encoding, pieces))
     values = outputs[:, 0]
     if task.num_classes is not None:
         chosen = int(outputs[0].argmax())
@@ -53,11 +50,15 @@ def explain(task: SentimentTask, encoding: Encoding, text: str, shown: int = WOR
     # An occurrence stands for its word: the strongest one is shown.
     strongest: dict[str, float] = {}
     for i in np.argsort(-np.abs(effects), kind="stable"):
-        strongest.setdefault(content[words[i].start : words[i].end].lower(), float(effects[i]))
+        strongest.setdefault(words[i], float(effects[i]))
     top = [(word, effect) for word, effect in strongest.items() if abs(effect) >= LEAST][:shown]
     return ", ".join(f"{word} {effect:+.2f}" for word, effect in top)
 
 
-def unknown_share(numbers: Ids) -> float:
-    """Share of a text's words that are not in the vocabulary; 1 for a text without words."""
-    return float((numbers == UNKNOWN).mean()) if len(numbers) else 1.0
+def _variants(encoding: Encoding, pieces: Sequence[Piece]) -> list[Ids]:
+    """The text, and the text without each of its words."""
+    known, unknown = encoding.vocabulary.framed, encoding.vocabulary.unknown
+    numbers = np.array([piece.number for piece in pieces])
+    places = np.array([piece.place for piece in pieces])
+    without = [np.where(places == place, unknown, numbers) for place in dict.fromkeys(places)]
+    return [known(variant.tolist()) for variant in (numbers, *without)]

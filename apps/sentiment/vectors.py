@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from apps.sentiment.vocabulary import FIRST, Vocabulary
+from apps.sentiment.vocabulary import FIRST, Vocabulary, WordVocabulary
 from data_scripts.fetch import fetch, read_member
 from data_scripts.sentiment_catalogue import GLOVE
 
@@ -99,8 +99,10 @@ class Glove(Vectors):
 
 def align(vocabulary: Vocabulary, table: Table) -> Matrix:
     """The vectors of a vocabulary's numbers, (len(vocabulary), size); zero for words without."""
-    rows = {word: i for i, word in enumerate(table.words)}
     vectors = np.zeros((len(vocabulary), table.vectors.shape[1]), np.float32)
+    if not isinstance(vocabulary, WordVocabulary):
+        return vectors
+    rows = {word: i for i, word in enumerate(table.words)}
     for number, word in enumerate((*vocabulary.words, *vocabulary.extra), FIRST):
         if word in rows:
             vectors[number] = table.vectors[rows[word]]

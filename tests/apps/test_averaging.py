@@ -27,3 +27,12 @@ def test_the_average_follows_the_warmed_up_decay() -> None:
         weight = net.weight.detach().double()
         expected = weight if expected is None else decay * expected + (1 - decay) * weight
     torch.testing.assert_close(averaged.module.weight.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_places_and_counts_are_taken_as_they_are() -> None:
+    net = nn.BatchNorm1d(2)
+    averaged = AveragedModel(net, **exponential_average(0.9)._kwargs)
+    for _ in range(3):
+        net(torch.randn(4, 2))
+        averaged.update_parameters(net)
+    assert averaged.module.num_batches_tracked == net.num_batches_tracked == 3

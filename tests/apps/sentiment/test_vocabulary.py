@@ -5,18 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.sentiment.vectors import Table, align
-from apps.sentiment.vocabulary import PADDING, UNKNOWN, Vocabulary, build_vocabulary, cut
+from apps.sentiment.vocabulary import PADDING, UNKNOWN, Words, WordVocabulary, cut
 
 
 def test_frequent_words_come_first_and_rare_ones_are_unknown():
-    vocabulary = build_vocabulary(["b a b", "a b c", "d d"], min_count=2, max_size=10)
+    vocabulary = Words(min_count=2, max_size=10).build(["b a b", "a b c", "d d"])
     assert vocabulary.words == ("b", "a", "d")
     assert vocabulary.encode("a c b never", 9).tolist() == [3, UNKNOWN, 2, UNKNOWN]
-    assert build_vocabulary(["b a b a d d d"], 2, max_size=1).words == ("d",)
+    assert Words(2, max_size=1).build(["b a b a d d d"]).words == ("d",)
 
 
 def test_extra_words_follow_those_of_training():
-    vocabulary = build_vocabulary(["a a"], 1, 10, extra=["the", "a", "of"])
+    vocabulary = Words(1, 10).build(["a a"], extra=["the", "a", "of"])
     assert (vocabulary.words, vocabulary.extra) == (("a",), ("the", "of"))
     assert (vocabulary.num_trained, len(vocabulary)) == (3, 5)
     vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
@@ -25,7 +25,7 @@ def test_extra_words_follow_those_of_training():
 
 
 def test_no_text_is_number_zero():
-    vocabulary = Vocabulary(["a"])
+    vocabulary = WordVocabulary(["a"])
     assert PADDING not in vocabulary.encode("a b c", 9)
     assert len(vocabulary.encode("", 9)) == 0
 
