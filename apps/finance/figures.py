@@ -63,7 +63,7 @@ def _volatility(forecasts: Mapping[str, Forecast], shown: str, horizon: int) -> 
         "volatility",
         "Volatility forecast against realised",
         f"{asset}: volatility over {horizon} {days} in % as {label(shown)} (first seed) and "
-        f"{REFERENCE} forecast it the day before, and realised (root of the mean squared daily "
+        f"{REFERENCE} forecast it beforehand, and realised (root of the mean squared daily "
         f"return over {SMOOTHED} forecasts around). Below: the half years of the test in which the "
         "realised volatility was highest.",
         alt.vconcat(*rows).resolve_scale(color="shared"),
@@ -145,7 +145,7 @@ def _risk_band(forecast: Forecast, shown: str) -> Figure:
         "risk_band",
         "Value at risk and its breaches",
         f"{forecast.assets[0]}: the band reaches from the VaR at 5 % down to that at 1 %, as "
-        f"{label(shown)} (first seed) forecast it the day before; dots are returns. Broken on "
+        f"{label(shown)} (first seed) forecast it beforehand; dots are returns. Broken on "
         f"{counts[5]:.1%} of the days at 5 % and on {counts[1]:.1%} at 1 %.",
         alt.layer(points, band, marks).properties(width=WIDTH, height=300),
     )

@@ -212,6 +212,26 @@ def test_a_prediction_equals_the_one_of_the_test_day(ready, tmp_path):
     assert "recalibrated on 300 forecasts before" in account
 
 
+@pytest.mark.parametrize(
+    ("more", "tolerance"),
+    [
+        (["app.horizon=5", "app.loss=quantile"], 1e-4),
+        # HAR is fitted on another stretch of days for each of the two.
+        (["app.horizon=5", "app.average_with=har"], 0.15),
+    ],
+)
+def test_a_prediction_over_a_week_equals_the_one_of_the_test(small, tmp_path, more, tolerance):
+    settings = ["app.recalibration_days=300", "data.val_fraction=0.25", "training.epochs=1"]
+    run = tmp_path / "run"
+    succeed("train", *small, *settings, *more, f"run_dir={run}")
+    expected, table = read(run).iloc[100], price_table()
+    found, _ = predict(run, table[table["date"] <= expected["origin"]], tmp_path)
+    assert (found["after"], found["days"]) == (f"{expected['origin']:%Y-%m-%d}", 5)
+    assert found["volatility"] == pytest.approx(math.sqrt(expected["variance"]), rel=tolerance)
+    assert found["var_1"] == pytest.approx(expected["q0.01"], rel=tolerance)
+    assert found["es_5"] == pytest.approx(expected["es0.05"], rel=tolerance)
+
+
 def test_columns_are_named_as_in_training(small, tmp_path):
     table = price_table().rename(columns={"date": "Day", "close": "Last"})
     table.to_csv(tmp_path / "named.csv", index=False)
@@ -253,6 +273,9 @@ def test_a_file_that_cannot_be_forecast_from(ready, empty_folder, spoil, expecte
         (lambda t: t.iloc[:310], "310 days are too few: the lookback is 20 days"),
         (lambda t: t.iloc[:550], "too short a series: 272 days to train on; at least 300"),
         (lambda t: t.iloc[::-1], "rows must be in order"),
+        (lambda t: t.iloc[[0, 0, 1]], "a date is repeated"),
+        (lambda t: t.assign(close=-t["close"]), "row 1: -100"),
+        (lambda t: t.reindex([*range(7), -1, *range(8, len(t))]), "data row 8: is empty"),
         (lambda t: t.assign(close=5.0), "the close never changes"),
     ],
 )
