@@ -55,7 +55,11 @@ class Repetition:
         columns = [Column(head, words=True) for head in ("Claim", "Measured here", "Verdict")]
         rows = [[Cell(c.text), Cell(c.measured), Cell(c.verdict, bold=True)] for c in self.claims]
         title = "A known result, repeated"
-        return NamedTable(title, Table(columns, {"": rows}), f"Claims of {self.source}.")
+        note = (
+            f"Claims of {self.source}, in our words. A verdict is on what was measured; whether "
+            "a difference is beyond the spread over seeds is said at the top of the report."
+        )
+        return NamedTable(title, Table(columns, {"": rows}), note)
 
     @property
     def sentences(self) -> list[str]:

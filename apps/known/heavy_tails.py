@@ -127,8 +127,10 @@ def _figure(results: Results, courses: pd.DataFrame) -> Figure:
     mean = courses.groupby(["index", "clipping", "step"], as_index=False)["excess"].mean()
     mean["strategy"] = [label(name) for name in mean["clipping"]]
     mean["which"] = [f"tail index {index:g}" for index in mean["index"]]
+    # Rows without a value would break a line into points.
     chart = (
         alt.Chart()
+        .transform_filter("isValid(datum.excess)")
         .mark_line(strokeWidth=2)
         .encode(
             alt.X("step:Q", title="step", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4)),
@@ -139,6 +141,7 @@ def _figure(results: Results, courses: pd.DataFrame) -> Figure:
     )
     proof = (
         alt.Chart()
+        .transform_filter("isValid(datum.proven)")
         .mark_line(strokeDash=[4, 4], color="black", opacity=0.6)
         .encode(alt.X("step:Q"), alt.Y("proven:Q"))
     )

@@ -34,9 +34,10 @@ def repeat(results: Results, folder: Path) -> Repetition:
         columns=["length", "clipping", "rate", "note"],
     )
     names = [name for name in results.grid.strategies if name != UNCLIPPED]
+    num_seeds = len({run.seed for run in results.grid.runs})
     return Repetition(
         SOURCE,
-        [claim for name in names for claim in _claims(table, name)],
+        [claim for name in names for claim in _claims(table, name, num_seeds)],
         [_figure(results, table)] if len(table) else [],
     )
 
@@ -51,7 +52,7 @@ def _note(one: Comparison, name: str) -> str:
     return "" if rate is None else f" at {rate:g}"
 
 
-def _claims(table: pd.DataFrame, name: str) -> list[Claim]:
+def _claims(table: pd.DataFrame, name: str, num_seeds: int) -> list[Claim]:
     """What the paper says of one strategy against none."""
     wide = table.pivot_table("rate", "length", "clipping")
     plain, clipped = wide[UNCLIPPED], wide[name]
@@ -60,7 +61,7 @@ def _claims(table: pd.DataFrame, name: str) -> list[Claim]:
         Claim(
             "With the norm of its gradient clipped, SGD solves the problem more often, at every "
             "length that is not hopeless or trivial for both.",
-            f"{label(name)} against unclipped: {_by_length(table, name)}.",
+            f"{label(name)} against unclipped, {num_seeds} runs each: {_by_length(table, name)}.",
             bool((clipped >= plain).all() and (clipped > plain).any()),
         ),
         Claim(
