@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gradclip_core.checks import check_choice, check_integer
 from gradclip_core.parts import sharding
+from gradclip_core.parts.cells import Cells
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.norms import parameter_norms, scalar_dtype
 
@@ -45,6 +46,7 @@ class Guard(nn.Module):
         self.policy: Policy = policy
         self.patience = patience
         self.register_buffer("consecutive", torch.zeros((), dtype=torch.int64))
+        self._cells = Cells("consecutive")
 
     def reads_host(self, device: torch.device) -> bool:
         """Whether the policy must know on the host if this step is finite."""
@@ -68,6 +70,10 @@ class Guard(nn.Module):
     def count_unread(self, finite: Tensor) -> None:
         """Count a step without reading whether it is finite, 0-d bool; there is no `patience`."""
         self.consecutive.add_(1).mul_(~finite)
+
+    def passed(self) -> None:
+        """Count a finite step on CPU."""
+        self._cells(self._buffers)[0][0] = 0
 
     def extra_repr(self) -> str:
         """The policy, for printing."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gradclip_core.parts.each_norm import EachNorm
 from gradclip_core.parts.norms import total
 from gradclip_core.parts.one_norm import OneNorm, Path
 
@@ -59,11 +60,11 @@ class ClipReport:
     path: Path = "none"
     stages: tuple[ClipReport, ...] = ()
     # Where a step was made of plain numbers, tensors are made of them when somebody reads one.
-    _numbers: OneNorm | None = field(default=None, init=False, repr=False, compare=False)
+    _numbers: OneNorm | EachNorm | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
-    def of_numbers(cls, numbers: OneNorm) -> ClipReport:
-        """The report of a step that one norm on CPU decided."""
+    def of_numbers(cls, numbers: OneNorm | EachNorm) -> ClipReport:
+        """The report of a step that was made in few operations on CPU."""
         report = object.__new__(cls)
         object.__setattr__(report, "_numbers", numbers)
         return report
@@ -130,7 +131,7 @@ class ClipReport:
 
     def as_dict(self) -> dict[str, float | bool | str | None]:
         """All fields as plain Python values: one transfer from the device, plus the name."""
-        if self._numbers is not None:
+        if isinstance(self._numbers, OneNorm):
             numbers = {name: getattr(self._numbers, name) for name in SCALARS}
             return numbers | {"worst_parameter": self.worst_parameter, "path": self.path}
         values = torch.stack([getattr(self, name).double() for name in SCALARS]).tolist()

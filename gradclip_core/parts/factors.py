@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def hard(norms: Tensor, thresholds: Tensor, eps: float) -> Tensor:
+def hard(norms: Tensor, thresholds: Tensor | float, eps: float) -> Tensor:
     """c / (n + eps) where n > c, else 1."""
     return torch.where(~(norms <= thresholds), thresholds / (norms + eps), 1.0)
 

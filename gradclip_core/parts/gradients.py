@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -11,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from gradclip_core.parts import sharding
+from gradclip_core.parts import native, sharding
 
 Parameters: TypeAlias = (
     nn.Module
@@ -23,9 +22,10 @@ Parameters: TypeAlias = (
 )
 
 _grad = attrgetter("grad")
+_PLAIN, _PARAMETERS = {Tensor}, {Tensor, nn.Parameter}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Gradients:
     """The distinct parameters of one step and the gradients they hold.
 
@@ -35,16 +35,17 @@ class Gradients:
     order: the dense tensor itself, or the values of a coalesced sparse one, or the local shard
     of a DTensor, so that scaling them in place scales the gradient. Where there are DTensors,
     `spreads` says of each parameter over which processes; see `gradclip_core.parts.sharding`.
-    `sizes` holds the numbers of elements where all gradients are plain contiguous tensors.
+    `plain`: whether every parameter has one, a contiguous tensor; `located`: where they lie.
     """
 
     params: list[Tensor] = field(default_factory=list)
     names: list[str | None] = field(default_factory=list)
     groups: list[int] = field(default_factory=list)
-    present: list[int] = field(default_factory=list)
+    present: Sequence[int] = field(default_factory=list)
     grads: list[Tensor] = field(default_factory=list)
     spreads: list[sharding.Spread | None] = field(default_factory=list)
-    sizes: array[int] | None = None
+    plain: bool = False
+    located: native.Located | None = None
 
     def name(self, position: int) -> str:
         """The name of a parameter, or its position and shape where the caller gave no names."""
@@ -55,6 +56,16 @@ class Gradients:
     def device(self) -> torch.device:
         """The device of the first parameter; statistics of the step live there."""
         return self.params[0].device if self.params else torch.device("cpu")
+
+    def batch(self, *, by_row: bool = False) -> native.Batch | None:
+        """The gradients as the kernel takes them; None where it cannot."""
+        if self.located is not None and self.located.tensors is self.grads:
+            return self.located.by_row() if by_row else self.located
+        if not by_row:
+            return native.batch(self.grads)
+        held = [self.params[position] for position in self.present]
+        pairs = zip(held, self.grads, strict=True)
+        return native.batch(self.grads, [len(g) if p.ndim > 1 else 1 for p, g in pairs])
 
 
 def collect(parameters: Parameters) -> Gradients:
@@ -67,15 +78,23 @@ def collect(parameters: Parameters) -> Gradients:
 
     Raises TypeError for anything else.
     """
-    params, names, groups = _distinct(*_listed(parameters))
-    grads = list(map(_grad, params))
-    if set(map(type, grads)) == {Tensor}:
-        sizes = array("q", map(Tensor.numel, grads))
-        if 0 not in sizes and _all_contiguous(grads):
-            everyone = list(range(len(params)))
-            return Gradients(params, names, groups, everyone, grads, sizes=sizes)
-    found = Gradients(params, names, groups)
-    for position, (param, grad) in enumerate(zip(params, grads, strict=True)):
+    params, names, groups = _listed(parameters)
+    grads: list[Any] = list(map(_grad, params))
+    plain = set(map(type, grads)) == _PLAIN
+    located = native.locate(grads) if plain else None
+    # Where no two gradients share memory, no parameter occurs twice.
+    if located is None and len(set(map(id, params))) < len(params):
+        params, names, groups = _distinct(params, names, groups)
+        grads = list(map(_grad, params))
+    if located is not None or (plain and _all_plain(grads)):
+        return Gradients(params, names, groups, range(len(params)), grads, [], True, located)
+    return _collect_each(Gradients(params, names, groups), grads)
+
+
+@torch.no_grad()
+def _collect_each(found: Gradients, grads: list[Any]) -> Gradients:
+    present = []
+    for position, (param, grad) in enumerate(zip(found.params, grads, strict=True)):
         if grad is None or grad.numel() == 0:
             continue
         if grad.layout is torch.sparse_coo:
@@ -83,8 +102,9 @@ def collect(parameters: Parameters) -> Gradients:
             grad = param.grad._values()
             if grad.numel() == 0:
                 continue
-        found.present.append(position)
+        present.append(position)
         found.grads.append(grad)
+    found.present = present
     return sharding.localize(found)
 
 
@@ -93,30 +113,33 @@ _Listed: TypeAlias = tuple[list[Tensor], list[str | None], list[int]]
 
 def _listed(parameters: Parameters) -> _Listed:
     """The parameters that the caller handed in, with their names and groups."""
+    if type(parameters) is list and set(map(type, parameters)) <= _PARAMETERS:
+        return list(parameters), [None] * len(parameters), [0] * len(parameters)
     if isinstance(parameters, nn.Module):
         pairs = list(parameters.named_parameters())
         return [param for _, param in pairs], [name for name, _ in pairs], [0] * len(pairs)
     if isinstance(parameters, Iterator):
         parameters = list(parameters)
-    if isinstance(parameters, list) and set(map(type, parameters)) <= {Tensor, nn.Parameter}:
-        return list(parameters), [None] * len(parameters), [0] * len(parameters)
+        return _listed(parameters)
+    if type(parameters) is list and set(map(type, parameters)) == {tuple}:
+        names, params = zip(*parameters, strict=True)
+        if set(map(type, names)) == {str} and set(map(type, params)) <= _PARAMETERS:
+            return list(params), list(names), [0] * len(params)
     entries = list(_walk(parameters))
     return [e[2] for e in entries], [e[1] for e in entries], [e[0] for e in entries]
 
 
 def _distinct(params: list[Tensor], names: list[str | None], groups: list[int]) -> _Listed:
     """Each parameter once, where it occurs first."""
-    if len(set(map(id, params))) == len(params):
-        return params, names, groups
     first = {id(param): i for i, param in reversed(list(enumerate(params)))}
     kept = sorted(first.values())
     return [params[i] for i in kept], [names[i] for i in kept], [groups[i] for i in kept]
 
 
-def _all_contiguous(grads: list[Tensor]) -> bool:
-    """Whether all are dense and contiguous; those of some sparse layouts refuse to say."""
+def _all_plain(grads: list[Tensor]) -> bool:
+    """Whether all are contiguous and none is empty; some sparse layouts refuse to say."""
     try:
-        return all(map(Tensor.is_contiguous, grads))
+        return all(map(Tensor.is_contiguous, grads)) and 0 not in map(Tensor.numel, grads)
     except RuntimeError:
         return False
 

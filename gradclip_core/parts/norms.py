@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -91,7 +90,7 @@ def parameter_norms(gradients: Gradients, norm_type: float = 2.0) -> Tensor:
     if not gradients.grads:
         return result
     if device.type == "cpu" and native.on_cpu(gradients.grads):
-        norms = norms_on_cpu(gradients.grads, norm_type, gradients.sizes)
+        norms = norms_on_cpu(gradients, norm_type)
     else:
         pieces = _norms(gradients.grads, norm_type)
         norms = torch.stack([n if n.device == device else n.to(device) for n in pieces])
@@ -102,12 +101,17 @@ def parameter_norms(gradients: Gradients, norm_type: float = 2.0) -> Tensor:
     return sharding.whole(result, gradients, norm_type)
 
 
-def norms_on_cpu(grads: list[Tensor], norm_type: float, sizes: array[int] | None = None) -> Tensor:
+def norms_on_cpu(gradients: Gradients, norm_type: float) -> Tensor:
     """The norm of each gradient, (n,), with every overflow and underflow mended."""
-    if native.supports(norm_type):
-        batch = native.batch(grads, sizes=sizes)
-        if batch is not None:
-            return batch.norms(norm_type)
+    batch = gradients.batch() if native.supports(norm_type) else None
+    if batch is not None:
+        return batch.norms(norm_type)[1]
+    return norms_by_pytorch(gradients.grads, norm_type)
+
+
+@torch.no_grad()
+def norms_by_pytorch(grads: list[Tensor], norm_type: float) -> Tensor:
+    """The same without the kernel."""
     if any(map(Tensor.is_complex, grads)):
         return torch.stack([_vector_norm(grad, norm_type) for grad in grads])
     if not native.supports(norm_type):

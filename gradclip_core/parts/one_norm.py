@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gradclip_core.parts import native
 from gradclip_core.parts.gradients import Gradients
-from gradclip_core.parts.norms import norms_on_cpu, total
+from gradclip_core.parts.norms import norms_by_pytorch, total
 from gradclip_core.parts.reductions import clamp_in_pieces
 from gradclip_core.parts.responses import scale_all
 
@@ -102,7 +102,7 @@ class Whole:
 
     def __init__(self, gradients: Gradients) -> None:
         self.grads = gradients.grads
-        self._batch = native.batch(gradients.grads, sizes=gradients.sizes)
+        self._batch = gradients.batch()
 
     def is_real(self) -> bool:
         """Whether no gradient is complex; the kernel takes none that is."""
@@ -111,9 +111,8 @@ class Whole:
     def norms(self, norm_type: float) -> tuple[float, Tensor]:
         """The norm of the whole, and of each gradient."""
         if self._batch is not None and native.supports(norm_type):
-            each = self._batch.norms(norm_type)
-            return self._batch.total(each, norm_type), each
-        each = norms_on_cpu(self.grads, norm_type)
+            return self._batch.norms(norm_type)
+        each = norms_by_pytorch(self.grads, norm_type)
         return total(each, norm_type).item(), each
 
     def scale(self, factor: float) -> None:
@@ -129,7 +128,6 @@ class Whole:
         Not all is clamped if anything is NaN or inf, and then the first result is that.
         """
         if self._batch is not None:
-            each = self._batch.clamp(bound)
-        else:
-            each = clamp_in_pieces(self.grads, bound)
+            return self._batch.clamp(bound)
+        each = clamp_in_pieces(self.grads, bound)
         return each.amax().item(), each

@@ -11,7 +11,7 @@ from torch import Tensor
 from gradclip_core.parts import native
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.reductions import norms_of_segments
-from gradclip_core.parts.rows import spread_rows
+from gradclip_core.parts.rows import over_row, spread_rows
 
 
 def spread(parts: Parts, values: Tensor) -> Sequence[Tensor]:
@@ -44,7 +44,7 @@ def scale(parts: Parts, factors: Tensor) -> None:
     elif parts.partition.rows is not None:
         _scale_rows(parts, factors)
     else:
-        _scale_each(grads, per_gradient(parts, factors))
+        scale_each(grads, per_gradient(parts, factors), parts.gradients.batch())
 
 
 def scale_all(grads: list[Tensor], factor: Tensor) -> None:
@@ -57,24 +57,29 @@ def scale_all(grads: list[Tensor], factor: Tensor) -> None:
         _scale_batch(same, factor.to(same[0].device, _scale_dtype(same[0])))
 
 
-def _scale_each(grads: list[Tensor], factors: Tensor) -> None:
-    """Multiply each gradient by its own factor, in place."""
+def scale_each(grads: list[Tensor], factors: Tensor, batch: native.Batch | None) -> None:
+    """Multiply each gradient by its own factor, in place; `batch`: the same for the kernel."""
     if factors.device.type == "cpu":
-        binding = factors != 1.0
-        if not binding.all():
-            grads = [grad for grad, binds in zip(grads, binding.tolist(), strict=True) if binds]
-            factors = factors[binding]
-        batch = native.batch(grads)
-        if batch is not None:
-            batch.scale(factors)
-            return
-        for dtype in {_scale_dtype(grad) for grad in grads}:
-            pairs = zip(grads, factors.to(dtype).unbind(), strict=True)
-            same = [(grad, factor) for grad, factor in pairs if _scale_dtype(grad) is dtype]
-            torch._foreach_mul_([grad for grad, _ in same], [factor for _, factor in same])
+        _scale_each_on_cpu(grads, factors, batch)
         return
     for grad, factor in zip(grads, factors.unbind(), strict=True):
         _scale_batch([grad], factor.to(grad.device, _scale_dtype(grad)))
+
+
+def _scale_each_on_cpu(grads: list[Tensor], factors: Tensor, batch: native.Batch | None) -> None:
+    """The same on CPU; gradients with the factor 1 are not written."""
+    binding = factors != 1.0
+    changed = grads
+    if not binding.all():
+        changed = [grad for grad, binds in zip(grads, binding.tolist(), strict=True) if binds]
+    if batch is not None:
+        batch.scale(factors, changed)
+        return
+    factors = factors[binding]
+    for dtype in {_scale_dtype(grad) for grad in changed}:
+        pairs = zip(changed, factors.to(dtype).unbind(), strict=True)
+        same = [(grad, factor) for grad, factor in pairs if _scale_dtype(grad) is dtype]
+        torch._foreach_mul_([grad for grad, _ in same], [factor for _, factor in same])
 
 
 def _scale_rows(parts: Parts, factors: Tensor) -> None:
@@ -83,16 +88,36 @@ def _scale_rows(parts: Parts, factors: Tensor) -> None:
     if factors.device.type == "cpu":
         flat = torch.cat([factor.view(-1) for factor in each])
         rows = [factor.numel() for factor in each]
-        binds = norms_of_segments((flat != 1.0).double(), rows, math.inf).tolist()
-        chosen = [i for i, binding in enumerate(binds) if binding]
-        grads, each = [grads[i] for i in chosen], [each[i] for i in chosen]
-        batch = native.batch(grads, [rows[i] for i in chosen])
-        if batch is not None:
-            batch.scale(torch.cat([factor.view(-1) for factor in each]))
-            return
+        scale_rows(grads, rows, flat, parts.gradients.batch(by_row=True))
+        return
     for grad, factor in zip(grads, each, strict=True):
-        # A factor with dimensions promotes, so that half precision is rounded once.
-        grad.mul_(factor.to(grad.device, _scale_dtype(grad)))
+        _multiply_rows(grad, factor)
+
+
+def scale_rows(
+    grads: list[Tensor], rows: Sequence[int], factors: Tensor, batch: native.Batch | None
+) -> None:
+    """Multiply each row of each CPU gradient by its own factor, (k,), in place.
+
+    `rows`: the number of rows of each; `batch`: the same for the kernel. Gradients whose factors
+    are all 1 are not written.
+    """
+    over = factors != 1.0
+    chosen: Sequence[int] = range(len(grads))
+    if not over.all():
+        binds = norms_of_segments(over.double(), rows, math.inf).tolist()
+        chosen = [i for i, binding in enumerate(binds) if binding]
+    if batch is not None:
+        batch.scale(factors, [grads[i] for i in chosen])
+        return
+    pieces = torch.split(factors, list(rows))
+    for i in chosen:
+        _multiply_rows(grads[i], over_row(pieces[i], grads[i]))
+
+
+def _multiply_rows(grad: Tensor, factor: Tensor) -> None:
+    # A factor with dimensions promotes, so that half precision is rounded once.
+    grad.mul_(factor.to(grad.device, _scale_dtype(grad)))
 
 
 def _scale_batch(batch: list[Tensor], factor: Tensor) -> None:

@@ -11,6 +11,7 @@ A statistic keeps its state for every row, `Percentile` 8 * (window + 1) bytes: 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ def row_norms(gradients: Gradients, norm_type: float) -> Tensor:
     held = [gradients.params[position] for position in gradients.present]
     pairs = list(zip(held, gradients.grads, strict=True))
     rows = [len(grad) if param.ndim >= 2 else 1 for param, grad in pairs]
-    norms = _norms_of_rows(gradients.grads, rows, norm_type).to(device)
+    norms = _norms_of_rows(gradients, rows, norm_type).to(device)
     places = zip(gradients.present, gradients.grads, strict=True)
     indices = [row_index(gradients, position, grad) for position, grad in places]
     if len(pairs) == len(heights) and all(index is None for index in indices):
@@ -52,11 +53,17 @@ def row_norms(gradients: Gradients, norm_type: float) -> Tensor:
     return sharding.whole(torch.cat(pieces), gradients, norm_type, heights)
 
 
-def _norms_of_rows(grads: list[Tensor], rows: list[int], norm_type: float) -> Tensor:
+def _norms_of_rows(gradients: Gradients, rows: list[int], norm_type: float) -> Tensor:
     """The norms of all rows of all gradients: by the compiled kernel, else in few calls."""
-    batch = native.batch(grads, rows) if native.supports(norm_type) else None
+    batch = gradients.batch(by_row=True) if native.supports(norm_type) else None
     if batch is not None:
-        return batch.norms(norm_type)
+        return batch.norms(norm_type)[1]
+    return norms_of_all_rows(gradients.grads, rows, norm_type)
+
+
+@torch.no_grad()
+def norms_of_all_rows(grads: list[Tensor], rows: Sequence[int], norm_type: float) -> Tensor:
+    """The norms of all rows of all tensors, without the kernel."""
     norms: dict[int, Tensor] = {}
     narrow: dict[tuple[torch.device, torch.dtype, int], list[int]] = {}
     for i, grad in enumerate(grads):
@@ -99,8 +106,13 @@ def spread_rows(parts: Parts, values: Tensor) -> list[Tensor]:
         piece, index = pieces[position], row_index(found, position, grad)
         if index is not None:
             piece = piece[index.to(piece.device)]
-        spread.append(piece.view([-1] + [1] * (grad.ndim - 1)) if grad.ndim else piece.view(()))
+        spread.append(over_row(piece, grad))
     return spread
+
+
+def over_row(values: Tensor, grad: Tensor) -> Tensor:
+    """One value for each row of a gradient, shaped to broadcast over it."""
+    return values.view([-1] + [1] * (grad.ndim - 1) if grad.ndim else [])
 
 
 def _norms(grad: Tensor, norm_type: float, rows: int) -> Tensor:

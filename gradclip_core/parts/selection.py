@@ -33,28 +33,27 @@ class Selection:
                 f"exclude must be a regular expression or None, got {exclude!r}: {error}"
             ) from None
         self.min_ndim = check_integer("min_ndim", min_ndim, least=0)
-
-    @property
-    def takes_all(self) -> bool:
-        """Whether no parameter is left alone."""
-        return self.exclude is None and self.min_ndim == 0
+        self.takes_all = self.exclude is None and self.min_ndim == 0  # whether none is left alone
 
     def __call__(self, gradients: Gradients) -> Selected:
         """Divide the gradients; raise ValueError where `exclude` needs names that are missing."""
         if self.takes_all:
             return Selected(gradients, gradients)
         chosen, rest = Gradients(), Gradients()
+        of_chosen: list[int] = []
+        of_rest: list[int] = []
         held = dict(zip(gradients.present, gradients.grads, strict=True))
         for position, param in enumerate(gradients.params):
             left_alone = param.ndim < self.min_ndim or self._excludes(gradients.names[position])
-            into = rest if left_alone else chosen
+            into, present = (rest, of_rest) if left_alone else (chosen, of_chosen)
             if position in held:
-                into.present.append(len(into.params))
+                present.append(len(into.params))
                 into.grads.append(held[position])
             into.params.append(param)
             into.names.append(gradients.names[position])
             into.groups.append(gradients.groups[position])
             into.spreads.extend(gradients.spreads[position : position + 1])
+        chosen.present, rest.present = of_chosen, of_rest
         return Selected(gradients, chosen, rest)
 
     def _excludes(self, name: str | None) -> bool:

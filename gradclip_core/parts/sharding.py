@@ -21,6 +21,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from gradclip_core.parts.gradients import Gradients
 
+_AVAILABLE = dist.is_available()
 # Powers up to this one of any float32 number but 0 and inf fit into float64.
 _SMALL_POWER = 6
 
@@ -88,7 +89,7 @@ def whole(
     return norms
 
 
-def held(found: Gradients) -> list[int]:
+def held(found: Gradients) -> Sequence[int]:
     """The positions of the parameters that have a gradient on any process."""
     if not found.spreads:
         return found.present
@@ -143,7 +144,7 @@ def joint_mean(value: Tensor) -> Tensor:
 
 def several_processes() -> bool:
     """Whether this process is one of a group."""
-    return dist.is_available() and dist.is_initialized()
+    return _AVAILABLE and dist.is_initialized()
 
 
 def refuse_flat(params: Sequence[Tensor]) -> None:

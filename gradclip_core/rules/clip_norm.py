@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from gradclip_core.checks import check_choice, check_finite, check_integer, check_number
 from gradclip_core.guards import Policy
 from gradclip_core.parts import factors
+from gradclip_core.parts.each_norm import Each, EachNorm
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.measure import part_sizes
 from gradclip_core.parts.norms import By, Measure, Parts
@@ -127,10 +128,18 @@ class ClipNorm(Rule):
         self.consecutive_skips += 1
         return True
 
-    def by_one_norm(self, gradients: Gradients) -> OneNorm | None:
-        """The hard response in plain numbers; a subclass may respond otherwise."""
+    def shortly(self, gradients: Gradients) -> OneNorm | EachNorm | None:
+        """The hard response in few operations; a subclass may respond otherwise."""
         if type(self) is not ClipNorm or self.response != "hard" or self.budget != "each":
             return None
+        threshold: Any = self._modules["threshold"]  # past nn.Module's way, which is slow
+        if self.by == "model" and threshold.takes_numbers:
+            return self._by_one_norm(gradients, threshold)
+        if self.by in ("parameter", "row") and threshold.takes_each:
+            return self._by_each_norm(gradients, threshold)
+        return None
+
+    def _by_one_norm(self, gradients: Gradients, threshold: Threshold) -> OneNorm | None:
         scale = self._begin(gradients)
         whole = Whole(gradients)
         norm, each = whole.norms(self.norm_type)
@@ -139,7 +148,7 @@ class ClipNorm(Rule):
         if scale is not None and self._fold is not None:
             norm, each = norm / scale.item(), each / scale
             self._fold.settle(torch.tensor(True))
-        limit, factor, folded = self.threshold.limit(norm), 1.0, False
+        limit, factor, folded = threshold.limit(norm), 1.0, False
         if norm > limit:
             factor = limit / (norm + self.eps)
             folded = self._folded(gradients, factor)
@@ -147,6 +156,15 @@ class ClipNorm(Rule):
                 whole.scale(factor)
         found = gradients.present, gradients.names, self.norm_type, folded
         return OneNorm(norm, norm * factor, limit, each, *found)
+
+    def _by_each_norm(self, gradients: Gradients, threshold: Threshold) -> EachNorm | None:
+        each = Each(gradients, self.norm_type, by_row=self.by == "row")
+        largest, norms = each.norms()
+        if not largest < math.inf:
+            return None
+        limits = threshold.limits_of(each)
+        factors = each.clip(norms, limits, self.eps)
+        return EachNorm(norms, limits, factors, each.heights, gradients.names, self.norm_type)
 
     def fold_into(self, optimizer: Optimizer, scaler: GradScaler | None = None) -> bool:
         """Let a fused Adam, AdamW, SGD or Adagrad scale the gradients in its step; see `Fold`.
@@ -194,7 +212,8 @@ class ClipNorm(Rule):
         if self._fold is None:
             return None
         keeps = self.threshold.takes_numbers and self.guard.policy != "zero"
-        return self._fold.begin(gradients, keep_scale=keeps)
+        with torch.no_grad():
+            return self._fold.begin(gradients, keep_scale=keeps)
 
     def _measure(self, gradients: Gradients) -> tuple[Parts, Tensor]:
         scale = self._begin(gradients)

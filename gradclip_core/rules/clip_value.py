@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -72,20 +72,23 @@ class ClipValue(Rule):
         self.response = check_choice("response", response, get_args(ElementResponse))
         self.acts_below = response != "clamp"
 
-    def by_one_norm(self, gradients: Gradients) -> OneNorm | None:
+    def shortly(self, gradients: Gradients) -> OneNorm | None:
         """One symmetric bound in plain numbers; a subclass may respond otherwise."""
         if type(self) is not ClipValue or self.pair is not None or self.acts_below:
+            return None
+        threshold: Any = self._modules["threshold"]  # past nn.Module's way, which is slow
+        if self.by != "model" or not threshold.takes_numbers:
             return None
         whole = Whole(gradients)
         if not whole.is_real():
             return None
         # Under `raise` nothing may have been changed where an element is not finite.
-        if type(self.threshold) is Fixed and self.guard.policy != "raise":
-            limit = self.threshold.value
+        if type(threshold) is Fixed and self.guard.policy != "raise":
+            limit = threshold.value
             norm, each = whole.clamp(limit)
         else:
             norm, each = whole.norms(math.inf)
-            limit = self.threshold.limit(norm) if norm < math.inf else norm
+            limit = threshold.limit(norm) if norm < math.inf else norm
             if norm > limit:
                 whole.clamp(limit)
         if not norm < math.inf:

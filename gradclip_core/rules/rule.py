@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from gradclip_core import guards
 from gradclip_core.clipper import Clipper
 from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
 from gradclip_core.parts import norms, sharding
-from gradclip_core.parts.cells import cell
+from gradclip_core.parts.cells import Cells
+from gradclip_core.parts.each_norm import EachNorm
 from gradclip_core.parts.gradients import Gradients, Parameters, collect
 from gradclip_core.parts.measure import check_measure, measure_parts, part_sizes
 from gradclip_core.parts.norms import By, Measure, Partition, Parts
@@ -80,6 +81,7 @@ class Rule(Clipper):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
         self._partition: tuple[object, Partition] | None = None
+        self._cells = Cells("steps", "clipped_steps")
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Work on this model and this optimizer from now on; returns the clipper itself.
@@ -117,50 +119,50 @@ class Rule(Clipper):
         """Whether to drop the step's gradients because of the parts that are over; never here."""
         return False
 
-    def by_one_norm(self, gradients: Gradients) -> OneNorm | None:
-        """The step in plain numbers; None, with the gradients unharmed, where it cannot be so.
+    def shortly(self, gradients: Gradients) -> OneNorm | EachNorm | None:
+        """The step in few operations; None, with the gradients unharmed, where that cannot be.
 
-        Called only on CPU, for plain gradients, where their norm as a whole is all that counts.
-        A subclass that has none goes the general way.
+        Called only on CPU, where every parameter has a plain gradient, none is left alone and
+        the measure is the norm. A subclass that has no such way goes the general one.
         """
         return None
 
-    @torch.no_grad()
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
         """Clip the gradients of a model, optimizer, parameters or named parameters in place.
 
         Raises NonFiniteGradientError where the guard says so.
         """
         gradients = collect(parameters)
-        report = self._quickly(gradients)
+        # The kernel makes no graph, and turning graphs off takes as long as a small gradient.
+        report = None if gradients.located is None else self._quickly(gradients)
         if report is None:
-            report = self._generally(self.select(gradients))
-        self.last_report = report
+            report = self._by_pytorch(gradients)
+        self._keep(report)
         return report
 
+    @torch.no_grad()
+    def _by_pytorch(self, gradients: Gradients) -> ClipReport:
+        report = self._quickly(gradients) if gradients.located is None else None
+        return self._generally(self.select(gradients)) if report is None else report
+
     def _quickly(self, gradients: Gradients) -> ClipReport | None:
-        """The whole step in plain numbers, where that can be."""
-        plain = gradients.sizes is not None and gradients.grads[0].is_cpu
-        if not (plain and self._decides_alone and self.steps.is_cpu):
+        """The whole step in few operations, where that can be."""
+        buffers: dict[str, Any] = self._buffers
+        plain = gradients.plain and gradients.grads[0].is_cpu and buffers["steps"].is_cpu
+        if not plain or self.measure != "norm" or not self.select.takes_all:
             return None
         if sharding.several_processes():
             sharding.refuse_flat(gradients.params)
-        found = self.by_one_norm(gradients)
+        found = self.shortly(gradients)
         if found is None:
             return None
-        if cell(self.guard.consecutive).value:
-            self.guard.count(finite=True)
-        steps, clipped_steps = cell(self.steps), cell(self.clipped_steps)
-        steps.value += 1
-        clipped_steps.value += found.clipped
-        found.steps, found.clipped_steps = steps.value, clipped_steps.value
+        guard: Any = self._modules["guard"]  # past nn.Module's way, which is slow
+        guard.passed()
+        steps, clipped_steps = self._cells(buffers)
+        steps[0] += 1
+        clipped_steps[0] += found.clipped
+        found.steps, found.clipped_steps = steps[0], clipped_steps[0]
         return ClipReport.of_numbers(found)
-
-    @property
-    def _decides_alone(self) -> bool:
-        """Whether the norm of all gradients as a whole is all that counts."""
-        whole = self.by == "model" and self.measure == "norm" and self.select.takes_all
-        return whole and self.threshold.takes_numbers
 
     def _generally(self, selected: Selected) -> ClipReport:
         gradients = selected.every
@@ -181,8 +183,9 @@ class Rule(Clipper):
         """Count a step; its report with the clip rate."""
         self.steps += 1
         self.clipped_steps += report.clipped
-        self.last_report = replace(report, clip_rate=self.clipped_steps / self.steps)
-        return self.last_report
+        report = replace(report, clip_rate=self.clipped_steps / self.steps)
+        self._keep(report)
+        return report
 
     def _measure(self, gradients: Gradients) -> tuple[Parts, Tensor]:
         """The parts with their norms, and the norm of each parameter's gradient."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_finite, check_number
-from gradclip_core.parts.cells import cell
 from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Statistic
+from gradclip_core.thresholds.ordered import RollingPercentile
 from gradclip_core.thresholds.window import Window
 
 
@@ -35,7 +34,7 @@ class Percentile(Window):
         super().__init__(window)
         allowed = "a percentile between 0 and 100"
         self.q = check_number("q", q, allowed, lambda number: 0 <= number <= 100)
-        self._sorted: list[list[float]] | None = None  # the history in order, on CPU only
+        self._ordered: list[RollingPercentile] | None = None  # of the history, on CPU only
 
     def forward(self, parts: Parts) -> Tensor:
         """Take in this step's norms and return the percentiles, (k,)."""
@@ -48,41 +47,33 @@ class Percentile(Window):
 
     def limit(self, norm: float) -> float:
         """Take in the norm of the only part and return its percentile."""
-        self._allocate_one()
-        count = cell(self.count)
-        if self._sorted is None:
-            self._sorted = [sorted(self.history[0, : count.value].tolist())]
-        ordered = self._sorted[0]
+        history, count = self._numbers()
+        if self._ordered is None:
+            self._ordered = [RollingPercentile(history[: min(count[0], self.window)], self.q)]
+        ordered = self._ordered[0]
         if norm > 0:
-            place = cell(self.history, count.value % self.window)
-            if count.value >= self.window:
-                del ordered[bisect_left(ordered, place.value)]
-            insort(ordered, norm)
-            place.value = norm
-            count.value += 1
-        return _percentile(ordered, self.q)
+            place = count[0] % self.window
+            if count[0] >= self.window:
+                ordered.replace(history[place], norm)
+            else:
+                ordered.add(norm)
+            history[place] = norm
+            count[0] += 1
+        return ordered.value()
 
     def _on_host(self, parts: Parts, replaced: Tensor, was_full: Tensor) -> Tensor:
-        if self._sorted is None:
-            counts = self._filled().tolist()
-            self._sorted = [
-                sorted(row[:n].tolist()) for row, n in zip(self.history, counts, strict=True)
-            ]
+        if self._ordered is None:
+            rows = zip(self.history, self._filled().tolist(), strict=True)
+            self._ordered = [RollingPercentile(row[:n].tolist(), self.q) for row, n in rows]
         else:
-            steps = zip(
-                self._sorted,
-                parts.usable.tolist(),
-                parts.norms.tolist(),
-                was_full.tolist(),
-                replaced.tolist(),
-                strict=True,
-            )
-            for ordered, usable, norm, full, old in steps:
-                if usable and full:
-                    del ordered[bisect_left(ordered, old)]
-                if usable:
-                    insort(ordered, norm)
-        return parts.norms.new_tensor([_percentile(ordered, self.q) for ordered in self._sorted])
+            norms, olds = parts.norms.tolist(), replaced.tolist()
+            full = was_full.tolist()
+            for i in parts.usable.nonzero().view(-1).tolist():
+                if full[i]:
+                    self._ordered[i].replace(olds[i], norms[i])
+                else:
+                    self._ordered[i].add(norms[i])
+        return parts.norms.new_tensor([ordered.value() for ordered in self._ordered])
 
     def _on_device(self) -> Tensor:
         ordered = self.history.masked_fill(self._empty(), math.inf).sort(dim=1).values
@@ -92,11 +83,11 @@ class Percentile(Window):
         return torch.where(low == high, low, low + (high - low) * position.frac()).squeeze(1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._sorted = None
+        self._ordered = None
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
 
     def _load_from_state_dict(self, *args: Any) -> None:
-        self._sorted = None
+        self._ordered = None
         super()._load_from_state_dict(*args)
 
 
@@ -132,18 +123,7 @@ class Median(Statistic):
 
     def limit(self, norm: float) -> float:
         """Return the threshold of the only part and take in its norm."""
-        self._allocate_one()
-        previous = cell(self.previous)
-        threshold: float = self.factor * previous.value
-        previous.value = self.median.limit(norm)
+        (previous,) = self._numbers()
+        threshold: float = self.factor * previous[0]
+        previous[0] = self.median.limit(norm)
         return threshold
-
-
-def _percentile(ordered: list[float], q: float) -> float:
-    """Linear interpolation between order statistics; inf while nothing was seen."""
-    if not ordered:
-        return math.inf
-    position = (len(ordered) - 1) * (q / 100)
-    low = ordered[math.floor(position)]
-    high = ordered[math.ceil(position)]
-    return low + (high - low) * (position - math.floor(position))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from gradclip_core.parts.cells import cell
 from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Statistic
+
+Rows: TypeAlias = tuple[Any, ...]
 
 
 class Recurrence(Statistic):
@@ -30,30 +32,43 @@ class Recurrence(Statistic):
 
     def forward(self, parts: Parts) -> Tensor:
         """Return the thresholds, (k,), and take in this step's norms."""
+        return self._advanced(parts)
+
+    def _advanced(self, parts: Parts, **more: Any) -> Tensor:
+        """The same, with more for `advance` to know."""
         self._allocate(parts)
         state = {name: getattr(self, name) for name in self._initial}
-        threshold, values = self.advance(parts.norms, **state)
+        threshold, values = self.advance(parts.norms, **state, **more)
         self._take(parts.usable, **values)
         result: Tensor = threshold
         return result
 
     def limit(self, norm: float) -> float:
         """The threshold of the only part; takes in its norm."""
-        self._allocate_one()
-        cells = {name: cell(getattr(self, name)) for name in self._initial}
-        state = {name: entry.value for name, entry in cells.items()}
+        numbers, names = self._numbers(), self._cells.names
+        state = {name: row[0] for name, row in zip(names, numbers, strict=True)}
         threshold, values = self.advance(norm, **state)
         if norm > 0:
-            for name, value in values.items():
-                cells[name].value = value
+            for name, row in zip(names, numbers, strict=True):
+                row[0] = values[name]
         return float(threshold)
+
+
+# Numbers are asked for first, and by truth or type alone: they are what has to be quick.
 
 
 def where(condition: Any, yes: Any, no: Any) -> Any:
     """`yes` where the condition holds, else `no`."""
-    if isinstance(condition, Tensor):
-        return torch.where(condition, yes, no)
-    return yes if condition else no
+    if condition is True:
+        return yes
+    return no if condition is False else torch.where(condition, yes, no)
+
+
+def either(condition: Any, yes: Callable[[], Rows], no: Callable[[], Rows]) -> Rows:
+    """Several numbers where the condition holds, else others: only those needed are made."""
+    if condition is True or condition is False:
+        return yes() if condition else no()
+    return tuple(torch.where(condition, a, b) for a, b in zip(yes(), no(), strict=True))
 
 
 def real(x: Any, like: Any) -> Any:
@@ -63,33 +78,47 @@ def real(x: Any, like: Any) -> Any:
 
 def minimum(a: Any, b: Any) -> Any:
     """The smaller of two."""
-    return torch.minimum(a, b) if isinstance(a, Tensor) else min(a, b)
+    if type(a) is float:
+        return b if b < a else a
+    return torch.minimum(a, b)
 
 
 def maximum(a: Any, b: Any) -> Any:
     """The larger of two."""
-    return torch.maximum(a, b) if isinstance(a, Tensor) else max(a, b)
+    if type(a) is float:
+        return b if b > a else a
+    return torch.maximum(a, b)
 
 
 def hypot(a: Any, b: Any) -> Any:
     """The square root of the sum of two squares, without overflow."""
-    return torch.hypot(a, b) if isinstance(a, Tensor) else math.hypot(a, b)
+    return math.hypot(a, b) if type(a) is float else torch.hypot(a, b)
 
 
 def sqrt(x: Any) -> Any:
     """The square root."""
-    return x.sqrt() if isinstance(x, Tensor) else math.sqrt(x)
+    return math.sqrt(x) if type(x) is float else x.sqrt()
 
 
 def log(x: Any) -> Any:
     """The natural logarithm; -inf of 0."""
-    if isinstance(x, Tensor):
-        return x.log()
-    return math.log(x) if x > 0 else -math.inf
+    if type(x) is float:
+        return math.log(x) if x > 0 else -math.inf
+    return x.log()
 
 
 def exp(x: Any) -> Any:
     """The exponential; inf where it is too large."""
-    if isinstance(x, Tensor):
-        return x.exp()
-    return math.exp(x) if x < 709.78 else math.inf
+    if type(x) is float:
+        return math.exp(x) if x < 709.78 else math.inf
+    return x.exp()
+
+
+def cos(x: Any) -> Any:
+    """The cosine."""
+    return math.cos(x) if type(x) is float else x.cos()
+
+
+def clamp(x: Any) -> Any:
+    """What is left between 0 and 1."""
+    return min(max(x, 0.0), 1.0) if type(x) is float else x.clamp(0, 1)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gradclip_core.checks import check_finite
 from gradclip_core.parts import sharding
+from gradclip_core.parts.each_norm import Each
 from gradclip_core.parts.measure import measure_parts
 from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Threshold
@@ -38,9 +39,13 @@ class Relative(Threshold):
         found = parts.gradients
         present = sharding.held(found)
         params = [sharding.local(found.params[position].detach()) for position in present]
-        weights = replace(found, present=present, grads=params, sizes=None)
+        weights = replace(found, present=present, grads=params, plain=False)
         norms, _ = measure_parts(weights, parts.partition, parts.norm_type, parts.measure)
         return self.factor * norms.clamp(min=self.eps)
+
+    def limits_of(self, each: Each) -> Tensor:
+        """The threshold of each part, (k,)."""
+        return each.weight_norms().clamp_(min=self.eps).mul_(self.factor)
 
     def extra_repr(self) -> str:
         """The settings, for printing."""

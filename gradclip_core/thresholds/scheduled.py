@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_choice, check_finite, check_integer
+from gradclip_core.parts.cells import Cells
 from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Threshold, as_threshold
+from gradclip_core.thresholds.recurrence import clamp, cos
 
 Shape: TypeAlias = Literal["cosine", "linear"]
 
@@ -48,6 +50,8 @@ class Scheduled(Threshold):
         self.decay_steps = check_integer("decay_steps", decay_steps, 0)
         self.end = check_finite("end", end)
         self.shape = check_choice("shape", shape, get_args(Shape))
+        self.takes_numbers = type(self).takes_numbers and self.threshold.takes_numbers
+        self._cells = Cells("step")
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, parts: Parts) -> Tensor:
@@ -55,16 +59,25 @@ class Scheduled(Threshold):
         factor = self._factor(self.step.to(parts.norms))
         self.step = self.step + 1
         threshold: Tensor = self.threshold(parts)
-        return factor * threshold
+        result: Tensor = factor * threshold
+        return result
 
-    def _factor(self, step: Tensor) -> Tensor:
-        factor = torch.ones_like(step)
+    def limit(self, norm: float) -> float:
+        """The threshold of the only part."""
+        (step,) = self._cells(self._buffers)
+        factor: float = self._factor(float(step[0]))
+        step[0] += 1
+        return factor * self.threshold.limit(norm)
+
+    def _factor(self, step: Any) -> Any:
+        """The factor of a step, a number or a 0-d tensor."""
+        factor: Any = 1.0
         if self.warmup_steps:
-            factor = self.start + (1 - self.start) * (step / self.warmup_steps).clamp(max=1)
+            factor = self.start + (1 - self.start) * clamp(step / self.warmup_steps)
         if self.decay_steps:
-            progress = ((step - self.warmup_steps) / self.decay_steps).clamp(0, 1)
+            progress = clamp((step - self.warmup_steps) / self.decay_steps)
             if self.shape == "cosine":
-                progress = (1 - torch.cos(math.pi * progress)) / 2
+                progress = (1 - cos(math.pi * progress)) / 2
             factor = factor * (1 + (self.end - 1) * progress)
         return factor
 

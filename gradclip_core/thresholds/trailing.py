@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_decay, check_integer, check_number, check_positive
 from gradclip_core.parts.norms import Parts, total
-from gradclip_core.thresholds.base import Statistic
+from gradclip_core.thresholds.recurrence import Recurrence, maximum, minimum, where
 
 
-class TrailingNorm(Statistic):
+class TrailingNorm(Recurrence):
     """The rule of AdaGC: a little more than the moving average of a part's own clipped norms.
 
     For the first `warmup` norms of part i: tau_i = n_i * min(1, absolute / ||(n_1, ..., n_k)||_2),
@@ -57,20 +58,22 @@ class TrailingNorm(Statistic):
 
     def forward(self, parts: Parts) -> Tensor:
         """Return the thresholds, (k,), and take in this step's norms."""
-        self._allocate(parts)
         whole = total(torch.where(parts.usable, parts.norms, 0.0), 2.0)
-        shrunk = parts.norms * (self.absolute / whole).clamp(max=1.0)
-        shrunk = torch.where(parts.usable, shrunk, self.absolute)
-        warm = self.count < self.warmup
-        threshold = torch.where(warm, shrunk, self.relative * self.gamma)
-        self._learn(parts, torch.minimum(parts.norms, threshold), warm)
-        return threshold
+        return self._advanced(parts, whole=whole)
 
-    def _learn(self, parts: Parts, clipped: Tensor, warm: Tensor) -> None:
-        count = self.count + 1
-        mean = self.mean + (clipped - self.mean) / count
-        least = torch.minimum(self.gamma, clipped)
-        least = torch.where(count == self.warmup, torch.maximum(least, self.floor * mean), least)
-        moved = self.decay * self.gamma + (1 - self.decay) * clipped
-        self._take(parts.usable & warm, mean=mean)
-        self._take(parts.usable, gamma=torch.where(warm, least, moved), count=count)
+    def advance(
+        self, norm: Any, *, gamma: Any, mean: Any, count: Any, whole: Any = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """The threshold, and the state after this norm; `whole`: the norm of all parts."""
+        whole = norm if whole is None else whole
+        share = where(whole <= self.absolute, 1.0, self.absolute / where(whole == 0, 1.0, whole))
+        usable = where(norm > 0, norm < math.inf, False)
+        warm = count < self.warmup
+        threshold = where(usable, norm * share, self.absolute)
+        threshold = where(warm, threshold, self.relative * gamma)
+        clipped, count = minimum(norm, threshold), count + 1
+        mean = where(warm, mean + (clipped - mean) / count, mean)
+        least = minimum(gamma, clipped)
+        least = where(count == self.warmup, maximum(least, self.floor * mean), least)
+        moved = self.decay * gamma + (1 - self.decay) * clipped
+        return threshold, {"gamma": where(warm, least, moved), "mean": mean, "count": count}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -10,6 +12,37 @@ from torch import Tensor
 from gradclip_core.checks import check_finite, check_integer
 from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import SD_FLOOR, Statistic
+
+
+class ExactSums:
+    """The sums of numbers >= 0 and of their squares, as integers: nothing is lost as they go.
+
+    So a window is followed at the same cost whatever its length, and a run that was resumed has
+    the same sums as one that was not.
+    """
+
+    __slots__ = ("_count", "_squares", "_sum")
+
+    def __init__(self, numbers: Iterable[float]) -> None:
+        self._count = self._sum = self._squares = 0
+        for number in numbers:
+            self.add(number)
+
+    def add(self, number: float, times: int = 1) -> None:
+        """Take a number in, or out with `times` -1."""
+        numerator, denominator = number.as_integer_ratio()
+        # In units of 2^-1074, of which every float is a multiple.
+        shift = 1075 - denominator.bit_length()
+        self._count += times
+        self._sum += times * (numerator << shift)
+        self._squares += times * (numerator * numerator << 2 * shift)
+
+    def moments(self) -> tuple[float, float]:
+        """The mean, and the standard deviation (with divisor n - 1) as a share of it."""
+        n, square = self._count, self._sum * self._sum
+        spread = n * (n * self._squares - square)
+        share = math.sqrt(spread / ((n - 1) * square)) if square else 0.0
+        return self._sum / (n << 1074), share
 
 
 class Window(Statistic):
@@ -65,14 +98,35 @@ class WindowZScore(Window):
         super().__init__(check_integer("window", window, 2))
         self.z = check_finite("z", z)
         self.least = check_integer("least", least, 2)
+        self._sums: ExactSums | None = None  # of the window, while it is followed in numbers
         if least > window:
             raise ValueError(f"least must be at most window = {window}, got {least}")
 
     def forward(self, parts: Parts) -> Tensor:
         """Return the thresholds, (k,), and take in this step's norms."""
         self._allocate(parts)
+        self._sums = None
         threshold = self._limit()
         self._record(parts)
+        return threshold
+
+    def limit(self, norm: float) -> float:
+        """Return the threshold of the only part and take in its norm."""
+        history, count = self._numbers()
+        held = min(count[0], self.window)
+        if self._sums is None:
+            self._sums = ExactSums(history[:held])
+        threshold = math.inf
+        if held >= self.least:
+            mean, variation = self._sums.moments()
+            threshold = mean * (1 + self.z * max(variation, SD_FLOOR))
+        if norm > 0:
+            place = count[0] % self.window
+            self._sums.add(norm)
+            if count[0] >= self.window:
+                self._sums.add(history[place], -1)
+            history[place] = norm
+            count[0] += 1
         return threshold
 
     def _limit(self) -> Tensor:
@@ -85,3 +139,11 @@ class WindowZScore(Window):
         sd = (squares.sum(dim=1, keepdim=True) / (number - 1)).sqrt()
         limit = peak * (mean + self.z * torch.maximum(sd, SD_FLOOR * mean.abs()))
         return limit.masked_fill(number < self.least, math.inf).squeeze(1)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._sums = None
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._sums = None
+        super()._load_from_state_dict(*args)

@@ -16,7 +16,15 @@ from gradclip_core.checks import (
 )
 from gradclip_core.thresholds.base import SD_FLOOR
 from gradclip_core.thresholds.ema import moved
-from gradclip_core.thresholds.recurrence import Recurrence, hypot, maximum, minimum, real, where
+from gradclip_core.thresholds.recurrence import (
+    Recurrence,
+    either,
+    hypot,
+    maximum,
+    minimum,
+    real,
+    where,
+)
 
 Mode: TypeAlias = Literal["adaptive_scaling", "mean", "percentile"]
 
@@ -84,7 +92,9 @@ class ZScore(Recurrence):
         distance = self.z * maximum(sd, SD_FLOOR * mean)
         boundary, warm = mean + distance, count < self.warmup
         spike = where(warm, False, norm > boundary)
-        threshold = where(spike, self._bound(norm, mean, distance), boundary)
+        (threshold,) = either(
+            spike, lambda: (self._bound(norm, mean, distance),), lambda: (boundary,)
+        )
         threshold = where(warm, math.inf, threshold)
         streak = where(spike, streak + 1, 0)
         resisted = spike
@@ -108,13 +118,14 @@ class ZScore(Recurrence):
         return self.factor * (mean + distance * (distance / beyond))
 
     def _learnt(self, entry: Any, mean: Any, sd: Any, count: Any) -> dict[str, Any]:
-        warm_mean, warm_sd = moved(mean, sd, entry, 1.0 / real(count + 1, entry))
+        mean, sd = either(
+            count < self.warmup,
+            lambda: moved(mean, sd, entry, 1.0 / real(count + 1, entry)),
+            lambda: self._later(entry, mean, sd),
+        )
+        return {"mean": mean, "sd": sd, "count": count + 1}
+
+    def _later(self, entry: Any, mean: Any, sd: Any) -> tuple[Any, Any]:
         later = self.decay * mean + (1 - self.decay) * entry
         # The source measures the deviation from the new mean.
-        later_sd = hypot(math.sqrt(self.decay) * sd, math.sqrt(1 - self.decay) * (entry - later))
-        warm = count < self.warmup
-        return {
-            "mean": where(warm, warm_mean, later),
-            "sd": where(warm, warm_sd, later_sd),
-            "count": count + 1,
-        }
+        return later, hypot(math.sqrt(self.decay) * sd, math.sqrt(1 - self.decay) * (entry - later))

@@ -87,7 +87,7 @@ class StepRule(ClipNorm):
         optimizer = self._attached()
         selected = self.select(collect(parameters))
         found = selected.chosen
-        self._chosen = replace(found, present=[], grads=[], sizes=None)
+        self._chosen = replace(found, present=[], grads=[], plain=False)
         if not selected.every.grads:
             self.last_report = self._untouched(*self._measure(found))
             return self.last_report
@@ -111,7 +111,7 @@ class StepRule(ClipNorm):
         params = [found.params[i] for i in moved]
         old = [before.get(id(param), param) for param in found.params]
         steps = [_wide(p.detach()) - _wide(old[i]) for i, p in zip(moved, params, strict=True)]
-        updates = replace(found, params=old, present=moved, grads=steps, sizes=None)
+        updates = replace(found, params=old, present=moved, grads=steps, plain=False)
         parts, each = self._measure(self.measured(updates, params, optimizer))
         parts = replace(parts, gradients=updates)
         report = self._counted(self._clip(parts, updates, self._untouched(parts, each)))

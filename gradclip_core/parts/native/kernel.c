@@ -150,6 +150,7 @@ struct Pass {
     const double *values;  /* a factor or bound for each row, or one for all */
     int each;              /* whether there is one for each row */
     double *out;           /* a number for each row */
+    int64_t out_rows;      /* of which there are so many */
     int64_t from, to;
     void (*run)(const Pass *, char *x, int64_t n, int64_t row);
 };
@@ -202,6 +203,9 @@ static void *run(void *argument) {
         row += pass->rows[i], before += pass->rows[i] * pass->cols[i];
     for (int64_t i = pass->tensors - 1; i >= 0; i--) {
         int64_t cols = pass->cols[i], end = before;
+        /* Small tensors lie anywhere: the next one is fetched meanwhile. */
+        for (int64_t at = 0; i && at < 512 && at < pass->rows[i - 1] * pass->cols[i - 1]; at += 16)
+            __builtin_prefetch(pass->data[i - 1] + at * pass->type->size);
         row -= pass->rows[i], before -= pass->rows[i] * cols;
         if (before >= pass->to || end <= pass->from) continue;
         for (int64_t r = 0; r < pass->rows[i]; r++) {
@@ -248,7 +252,7 @@ static void execute(Pass *pass, int threads) {
     int64_t rows = 0, elements = 0;
     for (int64_t i = 0; i < pass->tensors; i++)
         rows += pass->rows[i], elements += pass->rows[i] * pass->cols[i];
-    pass->to = elements;
+    pass->to = elements, pass->out_rows = rows;
     if (pass->out) memset(pass->out, 0, (size_t)rows * sizeof(double));
     if (threads > 1 && elements >= PARALLEL) divide(pass, rows, elements, threads);
     else run(pass);
@@ -265,26 +269,26 @@ static double rescaled(const double *x, int64_t n, int order) {
     return peak * (order == SQUARES ? sqrt(sum) : sum);
 }
 
-/* The norm of each row into `out`; of order infinity, 1 or 2 (0, 1, 2). */
-void gradclip_measure(int64_t tensors, char *const *data, const int64_t *rows, const int64_t *cols,
+/* The norm of a vector of norms, which is that of all they were taken of. */
+static double total(const double *norms, int64_t n, int order) {
+    return order == MAXIMUM ? double_peak(norms, n) : rescaled(norms, n, order);
+}
+
+/* The norm of each row into `out`, of order infinity, 1 or 2 (0, 1, 2); returns that of all. */
+double gradclip_measure(int64_t tensors, char *const *data, const int64_t *rows, const int64_t *cols,
                       int type, int order, int threads, double *out) {
     Pass pass = {.type = &TYPES[type], .tensors = tensors, .data = data, .rows = rows,
                  .cols = cols, .order = order, .out = out, .run = measure_run};
     execute(&pass, threads);
-    if (order == MAXIMUM) return;
     int64_t row = 0;
     for (int64_t i = 0; i < tensors; i++) {
-        for (int64_t r = 0; r < rows[i]; r++, row++) {
+        for (int64_t r = 0; r < rows[i] && order != MAXIMUM; r++, row++) {
             int regular = type != DOUBLE || (out[row] > 1e-280 && isfinite(out[row]));
             if (!regular) out[row] = rescaled((const double *)data[i] + r * cols[i], cols[i], order);
             else if (order == SQUARES) out[row] = sqrt(out[row]);
         }
     }
-}
-
-/* The norm of a vector of norms, which is that of all they were taken of. */
-double gradclip_total(int64_t n, const double *norms, int order) {
-    return order == MAXIMUM ? double_peak(norms, n) : rescaled(norms, n, order);
+    return total(out, pass.out_rows, order);
 }
 
 /* Multiplies each row by its factor, or all by one; rows with the factor 1 are not written. */
@@ -295,10 +299,92 @@ void gradclip_scale(int64_t tensors, char *const *data, const int64_t *rows, con
     execute(&pass, threads);
 }
 
-/* Bounds the magnitudes in each row by its bound, or all by one; the largest before into `out`. */
-void gradclip_clamp(int64_t tensors, char *const *data, const int64_t *rows, const int64_t *cols,
+/* Bounds the magnitudes in each row by its bound, or all by one; the largest that each row had
+   into `out`. Returns the largest of all. */
+double gradclip_clamp(int64_t tensors, char *const *data, const int64_t *rows, const int64_t *cols,
                     int type, int each, int threads, const double *bounds, double *out) {
     Pass pass = {.type = &TYPES[type], .tensors = tensors, .data = data, .rows = rows,
                  .cols = cols, .values = bounds, .each = each, .out = out, .run = clamp_run};
     execute(&pass, threads);
+    return total(out, pass.out_rows, MAXIMUM);
+}
+
+/* The factor limit / (norm + eps) of each norm over its limit (or over one for all), 1 elsewhere.
+   Returns how many are over. */
+int64_t gradclip_factors(int64_t n, const double *norms, const double *limits, int each, double eps,
+                         double *factors) {
+    int64_t over = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double limit = limits[each ? i : 0];
+        int within = norms[i] <= limit;
+        factors[i] = within ? 1.0 : limit / (norms[i] + eps);
+        over += !within;
+    }
+    return over;
+}
+
+/* What DLPack says of a tensor (struct DLTensor of dmlc/dlpack, version 1). */
+typedef struct {
+    char *data;
+    int32_t device_type, device, dimensions;
+    struct { uint8_t code, bits; uint16_t lanes; } dtype;
+    int64_t *shape, *strides;
+    uint64_t offset;
+} View;
+enum { VIEW_OF_FLOAT = 2, VIEW_OF_BFLOAT = 4, VIEW_OF_CPU = 1 }; /* of code and device_type */
+
+static int type_of(const View *view) {
+    if (view->device_type != VIEW_OF_CPU || view->dtype.lanes != 1) return -1;
+    if (view->dtype.code == VIEW_OF_BFLOAT) return view->dtype.bits == 16 ? BFLOAT : -1;
+    if (view->dtype.code != VIEW_OF_FLOAT) return -1;
+    return view->dtype.bits == 32   ? FLOAT
+           : view->dtype.bits == 64 ? DOUBLE
+           : view->dtype.bits == 16 ? HALF
+                                    : -1;
+}
+
+/* The number of elements; 0 unless they lie one after the other. */
+static int64_t size_of(const View *view) {
+    int64_t size = 1;
+    for (int d = view->dimensions - 1; d >= 0; d--) {
+        if (view->shape[d] != 1 && view->strides[d] != size) return 0;
+        size *= view->shape[d];
+    }
+    return size;
+}
+
+/* Whether no two addresses are the same. */
+static int distinct(const int64_t *addresses, int64_t n) {
+    uint64_t size = 2;
+    while (size < 2 * (uint64_t)n) size *= 2;
+    int64_t *table = calloc(size, sizeof *table);
+    int once = table != NULL;
+    for (int64_t i = 0; i < n && once; i++) {
+        uint64_t slot = (uint64_t)(addresses[i] >> 4) * 0x9e3779b97f4a7c15u >> 20;
+        while (table[slot %= size] && table[slot] != addresses[i]) slot++;
+        once = table[slot] != addresses[i];
+        table[slot] = addresses[i];
+    }
+    free(table);
+    return once;
+}
+
+/* Of each tensor in a Python list the address, 1, the size, its rows and columns into `found`.
+   Returns their type; -1 where they differ in it, share memory, or do not suit. To be called
+   with Python's lock held: `item` and `describe` are functions of Python and of PyTorch. */
+int gradclip_locate(void *list, int64_t n, void *(*item)(void *, intptr_t),
+                    int (*describe)(void *, View *), int64_t *found) {
+    int type = -1;
+    for (int64_t i = 0; i < n; i++) {
+        View view;
+        void *tensor = item(list, (intptr_t)i);
+        if (!tensor || describe(tensor, &view)) return -1;
+        int64_t size = size_of(&view), rows = view.dimensions > 1 ? view.shape[0] : 1;
+        if (!size || type_of(&view) < 0 || (i && type_of(&view) != type)) return -1;
+        type = type_of(&view);
+        found[i] = (int64_t)(intptr_t)(view.data + view.offset);
+        found[n + i] = 1, found[2 * n + i] = size;
+        found[3 * n + i] = rows, found[4 * n + i] = size / rows;
+    }
+    return distinct(found, n) ? type : -1;
 }

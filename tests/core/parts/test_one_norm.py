@@ -24,7 +24,10 @@ from gradclip_core import (
     Median,
     Percentile,
     QuantileTracker,
+    Scheduled,
     Threshold,
+    TrailingNorm,
+    WindowZScore,
     ZScore,
 )
 from gradclip_core.parts import native
@@ -51,6 +54,10 @@ THRESHOLDS: dict[str, Callable[[], Threshold]] = {
     "z-score without spikes": lambda: ZScore(1.0, warmup=2, skip_update_on_spike=True, cap=4.0),
     "mean of z-score": lambda: ZScore(1.0, warmup=3, mode="mean", cap=None),
     "quantile": lambda: QuantileTracker(0.5),
+    "window": lambda: WindowZScore(1.0, window=6, least=3),
+    "trailing": lambda: TrailingNorm(warmup=5, absolute=2.0),
+    "scheduled": lambda: Scheduled(Ema(1.1), warmup_steps=4, start=0.3, decay_steps=9, end=0.5),
+    "linear": lambda: Scheduled(2.0, decay_steps=9, end=0.5, shape="linear"),
 }
 RULES: dict[str, tuple[Callable[..., Clipper], Callable[..., Clipper]]] = {
     "norm": (ClipNorm, GeneralNorm),
