@@ -53,4 +53,6 @@ $(APPS): pyproject.toml constraints.txt
 $(DEV): $(APPS)
 	@echo "Installing what the tests need: a minute or two, once."
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+# A peer of which one file is read; its package wants torchvision.
+	$(PIP) install --quiet --constraint constraints.txt --no-deps timm
 	@touch $@

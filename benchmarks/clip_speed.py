@@ -2,10 +2,13 @@
 
     python -m benchmarks.clip_speed --write docs
 
-All contenders of a rule run once in each round, in random order, on the same gradients, in one
+Contenders of a rule run once in each round, in random order, on the same gradients, in one
 process with one thread, by the process's CPU clock; each time is divided by that of the base
-call in the same round. Gradients are restored before each call, so that a clip binds every time
-or never. Printed are the median ratio and its quartiles.
+call in the same round. Ours take turns with the base alone, and so does each peer. The base runs
+twice, so that its ratio to itself shows the noise. Gradients are restored before each call, so
+that a clip binds every time or never, the last first, as a backward pass leaves them. Printed are
+the median ratio and its quartiles. With `--store FILE` a part can be measured at a time (`--sets`,
+`--rules`): the page is made of all that the file holds.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ from torch import nn
 
 from benchmarks.contenders import Clip, Params, Rule, rules
 from benchmarks.history import history_rows
-from benchmarks.page import Row, page, picture
+from benchmarks.measured import Measured, Row
+from benchmarks.page import page, picture
 
 # A small LSTM, a Transformer, many tiny tensors, one large one; and rounds for each.
 SETS: dict[str, tuple[list[tuple[int, ...]], int]] = {
@@ -53,51 +57,83 @@ def make_params(shapes: list[tuple[int, ...]]) -> tuple[Params, list[torch.Tenso
 
 
 def measure(rule: Rule, params: Params, originals: list[torch.Tensor], rounds: int) -> list[Row]:
-    """The ratios of every contender to the base."""
-    calls: list[tuple[str, Clip]] = [("", rule.base), *rule.others.items()]
+    """The ratios of every contender, and of the base once more, to the base."""
+    again = f"`{rule.base_name}` again"
+    rows: list[Row] = []
+    for group in rule.groups:
+        calls = [("", rule.base), (again, rule.base), *group.items()]
+        rows += _measure_group(rule.base_name, calls, params, originals, rounds)
+    return [row for i, row in enumerate(rows) if row.contender != again or i == 0]
+
+
+def _measure_group(
+    base_name: str,
+    calls: list[tuple[str, Clip]],
+    params: Params,
+    originals: list[torch.Tensor],
+    rounds: int,
+) -> list[Row]:
     times: dict[str, list[float]] = {name: [] for name, _ in calls}
     for _ in range(rounds + 2):
         for name, clip in random.sample(calls, len(calls)):
             grads = [param.grad for param in params]
-            torch._foreach_copy_(grads, originals)
+            torch._foreach_copy_(grads[::-1], originals[::-1])
             start = time.process_time()
             clip(params)
             times[name].append(time.process_time() - start)
     base = np.asarray(times.pop("")[2:])
     points = (0.25, 0.5, 0.75)
     return [
-        Row(
-            rule.name,
-            rule.base_name,
-            name,
-            *np.quantile(np.asarray(t[2:]) / base, points),
-        )
+        Row(base_name, name, *np.quantile(np.asarray(t[2:]) / base, points).tolist())
         for name, t in times.items()
     ]
 
 
-def main() -> None:
-    """Print the tables, or write them and the picture."""
+def measure_all(measured: Measured, given: argparse.Namespace) -> None:
+    """Measure the sets and rules that were asked for."""
+    torch.set_num_threads(1)
+    random.seed(0)
+    for name, (shapes, rounds) in SETS.items():
+        if given.sets is not None and name.partition(":")[0] not in given.sets:
+            continue
+        params, originals = make_params(shapes)
+        for binding in (False, True):
+            for rule in rules(params, binding):
+                if given.rules is None or rule.name in given.rules:
+                    number = max(3, round(rounds * given.rounds))
+                    rows = measure(rule, params, originals, number)
+                    measured.rows.setdefault(name, {}).setdefault(rule.name, {})[binding] = rows
+    if given.rules is None or "thresholds" in given.rules:
+        measured.history = history_rows()
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", type=Path, help="folder for benchmarks.md and benchmarks.png")
     parser.add_argument("--rounds", type=float, default=1.0, help="multiple of the rounds")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    random.seed(0)
-    found: dict[tuple[str, bool], list[Row]] = {}
-    for name, (shapes, rounds) in SETS.items():
-        params, originals = make_params(shapes)
-        for binding in (False, True):
-            rows = found.setdefault((name, binding), [])
-            for rule in rules(params, binding):
-                rows += measure(rule, params, originals, max(3, round(rounds * given.rounds)))
-    command = f"python -m benchmarks.clip_speed --write docs --rounds {given.rounds:g}"
-    text = page(found, history_rows(), command)
+    names = [name.partition(":")[0] for name in SETS]
+    parser.add_argument("--sets", nargs="*", choices=names, help="all by default")
+    parser.add_argument(
+        "--rules", nargs="*", help="as in the tables, or thresholds; all by default"
+    )
+    parser.add_argument("--store", type=Path, help="file that keeps what was measured")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the tables, or write them and the picture."""
+    given = arguments()
+    measured = Measured.read(given.store)
+    measure_all(measured, given)
+    if given.store is not None:
+        measured.write(given.store)
+    text = page(measured, f"python -m benchmarks.clip_speed --write docs --rounds {given.rounds:g}")
     if given.write is None:
         print(text)
         return
     given.write.joinpath("benchmarks.md").write_text(text)
-    given.write.joinpath("benchmarks.png").write_bytes(picture(found))
+    given.write.joinpath("benchmarks.png").write_bytes(picture(measured))
 
 
 if __name__ == "__main__":

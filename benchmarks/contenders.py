@@ -1,14 +1,16 @@
 """Ways to clip the same gradients: ours with and without the compiled kernel, and the peers.
 
-Of timm, whose package wants torchvision, the loop of `timm.utils.agc.adaptive_clip_grad` stands
-here as it is there. AutoClip and ZClip are plain loops by their papers.
+timm's AGC is its own file `timm/utils/agc.py`, loaded alone: the package wants torchvision, which
+has nothing to do with it. AutoClip and ZClip are plain loops by their papers.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,7 +19,7 @@ import numpy as np
 import optax
 import torch
 from pytorch_optimizer import agc
-from torch import Tensor, nn
+from torch import nn
 
 from gradclip_core import ClipNorm, Clipper, ClipValue, Percentile, Relative, ZScore
 from gradclip_core.parts import native
@@ -28,14 +30,35 @@ INF = math.inf
 _kernel = native.library()
 
 
+def _timm_agc() -> Any:
+    """timm's function from its own file; `pip install --no-deps timm`."""
+    found = importlib.util.find_spec("timm")
+    if found is None or found.origin is None:
+        raise SystemExit("the benchmark needs timm: pip install --no-deps timm==1.0.31")
+    path = Path(found.origin).with_name("utils") / "agc.py"
+    spec = importlib.util.spec_from_file_location("timm_agc", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.adaptive_clip_grad
+
+
+timm_agc = _timm_agc()
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule, the call that its time is divided by, and the contenders by name."""
+    """A rule, the call that its time is divided by, and the contenders by name.
+
+    Those of one group take turns with each other and the base: ours, and then each peer, whose
+    code would otherwise push ours out of the caches, as no training does.
+    """
 
     name: str
     base_name: str
     base: Clip
-    others: dict[str, Clip]
+    groups: list[dict[str, Clip]]
 
 
 def rules(params: Params, binding: bool) -> list[Rule]:
@@ -79,8 +102,8 @@ def rules(params: Params, binding: bool) -> list[Rule]:
         ),
         (
             "AGC",
-            "timm's loop",
-            lambda p: timm_agc(p, share),
+            "timm.utils.agc",
+            lambda p: timm_agc(p, clip_factor=share),
             agc_ours,
             {
                 "Optax (jit)": _optax(optax.adaptive_grad_clip(share), params),
@@ -94,7 +117,10 @@ def rules(params: Params, binding: bool) -> list[Rule]:
         z = ours(lambda: ClipNorm(ZScore(cap=None)))
         peers.append(("AutoClip", "clip_grad_norm_", whole, auto, {"plain loop": PlainAutoClip()}))
         peers.append(("ZClip", "clip_grad_norm_", whole, z, {"plain loop": PlainZClip()}))
-    return [Rule(name, base, call, mine | others) for name, base, call, mine, others in peers]
+    return [
+        Rule(name, base, call, [mine, *({peer: clip} for peer, clip in others.items())])
+        for name, base, call, mine, others in peers
+    ]
 
 
 def ours(make: Callable[[], Clipper]) -> dict[str, Clip]:
@@ -135,24 +161,6 @@ def _agc(params: Params, share: float) -> None:
     for param in params:
         assert param.grad is not None
         param.grad.copy_(agc(param, param.grad, agc_clip_val=share))
-
-
-def _unitwise_norm(x: Tensor, norm_type: float = 2.0) -> Tensor:
-    if x.ndim <= 1:
-        return x.norm(norm_type)
-    return x.norm(norm_type, dim=tuple(range(1, x.ndim)), keepdim=True)
-
-
-def timm_agc(params: Params, share: float, eps: float = 1e-3) -> None:
-    """The loop of timm 1.0.31, transcribed (Apache-2.0)."""
-    for p in params:
-        if p.grad is None:
-            continue
-        p_data, g_data = p.detach(), p.grad.detach()
-        max_norm = _unitwise_norm(p_data).clamp_(min=eps).mul_(share)
-        grad_norm = _unitwise_norm(g_data)
-        clipped_grad = g_data * (max_norm / grad_norm.clamp(min=1e-6))
-        p.grad.detach().copy_(torch.where(grad_norm < max_norm, g_data, clipped_grad))
 
 
 class PlainAutoClip:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from bisect import insort
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import nn
 
-from gradclip_core import Ema, Percentile, Threshold, ZScore
+from gradclip_core import Ema, Percentile, Scheduled, Threshold, TrailingNorm, WindowZScore, ZScore
 
 LENGTHS = (100, 1_000, 10_000, 100_000, 1_000_000)
 _SHAPES = [(512, 512)] * 4 + [(512,)] * 4
@@ -19,13 +20,17 @@ _CALLS = 300
 def history_rows() -> list[tuple[str, list[float]]]:
     """Name, and the median time after each length of history as a share of torch's small clip."""
     clip = _clip_time()
-    rows = [
-        ("`Percentile(10)`, window 10,000", [_after(Percentile(10), n) for n in LENGTHS]),
-        ("`Percentile(10)`, all norms", [_after(Percentile(10, window=n), n) for n in LENGTHS]),
-        ("`Ema()`", [_after(Ema(), n) for n in LENGTHS]),
-        ("`ZScore()`", [_after(ZScore(), n) for n in LENGTHS]),
-        ("list and `np.percentile`, all norms", [_plain(n) for n in LENGTHS]),
-    ]
+    thresholds: dict[str, Threshold] = {
+        "`Percentile(10)`, window 10,000": Percentile(10),
+        "`Percentile(10)`, all norms": Percentile(10, window=2 * LENGTHS[-1]),
+        "`Ema()`": Ema(),
+        "`ZScore()`": ZScore(),
+        "`WindowZScore()`": WindowZScore(),
+        "`TrailingNorm()`": TrailingNorm(),
+        "`Scheduled(1.0, 1000)`": Scheduled(1.0, 1000),
+    }
+    rows = [(name, _after_each(threshold)) for name, threshold in thresholds.items()]
+    rows.append(("list and `np.percentile`, all norms", [_plain(n) for n in LENGTHS]))
     return [(name, [t / clip for t in times]) for name, times in rows]
 
 
@@ -37,18 +42,17 @@ def _clip_time() -> float:
     return _median(lambda _: nn.utils.clip_grad_norm_(params, 1e9), _CALLS)
 
 
-def _after(threshold: Threshold, steps: int) -> float:
-    """Median time of one more step after so many, of the threshold alone."""
-    norms = np.random.default_rng(0).lognormal(size=steps + _CALLS)
-    threshold.limit(1.0)
-    if isinstance(threshold, Percentile):
-        kept = min(steps, threshold.window)
-        threshold.history[0, :kept] = torch.from_numpy(norms[:kept])
-        threshold.count.fill_(steps)
-        # Orders what was written, as after a checkpoint.
-        threshold._apply(lambda buffer: buffer)
-        threshold.limit(1.0)
-    return _median(lambda i: threshold.limit(norms[steps + i]), _CALLS)
+def _after_each(threshold: Threshold) -> list[float]:
+    """Median time of one more step, of the threshold alone, after each number of steps."""
+    norms = np.random.default_rng(0).lognormal(size=LENGTHS[-1] + _CALLS).tolist()
+    times, steps = [], 0
+    for length in LENGTHS:
+        for norm in norms[steps:length]:
+            threshold.limit(norm)
+        steps = length
+        rest = norms[steps : steps + _CALLS]
+        times.append(_median(lambda i, rest=rest: threshold.limit(rest[i]), _CALLS))
+    return times
 
 
 def _plain(steps: int) -> float:
@@ -62,10 +66,13 @@ def _plain(steps: int) -> float:
     return _median(step, min(_CALLS, max(3, 3_000_000 // steps)))
 
 
-def _median(call: object, calls: int) -> float:
+def _median(call: Callable[[int], object], calls: int) -> float:
+    """Median time of a call, taken over ten at a time where they are many."""
     times: list[float] = []
-    for i in range(calls):
+    together = 10 if calls >= 100 else 1
+    for first in range(0, calls, together):
         start = time.process_time_ns()
-        call(i)  # type: ignore[operator]
-        insort(times, (time.process_time_ns() - start) * 1e-9)
+        for i in range(first, first + together):
+            call(i)
+        insort(times, (time.process_time_ns() - start) * 1e-9 / together)
     return times[len(times) // 2]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
 
 import altair as alt
 import torch
 
 from apps.report.theme import png, specification
 from benchmarks.history import LENGTHS
+from benchmarks.measured import Measured, Row
+from benchmarks.reach import reach
 
 _HEAD = """# How fast clipping is
 
@@ -26,8 +27,8 @@ on {machine}.
 
 "ours, kernel" is the compiled C kernel, "ours, PyTorch" the same without it. Ratios scatter on a
 busy machine, most of all those of small sets, where the work of Python counts: read the
-quartiles. timm's loop is transcribed, since its package wants torchvision; AutoClip and ZClip are
-plain loops by their papers. `make bench` writes this page anew.
+quartiles; "again" is the base call beside itself. AutoClip and ZClip are plain loops by their
+papers, every other peer is its package's own code. `make bench` writes this page anew.
 
 ![Ratios of ours and of the peers](benchmarks.png)
 """
@@ -42,46 +43,33 @@ One more step of the threshold alone after a history of so many steps, as a shar
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One contender's ratios to the base call: quartiles and median."""
-
-    rule: str
-    base: str
-    contender: str
-    low: float
-    median: float
-    high: float
-
-
-Found = dict[tuple[str, bool], list[Row]]
-
-
-def page(found: Found, history: list[tuple[str, list[float]]], command: str) -> str:
+def page(measured: Measured, command: str) -> str:
     """All tables, one for each set of tensors."""
-    parts = [_HEAD.format(machine=_machine(), command=command)]
-    for name in dict.fromkeys(name for name, _ in found):
+    parts = [_HEAD.format(machine=_machine(), command=command), reach(measured)]
+    for name, by_rule in measured.rows.items():
         parts.append(f"\n## {name}\n\n| rule | base | contender | not needed | binding |\n")
         parts.append("| :--- | :--- | :--- | ---: | ---: |\n")
-        binding = {(row.rule, row.contender): row for row in found[name, True]}
-        for row in found[name, False]:
-            other = binding.get((row.rule, row.contender))
-            cells = [row.rule, f"`{row.base}`", row.contender, _cell(row), _cell(other)]
-            parts.append(f"| {' | '.join(cells)} |\n")
+        for rule, by_state in by_rule.items():
+            binding = {row.contender: row for row in by_state.get(True, [])}
+            for row in by_state[False]:
+                other = binding.get(row.contender)
+                cells = [rule, f"`{row.base}`", row.contender, _cell(row), _cell(other)]
+                parts.append(f"| {' | '.join(cells)} |\n")
     lengths = " | ".join(f"{n:,} steps" for n in LENGTHS)
     marks = " | ".join(["---:"] * len(LENGTHS))
     parts.append(_HISTORY.format(lengths=lengths, marks=marks, clip="8 tensors, 1.05 M elements"))
-    parts += [f"| {name} | {' | '.join(f'{t:.3f}' for t in times)} |\n" for name, times in history]
+    for name, shares in measured.history:
+        parts.append(f"| {name} | {' | '.join(f'{t:.3f}' for t in shares)} |\n")
     return "".join(parts)
 
 
-def picture(found: Found) -> bytes:
+def picture(measured: Measured) -> bytes:
     """A dot for each contender, on a logarithmic axis; the line is the base call."""
     values = [
-        {"set": name.split(":")[0], "rule": row.rule, "contender": row.contender}
+        {"set": name.split(":")[0], "rule": rule, "contender": row.contender}
         | {"ratio": row.median, "state": "binding" if binding else "not needed"}
-        for (name, binding), rows in found.items()
-        for row in rows
+        for name, rule, binding, row in measured.medians()
+        if not row.contender.endswith("again")
     ]
     axis = alt.X("ratio:Q", title="time / base call", scale=alt.Scale(type="log"))
     dots = (
