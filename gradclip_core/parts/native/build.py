@@ -1,7 +1,8 @@
 """Compiling the kernel on the machine it runs on: once, at its first use.
 
-Nothing is compiled at installation, so that a wheel fits every machine and no installation can
-fail. The result stands in the user's cache folder under a name made from source and compiler.
+Nothing is compiled at installation: one wheel fits every machine, no installation can fail, and
+a compiler that comes later is found. The result stands in the user's cache folder under a name
+made from source and compiler.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("kernel.c")
+SOURCES = [Path(__file__).with_name(name) for name in ("kernel.c", "locate.c")]
+HEADER = Path(__file__).with_name("types.h")
+PATIENCE = 60  # seconds for a compiler that takes two
 _FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-shared", "-pthread"]
 # Sums may be taken in any order; NaN and inf stay what they are.
 _FLAGS += ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
@@ -52,7 +55,9 @@ def _cache_folder() -> Path:
 
 def _fingerprint(compiler: str) -> str:
     built_from = [compiler, platform.machine(), sys.platform, *_FLAGS, _CLONES]
-    text = "\n".join(built_from).encode() + SOURCE.read_bytes()
+    text = "\n".join(built_from).encode() + b"".join(
+        path.read_bytes() for path in [*SOURCES, HEADER]
+    )
     return hashlib.sha256(text).hexdigest()[:16]
 
 
@@ -62,8 +67,8 @@ def _compile(compiler: str, target: Path) -> bool:
         draft = Path(folder) / target.name
         # Compilers and C libraries without such clones build the plain code.
         for clones in ([_CLONES], []):
-            command = [compiler, *_FLAGS, *clones, str(SOURCE), "-o", str(draft), "-lm"]
-            done = subprocess.run(command, capture_output=True, timeout=300, check=False)
+            command = [compiler, *_FLAGS, *clones, *map(str, SOURCES), "-o", str(draft), "-lm"]
+            done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
             if done.returncode == 0:
                 draft.replace(target)
                 return True
