@@ -80,7 +80,7 @@ class Fold:
         if any(gradients.spreads) or not all(group.get("fused") for group in groups):
             return False
         theirs = list(chain.from_iterable(group["params"] for group in groups))
-        if gradients.sizes is not None and _all_plain(gradients, theirs):
+        if gradients.plain and _all_plain(gradients, theirs):
             return set(map(id, gradients.params)) == set(map(id, theirs))
         ours = {id(gradients.params[position]) for position in gradients.present}
         held = [param for param in theirs if param.grad is not None]
