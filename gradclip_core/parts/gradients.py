@@ -121,12 +121,16 @@ def _listed(parameters: Parameters) -> _Listed:
     if isinstance(parameters, Iterator):
         parameters = list(parameters)
         return _listed(parameters)
-    if type(parameters) is list and set(map(type, parameters)) == {tuple}:
+    if type(parameters) is list and _are_pairs(parameters):
         names, params = zip(*parameters, strict=True)
         if set(map(type, names)) == {str} and set(map(type, params)) <= _PARAMETERS:
             return list(params), list(names), [0] * len(params)
     entries = list(_walk(parameters))
     return [e[2] for e in entries], [e[1] for e in entries], [e[0] for e in entries]
+
+
+def _are_pairs(entries: list[Any]) -> bool:
+    return set(map(type, entries)) == {tuple} and set(map(len, entries)) == {2}
 
 
 def _distinct(params: list[Tensor], names: list[str | None], groups: list[int]) -> _Listed:
