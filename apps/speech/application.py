@@ -124,8 +124,9 @@ class Speech(Application):
         return [
             "WER counts substituted, deleted and inserted words per word said; CER the same in "
             "characters; their intervals are bootstraps over test utterances and do not cover the "
-            "spread over seeds. The CTC loss "
-            "is averaged over outputs and utterances, on which the size of gradients depends.",
+            "spread over seeds. The real-time factor is the time of features, network and decoder "
+            "over that of the sound. The CTC loss is averaged over outputs and utterances, on "
+            "which the size of gradients depends.",
             "PocketSphinx, where it is shown, is not trained on this data: its English model hears "
             "the same test audio, with the data set's own dictionary and language model where it "
             "has them, else with a loop of the training vocabulary as its grammar.",
