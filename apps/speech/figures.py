@@ -31,8 +31,9 @@ def figures(data: SpeechData, predictions: Mapping[str, pd.DataFrame]) -> Sequen
 
 
 def _emissions(data: SpeechData, shown: str, table: pd.DataFrame) -> Figure:
-    numbers = np.flatnonzero(table["emissions"].notna())
-    panels = [_utterance(data, table, int(number)) for number in numbers]
+    shown_rows = table[table["emissions"].notna()]
+    wrong = shown_rows[["substitutions", "deletions", "insertions"]].sum(axis=1)
+    panels = [_utterance(data, table, int(n)) for n in wrong.sort_values(kind="stable").index]
     return Figure(
         "emissions",
         "What the network hears",
@@ -67,10 +68,11 @@ def _spectrogram(spectrum: np.ndarray, step: float, span: alt.X) -> alt.Chart:
     values = spectrum.clip(-2.5, 2.5)
     table = pd.DataFrame(
         {
+            # A little overlap, or renderers leave light seams between the cells.
             "time": times.ravel() * step,
-            "end": (times.ravel() + 1) * step,
+            "end": (times.ravel() + 1.1) * step,
             "band": bands.ravel(),
-            "above": bands.ravel() + 1,
+            "above": bands.ravel() + 1.1,
             "value": np.round(values.ravel(), 1),
         }
     )
@@ -126,13 +128,13 @@ def _probabilities(data: SpeechData, row: pd.Series[object], step: float, end: f
 
 
 def _peaks(found: np.ndarray, names: Sequence[str], step: float) -> pd.DataFrame:
-    """Where each run of a best output that is no blank has its highest probability."""
+    """Where each run of a best output has its highest probability, but for blanks and spaces."""
     best = found.argmax(axis=1)
     starts = np.flatnonzero(np.r_[True, best[1:] != best[:-1]])
     rows = []
     for start, end in zip(starts, np.r_[starts[1:], len(best)], strict=True):
         output = int(best[start])
-        if output != BLANK:
+        if output != BLANK and names[output] != "space":
             at = int(start) + int(found[start:end, output].argmax())
             rows.append(
                 {
