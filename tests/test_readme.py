@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from apps import CONF
 from apps.cli import search_path
+from apps.help import VERBS_ON_RUNS, all_apps
 from apps.torchaudio_import import import_torchaudio
 from tests.conftest import succeed
 
@@ -53,7 +54,8 @@ def test_commands_compose(command: str) -> None:
     verb = script.removeprefix("gradclip-")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         apps = [item.removeprefix("app=") for item in overrides if item.startswith("app=")]
-        config = compose(verb, [*overrides, search_path(apps[-1] if apps else "energy")])
+        rooms = apps[-1:] or (all_apps() if verb in VERBS_ON_RUNS else ["energy"])
+        config = compose(verb, [*overrides, search_path(*rooms)])
     assert config
 
 
