@@ -128,6 +128,11 @@ def search_path(*apps: str) -> str:
     return f"hydra.searchpath=[{places}]"
 
 
+def quoted(path: str) -> str:
+    """A path as the value of an override."""
+    return f"'{_escaped(path)}'"
+
+
 def _escaped(path: str) -> str:
     """A path as it may stand between the quotes of an override."""
     return path.replace("\\", "\\\\").replace("'", "\\'")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,31 +14,38 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from apps.grid.comparing import Comparing
+    from apps.grid.launcher import Launcher
     from apps.report.results import Results
 
 
 def run(arguments: Sequence[str], config: DictConfig) -> None:
     """Make the comparison of every application, one after the other, and their reports."""
     from apps.compose import named
-    from apps.configuration import whole_number
+    from apps.configuration import instantiate, whole_number
     from apps.grid.comparing import prepare
     from apps.grid.overrides import apps_of
     from apps.report.front import write_front
-    from apps.run_folder import new_folder
+    from apps.run_folder import alone, new_folder
 
-    jobs = os.cpu_count() or 1 if config.jobs is None else whole_number(config, "jobs", 1)
+    jobs = None if config.jobs is None else whole_number(config, "jobs", 1)
+    launcher: Launcher = instantiate(config, "launcher")
     apps = apps_of(arguments) or [named(config).app.name]
     root = Path(str(config.output_dir or new_folder(Path("reports"), "-".join(apps))))
     folders = {app: root / app if len(apps) > 1 else root for app in apps}
     # All of them first: nothing is written before everything has been checked.
-    prepared = [prepare(arguments, app, folder) for app, folder in folders.items()]
+    prepared = [
+        prepare(arguments, app, folder, here=launcher.here) for app, folder in folders.items()
+    ]
     home = "../report.html" if len(apps) > 1 else ""
-    results = [_compare(one, jobs, home) for one in prepared]
+    results = []
+    for one in prepared:
+        with alone(one.folder, "output_dir"):
+            results.append(_compare(one, launcher, jobs, home))
     if home:
         print(f"\nfront page: {write_front(root, results)}")
 
 
-def _compare(comparing: Comparing, jobs: int, home: str) -> Results:
+def _compare(comparing: Comparing, launcher: Launcher, jobs: int | None, home: str) -> Results:
     """Score the baselines, train every strategy with every seed, write the report."""
     from apps.grid.comparing import predictions, score_baselines
     from apps.known import repeat
@@ -51,7 +57,7 @@ def _compare(comparing: Comparing, jobs: int, home: str) -> Results:
     # First, since it is they who refuse a series too short for them.
     print("baselines ...", flush=True)
     baselines = score_baselines(comparing)
-    results = comparing.results(_train(comparing, jobs), baselines)
+    results = comparing.results(_train(comparing, launcher, jobs), baselines)
     shown = results.shown
     found = predictions(shown, root, baselines)
     data = comparing.data_of(shown)
@@ -69,18 +75,25 @@ def _compare(comparing: Comparing, jobs: int, home: str) -> Results:
     return results
 
 
-def _train(comparing: Comparing, jobs: int) -> dict[Path, dict[str, Any]]:
+def _train(
+    comparing: Comparing, launcher: Launcher, at_once: int | None
+) -> dict[Path, dict[str, Any]]:
     """Make the runs and tell of each as it ends; their metrics by folder."""
-    from apps.grid.pool import run_all
+    from apps.grid.jobs import as_job, default_at_once
 
-    planned, done = comparing.planned, {}
-    print(f"{len(planned)} runs, {jobs} at a time", flush=True)
-    for number, (item, metrics) in enumerate(run_all(planned, jobs), start=1):
+    planned = {str(run.path): run for run in comparing.planned}
+    jobs = [as_job(run, launcher) for run in planned.values()]
+    if at_once is None:
+        at_once = default_at_once(comparing.planned[0], launcher)
+    print(f"{len(jobs)} runs, {at_once or 'any number'} at a time", flush=True)
+    done, ends = {}, launcher.make_all(jobs, at_once, comparing.folder / "launcher")
+    for number, (job, metrics) in enumerate(ends, start=1):
+        item = planned[job.path]
         done[item.path] = metrics
         clipped = f"clipped {metrics['clip_rate']:6.1%}" if "clip_rate" in metrics else ""
         note = f"  {metrics['error']}" if metrics.get("error") else ""
         print(
-            f"[{number:>3}/{len(planned)}] {item.label}  {metrics['status']:<9}  {clipped}  "
+            f"[{number:>3}/{len(jobs)}] {item.label}  {metrics['status']:<9}  {clipped}  "
             f"{metrics.get('seconds', 0):.0f} s{note}",
             flush=True,
         )

@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import pandas as pd
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from apps.application import Application, DataModule, Evaluation
@@ -100,10 +101,35 @@ def train(
     clipper = make_clipper(config, parts.task)
     callbacks = list(instantiate(config, "callbacks").values())
     check_faults(callbacks, parts.task, config.app.name)
-    logger = instantiate(config, "logger", save_dir=str(path)) if config.logger else False
+    logger: Logger | Literal[False] = False
+    if config.logger:
+        logger = instantiate(config, "logger", save_dir=str(path))
     trainer = make_trainer(config, logger=False, enable_checkpointing=False)
     check_processes(trainer, config, parts.data, clipper, callbacks)
-    folder = _folder(trainer, config, path, parts, resume)
+    folder = RunFolder(path)
+    if resume:
+        RunFolder.open(path, "resume").check_resumable(parts.task)
+    if not trainer.is_global_zero:
+        return _train(config, folder, parts, clipper, callbacks, logger, resume, quiet)
+    if not resume:
+        folder.refuse_others()
+    with folder.claim():
+        if not resume:
+            RunFolder.create(path, config, parts.data.description)
+        return _train(config, folder, parts, clipper, callbacks, logger, resume, quiet)
+
+
+def _train(
+    config: DictConfig,
+    folder: RunFolder,
+    parts: Parts,
+    clipper: Clipper,
+    callbacks: list[pl.Callback],
+    logger: Logger | Literal[False],
+    resume: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Train and score in a folder that is ready."""
     record = RunRecord(folder, quiet=quiet)
     trainer = make_trainer(
         config,
@@ -135,19 +161,6 @@ def train(
         folder.describe(parts.data.description | evaluation.fitted)
     folder.finish(metrics, evaluation.predictions if evaluation else None)
     return metrics
-
-
-def _folder(
-    trainer: pl.Trainer, config: DictConfig, path: Path, parts: Parts, resume: bool
-) -> RunFolder:
-    """The run's folder, which the first process makes; UserError where it cannot be used."""
-    if resume:
-        folder = RunFolder.open(path, "resume")
-        folder.check_resumable(parts.task)
-        return folder
-    if trainer.is_global_zero:
-        return RunFolder.create(path, config, parts.data.description)
-    return RunFolder(path)
 
 
 def _checkpoints(folder: RunFolder) -> ModelCheckpoint:

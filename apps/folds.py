@@ -34,8 +34,24 @@ def train_run(
     make_clipper(config, parts.task)
     instantiate(config, "callbacks")
     refuse_processes(config, "a run of several folds trains")
-    description = parts.data.description
-    folder = RunFolder(path) if resume else RunFolder.create(path, config, description)
+    folder = RunFolder(path)
+    if not resume:
+        folder.refuse_others()
+    with folder.claim():
+        if not resume:
+            RunFolder.create(path, config, parts.data.description)
+        return _train_folds(config, parts, folder, folds, quiet=quiet)
+
+
+def _train_folds(
+    config: DictConfig,
+    parts: Parts,
+    folder: RunFolder,
+    folds: list[DictConfig],
+    *,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Train all folds in a folder that is ready, and score them together."""
     metrics = []
     for number, fold in enumerate(folds):
         metrics.append(_train_fold(fold, folder.fold(number), quiet=quiet))

@@ -76,5 +76,8 @@ def _takes(verb: str, group: str) -> bool:
         return group in ("app", "data")
     if verb in VERBS_ON_RUNS:
         return group in VERBS_ON_RUNS[verb]
-    left_out = {"train": {"sweep"}, "advise": {"clipping", "logger", "sweep"}}
+    left_out = {
+        "train": {"launcher", "sweep"},
+        "advise": {"clipping", "launcher", "logger", "sweep"},
+    }
     return group not in left_out.get(verb, set())

@@ -8,6 +8,7 @@ epochs.csv           one row per epoch: training and validation loss
 predictions.parquet  forecasts for the held-out split
 metrics.json         how the run ended and what it scored; written last
 folds/0, 1, ...      the trainings of a run that consists of several, each a whole run
+.lock                held by the process that is at work in the folder
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -29,6 +33,8 @@ from yaml import YAMLError
 import apps
 import gradclip_core
 from apps.errors import UserError
+
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -49,14 +55,10 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, config: DictConfig, description: Mapping[str, Any]) -> RunFolder:
         """Make the folder and write the configuration; UserError if it holds something already."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(
-                f"run_dir={path}: exists and is not empty; choose another folder, or continue it "
-                f"with resume={path}"
-            )
         folder = cls(path)
+        folder.refuse_others()
         try:
-            folder.checkpoints.mkdir(parents=True)
+            folder.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"run_dir={path}: {error.strerror or error}") from error
         text = OmegaConf.to_yaml(config, resolve=True)
@@ -95,7 +97,28 @@ class RunFolder:
     @property
     def holds_something(self) -> bool:
         """Whether there are files in the folder; a run that got no further left none."""
-        return any(not path.is_dir() for path in self.path.rglob("*"))
+        return any(not path.is_dir() and path.name != LOCK for path in self.path.rglob("*"))
+
+    def refuse_others(self) -> None:
+        """UserError if there is something else than a lock at the folder's place."""
+        path = self.path
+        if path.exists() and (not path.is_dir() or any(p.name != LOCK for p in path.iterdir())):
+            raise UserError(
+                f"run_dir={path}: exists and is not empty; choose another folder, or continue it "
+                f"with resume={path}"
+            )
+
+    def claim(self, *, wait: bool = False) -> AbstractContextManager[None]:
+        """Work in the folder alone; see `alone`."""
+        return alone(self.path, "run_dir", wait=wait)
+
+    def clear(self) -> None:
+        """Remove what the folder holds."""
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
 
     def config(self) -> DictConfig:
         """The run's own configuration."""
@@ -165,6 +188,26 @@ class RunFolder:
             return None
         record: dict[str, Any] = json.loads(self.metrics_file.read_text())
         return record
+
+
+@contextmanager
+def alone(path: Path, key: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock of a folder, which is made if need be; it ends with the process, too.
+
+    Raises UserError where another process holds it, unless it is waited for.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / LOCK)
+        lock.acquire(timeout=-1 if wait else 0, poll_interval=0.5)
+    except Timeout as error:
+        raise UserError(f"{key}={path}: another process is at work in it") from error
+    except OSError as error:
+        raise UserError(f"{key}={path}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def new_folder(root: Path, name: str) -> Path:

@@ -38,7 +38,7 @@ def _own_lines(verb: str) -> list[str]:
 def test_help_lists_every_choice_of_every_group(verb):
     text = succeed(verb, "--help")
     for path in [*CONF.glob("*/*.yaml"), *CONF.glob("energy/*/*.yaml")]:
-        if path.parent.name != "sweep" or verb == "compare":
+        if path.parent.name not in ("launcher", "sweep") or verb == "compare":
             assert f"{path.parent.name}=" in text
             assert f" {path.stem} " in text
 
@@ -64,7 +64,7 @@ def test_help_of_advise_lists_what_it_takes_and_no_clipping():
     text = succeed("advise", "--help")
     assert "optimizer=" in text
     assert "model=" in text
-    for group in ("clipping", "logger", "sweep"):
+    for group in ("clipping", "launcher", "logger", "sweep"):
         assert f"\n  {group}=" not in text
     assert "clipping: no such choice here; see --help" in refused("advise", "clipping=none")
 
@@ -114,7 +114,7 @@ def test_a_mistake_is_one_line_in_a_process_of_its_own(verb):
         ("trainer", "cpu, ddp, ddp_cpu, debug, fsdp, gpu"),
         ("model", "gru, lstm, mlp, rnn"),
         ("data", "csv, elecdemand"),
-        ("logger", "csv, none"),
+        ("logger", "csv, none, tensorboard"),
         ("app", "energy"),
     ],
 )

@@ -50,7 +50,7 @@ def _name(value: object) -> str | None:
 @pytest.mark.parametrize(("app", "file"), options(), ids=_name)
 def test_every_choice_composes(app, file):
     group, choice = file.parent.name, file.stem
-    verb = "compare" if group == "sweep" else "train"
+    verb = "compare" if group in ("launcher", "sweep") else "train"
     config = composed(verb, f"{group}={choice}", app=app)
     everywhere = "@package _global_" in file.read_text()
     keys = set(OmegaConf.load(file)) - {"defaults"}

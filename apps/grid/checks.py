@@ -13,16 +13,17 @@ from apps.faults import check_faults
 from apps.fit import make_clipper, make_task
 from apps.grid.plan import Planned
 from apps.run_folder import RunFolder
-from apps.trainer import refuse_processes
+from apps.trainer import make_trainer
 
 # What may differ between a run as planned and as it stands in its folder.
 _OF_PLACE = ("run_dir", "resume")
 
 
-def check(planned: Sequence[Planned], description: Mapping[str, Any]) -> None:
+def check(planned: Sequence[Planned], description: Mapping[str, Any], *, here: bool) -> None:
     """Refuse runs that cannot work on data so described.
 
-    Raises UserError for values that a clipper, an optimizer or the data refuses, and for folders
+    here: whether they are trained on this machine, which then must have their devices. Raises
+    UserError for values that a clipper, an optimizer or the data refuses, and for folders
     that hold other runs.
     """
     seed = planned[0].config.seed
@@ -33,13 +34,23 @@ def check(planned: Sequence[Planned], description: Mapping[str, Any]) -> None:
             make_clipper(run.config, task)
             callbacks = instantiate(run.config, "callbacks").values()
             check_faults(callbacks, task, run.config.app.name)
-            refuse_processes(run.config, "gradclip-compare trains")
+            if here:
+                _refuse_machines(run.config)
         folder = RunFolder(run.path)
         if folder.holds_something and _setting(folder.config()) != _setting(run.config):
             raise UserError(
                 f"output_dir: {run.path} holds a run with another configuration; choose another "
                 "output_dir"
             )
+
+
+def _refuse_machines(config: DictConfig) -> None:
+    trainer = make_trainer(config, logger=False, enable_checkpointing=False)
+    if trainer.num_nodes > 1:
+        raise UserError(
+            f"trainer.num_nodes={trainer.num_nodes}: a run of a comparison trains on one machine; "
+            "allowed: 1"
+        )
 
 
 def _setting(config: DictConfig) -> dict[str, Any]:

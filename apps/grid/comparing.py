@@ -87,7 +87,7 @@ class Comparing:
         return load_data(self.parts.application, config, config.seed)
 
 
-def prepare(arguments: Sequence[str], app: str, folder: Path) -> Comparing:
+def prepare(arguments: Sequence[str], app: str, folder: Path, *, here: bool) -> Comparing:
     """Plan and check the comparison of an application; UserError if it cannot work."""
     overrides = for_app(arguments, app)
     config = compose_run(app, first_point(overrides), "compare")
@@ -104,7 +104,7 @@ def prepare(arguments: Sequence[str], app: str, folder: Path) -> Comparing:
         fixed = [override for override in own if override in swept.shared]
         sweep = PlannedGrid(swept, runs, [], fixed)
     comparing = Comparing(config, folder, arguments, build(main.runs[0].config), main, sweep)
-    check(comparing.planned, comparing.parts.data.description)
+    check(comparing.planned, comparing.parts.data.description, here=here)
     return comparing
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from apps.grid.making import Job
 from apps.report.results import Results, read_results, repeatable, write_results
 from apps.run_folder import RunFolder
 from tests.apps.runs import metrics, steps
@@ -35,7 +36,7 @@ def _quick(quick_baselines: None) -> None:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the runs in this process, where a test can reach them, without a start each."""
     monkeypatch.setattr(
-        "apps.grid.pool.ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(1)
+        "apps.grid.local.ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(1)
     )
 
 
@@ -264,25 +265,19 @@ def test_a_sweep_is_part_of_the_results(tiny, tmp_path):
     assert all((tmp_path / run["run_dir"] / "config.yaml").is_file() for run in sweep["runs"])
 
 
-def _die(plain: dict[str, Any], path: str) -> dict[str, Any]:
+def _die(job: Job) -> dict[str, Any]:
     """In a worker: stand for a process that the system kills."""
-    if "autoclip" in path:
+    if "autoclip" in job.path:
         os._exit(9)
-    return {"status": "completed", "seed": plain["seed"], "threads": torch.get_num_threads()}
+    return {"status": "completed", "threads": torch.get_num_threads()}
 
 
 @pytest.mark.slow
 def test_a_killed_process_takes_no_other_run_with_it(monkeypatch):
-    from apps.grid import pool
-    from apps.grid.plan import Planned
+    from apps.grid import local
 
-    monkeypatch.setattr(pool, "make", _die)
-    planned = [Planned(_config(name), Path(name), [], name) for name in ("a", "autoclip", "b")]
-    ended = {item.path.name: found["status"] for item, found in pool.run_all(planned, jobs=1)}
+    monkeypatch.setattr(local, "make", _die)
+    jobs = [Job({}, [], name, ".") for name in ("a", "autoclip", "b")]
+    made = local.Local().make_all(jobs, 1, Path("unused"))
+    ended = {job.path: found["status"] for job, found in made}
     assert ended == {"a": "completed", "autoclip": "failed", "b": "completed"}
-
-
-def _config(name: str) -> Any:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.create({"seed": 1, "name": name})

@@ -13,7 +13,7 @@ import pytest
 KILLED = """
 import multiprocessing, os, signal, time
 from concurrent.futures import ProcessPoolExecutor
-from apps.grid.pool import end_with_parent
+from apps.grid.local import end_with_parent
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")

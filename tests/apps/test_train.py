@@ -40,6 +40,7 @@ def test_the_run_folder_holds_what_it_promises(train, tiny):
         "predictions.parquet",
         "metrics.json",
         "logs",
+        ".lock",
     }
     assert {path.name for path in folder.checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
     config = folder.config()
