@@ -54,7 +54,7 @@ def _command(
     try:
         arguments = sys.argv[1:] = prepare(sys.argv[1:])
         _check_options(arguments)
-        app = _app(arguments)
+        app = named_app(arguments)
         if app != DEFAULT_APP and not _values("app", arguments):
             sys.argv.append(f"app={app}")
         if {"-h", "--help"} & set(arguments):
@@ -145,7 +145,7 @@ def _check_options(arguments: list[str]) -> None:
             raise UserError(f"{argument}: no such option; settings are KEY=VALUE, see --help")
 
 
-def _app(arguments: list[str]) -> str:
+def named_app(arguments: list[str]) -> str:
     """The application named on the command line; UserError if there is none of that name.
 
     An experiment that one application alone has names it as well.

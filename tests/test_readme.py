@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from apps import CONF
-from apps.cli import search_path
+from apps.cli import named_app, search_path
 from apps.help import VERBS_ON_RUNS, all_apps
 from apps.torchaudio_import import import_torchaudio
 from tests.conftest import succeed
@@ -53,9 +53,13 @@ def test_commands_compose(command: str) -> None:
         return
     verb = script.removeprefix("gradclip-")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        apps = [item.removeprefix("app=") for item in overrides if item.startswith("app=")]
-        rooms = apps[-1:] or (all_apps() if verb in VERBS_ON_RUNS else ["energy"])
-        config = compose(verb, [*overrides, search_path(*rooms)])
+        app = named_app(overrides)
+        if verb in VERBS_ON_RUNS:
+            given, rooms = overrides, all_apps()
+        else:
+            others = [item for item in overrides if not item.startswith("app=")]
+            given, rooms = [f"app={app}", *others], [app]
+        config = compose(verb, [*given, search_path(*rooms)])
     assert config
 
 
