@@ -125,7 +125,7 @@ class Whole:
     def clamp(self, bound: float) -> tuple[float, Tensor]:
         """Bound every magnitude, in place; the largest there was, of the whole and of each.
 
-        Not all is clamped if anything is NaN or inf, and then the first result is that.
+        Not all is clamped if anything is NaN or inf, and then the first result is not finite.
         """
         if self._batch is not None:
             return self._batch.clamp(bound)

@@ -9,6 +9,7 @@ summed up in float64 in one call.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 
 import torch
@@ -16,18 +17,21 @@ from torch import Tensor
 
 _ROW = 512  # elements of one float32 sum: errors of 4e-7 for equal elements, less for others
 _LONG = 2048  # elements from which rows cost less than the elements themselves
+_MANY = 64  # tensors from which one call for all costs less than one for each
 _CHUNK = 262_144  # elements that stay in the cache between two calls
 
 
 def norms_in_few_calls(tensors: list[Tensor], norm_type: float) -> Tensor:
     """The norm of each tensor, (n,) float64, of order 1, 2 or inf; tensors are real."""
     pieces = [_partial(t, norm_type) if t.numel() > _LONG else t for t in tensors]
-    lengths = torch.tensor(list(map(Tensor.numel, pieces)))
-    flat = together(pieces).double()
-    if norm_type == 2.0:
-        return torch.segment_reduce(flat.square(), "sum", lengths=lengths, unsafe=True).sqrt_()
-    how = "max" if math.isinf(norm_type) else "sum"
-    return torch.segment_reduce(flat.abs(), how, lengths=lengths, unsafe=True)
+    lengths = torch.frombuffer(array("q", map(Tensor.numel, pieces)), dtype=torch.int64)
+    flat = together(pieces)
+    if math.isinf(norm_type):
+        return torch.segment_reduce(flat.abs(), "max", lengths=lengths, unsafe=True).double()
+    flat = flat.double()
+    powers = flat.square() if norm_type == 2.0 else flat.abs()
+    sums = torch.segment_reduce(powers, "sum", lengths=lengths, unsafe=True)
+    return sums.sqrt_() if norm_type == 2.0 else sums
 
 
 def together(tensors: list[Tensor]) -> Tensor:
@@ -54,31 +58,27 @@ def norms_of_segments(norms: Tensor, lengths: Sequence[int], norm_type: float) -
 def clamp_in_pieces(tensors: list[Tensor], bound: float) -> Tensor:
     """Bound every magnitude, in place, in one pass; the largest of each tensor before, (n,).
 
-    Only what reaches beyond the bound is written, piece by piece, and no piece with NaN or inf.
-    Tensors are contiguous.
+    Only what reaches beyond the bound is written, piece by piece, and no piece with NaN or inf,
+    where the largest is not finite. Tensors are contiguous.
     """
-    peaks = torch.zeros(len(tensors), dtype=torch.float64)
-    short = [i for i, tensor in enumerate(tensors) if tensor.numel() <= _LONG]
-    if short:
-        peaks[short] = norms_in_few_calls([tensors[i] for i in short], math.inf)
-        found = peaks.tolist()
-        over = [tensors[i] for i in short if bound < found[i] < math.inf]
-        if over:
-            torch._foreach_clamp_min_(over, -bound)
-            torch._foreach_clamp_max_(over, bound)
-    for i, tensor in enumerate(tensors):
-        if tensor.numel() > _LONG:
-            pieces = torch.split(tensor.view(-1), _CHUNK)
-            peaks[i] = torch.tensor([_clamp(piece, bound) for piece in pieces]).amax()
-    return peaks
+    if len(tensors) < _MANY or max(map(Tensor.numel, tensors)) > _LONG:
+        return torch.tensor([_clamp(tensor, bound) for tensor in tensors], dtype=torch.float64)
+    found = norms_in_few_calls(tensors, math.inf)
+    over = [t for t, peak in zip(tensors, found.tolist(), strict=True) if bound < peak < math.inf]
+    if over:
+        torch._foreach_clamp_min_(over, -bound)
+        torch._foreach_clamp_max_(over, bound)
+    return found
 
 
-def _clamp(piece: Tensor, bound: float) -> float:
-    low, high = torch.aminmax(piece)
+def _clamp(tensor: Tensor, bound: float) -> float:
+    if tensor.numel() > _CHUNK:
+        return max(_clamp(piece, bound) for piece in torch.split(tensor.view(-1), _CHUNK))
+    low, high = torch.aminmax(tensor)
     peak = max(-low.item(), high.item())
     if bound < peak < math.inf:
-        piece.clamp_(-bound, bound)
-    return peak
+        tensor.clamp_(-bound, bound)
+    return peak if peak < math.inf else math.inf
 
 
 def _partial(tensor: Tensor, norm_type: float) -> Tensor:
