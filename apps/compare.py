@@ -59,13 +59,18 @@ def _compare(comparing: Comparing, launcher: Launcher, jobs: int | None, home: s
     baselines = score_baselines(comparing)
     results = comparing.results(_train(comparing, launcher, jobs), baselines)
     shown = results.shown
-    found = predictions(shown, root, baselines)
+    by_seed = predictions(shown, root)
+    classical = {name: evaluation.predictions for name, evaluation in baselines.items()}
+    found = {name: next(iter(seeds.values())) for name, seeds in by_seed.items()} | classical
     data = comparing.data_of(shown)
     figures = [
         *parts.application.figures(data, found),
         *parts.application.training_figures(data, read_records(shown, root)),
     ]
-    tables = [*parts.application.tables(data, found)]
+    tables = [
+        *parts.application.tables(data, found),
+        *parts.application.seed_tables(by_seed, classical),
+    ]
     known = repeat(comparing.config.choices.get("experiment"), results, root)
     if known is not None:
         figures, tables = [*known.figures, *figures], [known.table, *tables]

@@ -11,6 +11,7 @@ import pandas as pd
 from torch import nn
 
 from apps.application import Application, Evaluation
+from apps.finance.accuracy_tests import accuracy_tests
 from apps.finance.baselines import BASELINES, Plan, anniversaries, forecast_baselines, make_plan
 from apps.finance.crash import explain
 from apps.finance.crash_figure import training_figures
@@ -26,6 +27,7 @@ from apps.finance.sources import Source
 from apps.finance.split import Split, WalkForward
 from apps.finance.task import VolatilityTask, forecast
 from apps.report.records import Records
+from apps.report.tables import NamedTable
 from apps.report.theme import Figure
 from apps.task import Optimization, Task
 
@@ -213,6 +215,21 @@ class Finance(Application):
         """Volatility through crises, VaR and its breaches, PIT, Diebold-Mariano tests."""
         forecasts = {name: Forecast.from_frame(frame) for name, frame in predictions.items()}
         return figures(forecasts, self.horizon)
+
+    def seed_tables(
+        self,
+        predictions: Mapping[str, Mapping[int, pd.DataFrame]],
+        baselines: Mapping[str, pd.DataFrame],
+    ) -> Sequence[NamedTable]:
+        """Diebold-Mariano tests of every seed against every baseline."""
+        return accuracy_tests(
+            {
+                name: {seed: Forecast.from_frame(frame) for seed, frame in seeds.items()}
+                for name, seeds in predictions.items()
+            },
+            {name: Forecast.from_frame(frame) for name, frame in baselines.items()},
+            self.horizon,
+        )
 
     def training_figures(self, data: PanelData, records: Records) -> Sequence[Figure]:
         """The days whose batches were clipped most."""

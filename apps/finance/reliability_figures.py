@@ -9,7 +9,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from apps.finance.backtests import diebold_mariano, fissler_ziegel, qlike
+from apps.finance.accuracy_tests import LOSSES
+from apps.finance.backtests import diebold_mariano
 from apps.finance.baselines import BASELINES
 from apps.finance.forecast import LEVELS, Forecast
 from apps.finance.panel import Floats
@@ -61,8 +62,8 @@ def _shares(forecast: Forecast, edges: list[float]) -> pd.DataFrame:
 def tests_figure(forecasts: Mapping[str, Forecast], trained: Sequence[str], horizon: int) -> Figure:
     """Differences of QLIKE and of the FZ loss to each baseline, with Diebold-Mariano tests."""
     losses = {
-        "QLIKE": {name: _qlike(forecast) for name, forecast in forecasts.items()},
-        "FZ 1 %": {name: _joint(forecast) for name, forecast in forecasts.items()},
+        loss: {name: daily(forecast) for name, forecast in forecasts.items()}
+        for loss, daily in LOSSES.items()
     }
     rivals = [name for name in forecasts if name in BASELINES and name != CONSTANT]
     panels = [
@@ -78,17 +79,6 @@ def tests_figure(forecasts: Mapping[str, Forecast], trained: Sequence[str], hori
         f"shortfall. {CONSTANT}, far behind, is left out.",
         alt.hconcat(*panels, spacing=70),
     )
-
-
-def _qlike(forecast: Forecast) -> Floats:
-    daily: Floats = qlike(forecast.variance, forecast.realised).mean(axis=1)
-    return daily
-
-
-def _joint(forecast: Forecast) -> Floats:
-    loss = fissler_ziegel(forecast.truth, forecast.quantile(0.01), forecast.shortfall[..., 0], 0.01)
-    daily: Floats = loss.mean(axis=1)
-    return daily
 
 
 def _differences(

@@ -116,16 +116,14 @@ def score_baselines(comparing: Comparing) -> dict[str, Evaluation]:
     return scoring.score_baselines(parts.application, parts.data, comparing.folder / "baselines")
 
 
-def predictions(
-    compared: Comparison, root: Path, baselines: Mapping[str, Evaluation]
-) -> dict[str, Any]:
-    """Predictions by name: the first finished run of each strategy, and the baselines."""
-    found: dict[str, Any] = {}
+def predictions(compared: Comparison, root: Path) -> dict[str, dict[int, Any]]:
+    """Predictions of every finished run, by strategy and seed."""
+    found: dict[str, dict[int, Any]] = {}
     for run in compared.runs:
         table = read_predictions(RunFolder(root / run.run_dir))
-        if run.clipping not in found and run.status == "completed" and table is not None:
-            found[run.clipping] = table
-    return found | {name: evaluation.predictions for name, evaluation in baselines.items()}
+        if run.status == "completed" and table is not None:
+            found.setdefault(run.clipping, {})[run.seed] = table
+    return found
 
 
 def _data(config: DictConfig) -> list[Any]:

@@ -317,12 +317,13 @@ def test_values_that_cannot_work(small, override, expected):
 def test_a_comparison_ends_with_a_report(small, tmp_path, monkeypatch):
     # In this process, without the start of another.
     pool = ThreadPoolExecutor(1)
-    monkeypatch.setattr("apps.grid.pool.ProcessPoolExecutor", lambda jobs, **_: pool)
+    monkeypatch.setattr("apps.grid.local.ProcessPoolExecutor", lambda jobs, **_: pool)
     out = succeed("compare", *small, "seeds=1", "jobs=1", f"output_dir={tmp_path}")
     assert "report: " in out
     text = (tmp_path / "report.md").read_text()
     for name in ("riskmetrics", "historical_simulation", "garch", "gjr_garch_t", "egarch_t", "har"):
         assert f"| {name} |" in text
     assert "Returns are close to unpredictable" in text
+    assert "QLIKE: Diebold-Mariano tests" in text
     for name in ("volatility", "risk_band", "pit", "diebold_mariano", "clipped_days"):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
