@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -194,8 +194,10 @@ class RunFolder:
 def alone(path: Path, key: str, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock of a folder, which is made if need be; it ends with the process, too.
 
-    Raises UserError where another process holds it, unless it is waited for.
+    Raises UserError where another process holds it, unless it is waited for. Folders made for
+    work that was refused before it wrote anything are taken away again.
     """
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / LOCK)
@@ -206,8 +208,20 @@ def alone(path: Path, key: str, *, wait: bool = False) -> Iterator[None]:
         raise UserError(f"{key}={path}: {error.strerror or error}") from error
     try:
         yield
+    except UserError:
+        _remove_unused(made)
+        raise
     finally:
         lock.release()
+
+
+def _remove_unused(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, up to one that holds more than a lock."""
+    for folder in folders:
+        if any(file.name != LOCK for file in folder.iterdir()):
+            return
+        (folder / LOCK).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def new_folder(root: Path, name: str) -> Path:

@@ -21,7 +21,12 @@ OUTLYING = 4.0  # standard deviations above the mean
 
 
 def training_figures(data: PanelData, records: Records) -> Sequence[Figure]:
-    """The returns of the training days, coloured by the gradient norm of their batches."""
+    """The returns of the training days, coloured by the gradient norm of their batches.
+
+    None for a walk forward: each of its trainings has batches of its own.
+    """
+    if len(data.block_rows()):
+        return []
     steps = records.steps[records.steps["status"] != "failed"]
     names = [name for name in dict.fromkeys(steps["clipping"]) if name != UNCLIPPED]
     shown = next(iter(names), UNCLIPPED)

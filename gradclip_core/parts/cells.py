@@ -52,5 +52,8 @@ class Cells:
             self._arrays.append((_KINDS[buffer.dtype] * buffer.numel()).from_address(address))
         return self._arrays
 
+    def __repr__(self) -> str:
+        return f"Cells{self.names}"
+
     def __reduce__(self) -> tuple[type[Cells], tuple[str, ...]]:
         return Cells, self.names

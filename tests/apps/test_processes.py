@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from tests.apps.runs import assert_same_run, metrics, steps, weights
-from tests.conftest import Ended, refused
+from tests.conftest import Ended, refused, succeed
 
 ROOT = Path(__file__).parents[2]
 # What pip makes of an entry in [project.scripts], and one that breaks off at the third step.
@@ -125,14 +125,20 @@ def test_divergence_ends_every_process(script, tiny, tmp_path, guard):
     assert metrics(run)["status"] == "diverged"
 
 
+@pytest.mark.slow
+def test_a_comparison_trains_each_run_in_two_processes(tiny, tmp_path):
+    few = ("clipping=[global_norm]", "seeds=1", "trainer=ddp_cpu", "training.epochs=1")
+    succeed("compare", *tiny, *few, f"output_dir={tmp_path}")
+    runs = json.loads((tmp_path / "results.json").read_text())["grid"]["runs"]
+    assert [run["status"] for run in runs] == ["completed", "completed"]
+    for run in runs:
+        folder = tmp_path / run["run_dir"]
+        assert "strategy: ddp" in (folder / "config.yaml").read_text()
+        assert metrics(folder)["steps"] == len(steps(folder)) >= 1
+
+
 @pytest.mark.usefixtures("empty_folder")
 class TestRefusals:
-    def test_a_comparison(self, tiny):
-        line = refused("compare", *tiny, "clipping=[none]", "trainer=ddp_cpu")
-        assert "trainer=ddp_cpu" in line
-        assert "gradclip-compare" in line
-        assert "trainer.devices=1" in line
-
     def test_several_runs(self, tiny):
         line = refused("train", "--multirun", *tiny, "seed=0,1", "trainer.devices=2")
         assert "--multirun" in line

@@ -177,7 +177,7 @@ def test_a_run_whose_record_is_spoilt(rated_run, empty_folder, key, value, expec
         ("model.pooling=mean", "model.pooling='mean'"),
         ("model.cell=brain", "model.cell='brain'"),
         ("model.dropout=2", "dropout shares"),
-        ("model=mlp", "model=mlp: unknown; known: cnn, gru, lstm, rnn, transformer"),
+        ("model=mlp", "model=mlp: unknown; known: cnn, gru, lstm, pretrained, rnn, transformer"),
         ("vectors=word2vec", "vectors=word2vec: unknown; known: glove, none"),
         ("data.label=stars", "name one column, label or rating"),
         ("data.test_domains=[radio]", "reviews.csv has the domains cinema, shop"),
