@@ -73,4 +73,5 @@ def _rows(
 
 def _cell(ours: Floats, theirs: Floats, horizon: int) -> Cell:
     mean, _, p = diebold_mariano(ours, theirs, horizon)
-    return Cell(f"{mean:+.4f}, p = {fixed(p, 3)}", mean, bold=p < 0.05)
+    shown = "p < 0.001" if p < 0.001 else f"p = {fixed(p, 3)}"
+    return Cell(f"{mean:+.4f}, {shown}", mean, bold=p < 0.05)
