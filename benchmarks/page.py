@@ -45,7 +45,7 @@ One more step of the threshold alone after a history of so many steps, as a shar
 
 def page(measured: Measured, command: str) -> str:
     """All tables, one for each set of tensors."""
-    parts = [_HEAD.format(machine=_machine(), command=command), reach(measured)]
+    parts = [_HEAD.format(machine=machine(), command=command), reach(measured)]
     for name, by_rule in measured.rows.items():
         parts.append(f"\n## {name}\n\n| rule | base | contender | not needed | binding |\n")
         parts.append("| :--- | :--- | :--- | ---: | ---: |\n")
@@ -91,7 +91,8 @@ def _cell(row: Row | None) -> str:
     return "" if row is None else f"{row.median:.2f} ({row.low:.2f} to {row.high:.2f})"
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Cores, processor, load and torch version of this machine, for the head of a page."""
     names = [line for line in _cpuinfo() if line.startswith("model name")]
     name = names[0].partition(":")[2].strip() if names else platform.machine()
     cores, load = os.cpu_count(), os.getloadavg()[2]

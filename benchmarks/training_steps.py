@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.application_steps import APPS, Steps, application_rows
 from benchmarks.optimizer_steps import BASE, Row, optimizer_rows
-from benchmarks.page import _machine as machine
+from benchmarks.page import machine
 
 _HEAD = """# Clipping as a part of a step
 
