@@ -1,8 +1,7 @@
 /* Where the tensors of a Python list lie, as PyTorch tells it to C code; see places.py. */
-#include <stdint.h>
 #include <stdlib.h>
 
-#include "types.h"
+#include "loops.h"
 
 /* What DLPack says of a tensor (struct DLTensor of dmlc/dlpack, version 1). */
 typedef struct {
