@@ -16,7 +16,7 @@ from torch import Tensor
 from gradclip_core.parts import native
 from gradclip_core.parts.factors import hard
 from gradclip_core.parts.gradients import Gradients
-from gradclip_core.parts.norms import norms_by_pytorch, segment_totals
+from gradclip_core.parts.norms import norms_by_pytorch, segment_totals, total_of_numbers
 from gradclip_core.parts.one_norm import Path
 from gradclip_core.parts.responses import scale_each, scale_rows
 from gradclip_core.parts.rows import norms_of_all_rows
@@ -38,6 +38,7 @@ class Each:
         """The norm of each part of the gradient, (k,), and a number that is finite if they are."""
         return self._norms(self.gradients.grads, self._batch)
 
+    @torch.no_grad()
     def weight_norms(self) -> Tensor:
         """The norm of each part of the parameters, (k,)."""
         params = self.gradients.params
@@ -51,8 +52,8 @@ class Each:
         limits: one number or (k,); eps: added to the norm in the divisor.
         """
         if self._batch is None:
-            factors = hard(norms, limits, eps)
-            over = int((factors != 1.0).sum())
+            over = int(torch.count_nonzero(norms > limits))
+            factors = hard(norms, limits, eps) if over else norms
         else:
             over, factors = self._batch.factors(norms, limits, eps)
         if self._batch is not None and over == len(factors):
@@ -71,11 +72,11 @@ class Each:
     def _norms(self, tensors: list[Tensor], batch: native.Batch | None) -> tuple[float, Tensor]:
         if batch is not None and native.supports(self.norm_type):
             return batch.norms(self.norm_type)
-        if self.heights is None:
-            norms = norms_by_pytorch(tensors, self.norm_type)
-        else:
+        if self.heights is not None:
             norms = norms_of_all_rows(tensors, self.heights, self.norm_type)
-        return norms.amax().item(), norms
+            return norms.amax().item(), norms
+        each = norms_by_pytorch(tensors, self.norm_type)
+        return total_of_numbers(each, self.norm_type), torch.tensor(each, dtype=torch.float64)
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal, TypeAlias
 
 import torch
@@ -22,6 +23,8 @@ from gradclip_core.parts.reductions import norms_in_few_calls, norms_of_segments
 
 By: TypeAlias = Literal["model", "group", "module", "parameter", "row"] | Mapping[str, str]
 Measure: TypeAlias = Literal["norm", "rms"]
+
+_dtype = attrgetter("dtype")
 
 # A norm below this may come from squares that lost digits, or vanished, in float32.
 SMALL = 1e-15
@@ -106,23 +109,30 @@ def norms_on_cpu(gradients: Gradients, norm_type: float) -> Tensor:
     batch = gradients.batch() if native.supports(norm_type) else None
     if batch is not None:
         return batch.norms(norm_type)[1]
-    return norms_by_pytorch(gradients.grads, norm_type)
+    norms = norms_by_pytorch(gradients.grads, norm_type)
+    return torch.tensor(norms, dtype=torch.float64)
 
 
-@torch.no_grad()
-def norms_by_pytorch(grads: list[Tensor], norm_type: float) -> Tensor:
-    """The same without the kernel."""
-    if any(map(Tensor.is_complex, grads)):
-        return torch.stack([_vector_norm(grad, norm_type) for grad in grads])
-    if not native.supports(norm_type):
-        norms = torch.stack(torch._foreach_norm(grads, norm_type, dtype=torch.float64))
-    else:
+def norms_by_pytorch(grads: list[Tensor], norm_type: float) -> list[float]:
+    """The same without the kernel, as plain numbers."""
+    if any(dtype.is_complex for dtype in set(map(_dtype, grads))):
+        return [_vector_norm(grad, norm_type).item() for grad in grads]
+    if native.supports(norm_type):
         norms = norms_in_few_calls(grads, norm_type)
-    smallest, largest = torch.aminmax(norms)
-    if not (smallest > SMALL and largest < math.inf):
-        for i in (~((norms > SMALL) & norms.isfinite())).nonzero().flatten().tolist():
-            norms[i] = _vector_norm(grads[i], norm_type)
+    else:
+        norms = torch.stack(torch._foreach_norm(grads, norm_type, dtype=torch.float64)).tolist()
+    if not (min(norms) > SMALL and max(norms) < math.inf):
+        for i, norm in enumerate(norms):
+            if not SMALL < norm < math.inf:
+                norms[i] = _vector_norm(grads[i], norm_type).item()
     return norms
+
+
+def total_of_numbers(norms: list[float], norm_type: float) -> float:
+    """The p-norm of plain numbers >= 0, of which there is one at least; see `total`."""
+    if norm_type == 2.0:
+        return math.hypot(*norms)
+    return total(torch.tensor(norms, dtype=torch.float64), norm_type).item()
 
 
 def _norms(grads: list[Tensor], norm_type: float) -> list[Tensor]:

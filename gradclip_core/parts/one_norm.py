@@ -6,6 +6,7 @@ gradient. Results are those of the general way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -15,12 +16,13 @@ from torch import Tensor
 
 from gradclip_core.parts import native
 from gradclip_core.parts.gradients import Gradients
-from gradclip_core.parts.norms import norms_by_pytorch, total
+from gradclip_core.parts.norms import norms_by_pytorch, total_of_numbers
 from gradclip_core.parts.reductions import clamp_in_pieces
 from gradclip_core.parts.responses import scale_all
 
 # How the gradients of a step were changed; see `ClipReport`.
 Path: TypeAlias = Literal["none", "in place", "folded", "update"]
+Norms: TypeAlias = Tensor | list[float]  # one for each gradient, float64
 
 
 @dataclass(slots=True)
@@ -34,7 +36,7 @@ class OneNorm:
     norm: float
     clipped_norm: float
     threshold: float
-    each: Tensor
+    each: Norms
     present: Sequence[int]
     names: Sequence[str | None]
     norm_type: float
@@ -74,10 +76,11 @@ class OneNorm:
 
     def parameter_norms(self) -> Tensor:
         """The norm of each parameter's gradient, zero where it has none."""
+        each = torch.as_tensor(self.each, dtype=torch.float64)
         if len(self.present) == len(self.names):
-            return self.each
-        norms = torch.zeros(len(self.names), dtype=self.each.dtype)
-        return norms.index_copy_(0, torch.tensor(self.present), self.each)
+            return each
+        norms = torch.zeros(len(self.names), dtype=torch.float64)
+        return norms.index_copy_(0, torch.tensor(self.present), each)
 
     def tensors(self) -> dict[str, Tensor]:
         """The same as the tensors of a report."""
@@ -108,21 +111,21 @@ class Whole:
         """Whether no gradient is complex; the kernel takes none that is."""
         return self._batch is not None or not any(map(Tensor.is_complex, self.grads))
 
-    def norms(self, norm_type: float) -> tuple[float, Tensor]:
+    def norms(self, norm_type: float) -> tuple[float, Norms]:
         """The norm of the whole, and of each gradient."""
         if self._batch is not None and native.supports(norm_type):
             return self._batch.norms(norm_type)
         each = norms_by_pytorch(self.grads, norm_type)
-        return total(each, norm_type).item(), each
+        return total_of_numbers(each, norm_type), each
 
     def scale(self, factor: float) -> None:
         """Multiply by one factor, in place."""
         if self._batch is not None:
             self._batch.scale(factor)
         else:
-            scale_all(self.grads, torch.tensor(factor, dtype=torch.float64))
+            scale_all(self.grads, factor)
 
-    def clamp(self, bound: float) -> tuple[float, Tensor]:
+    def clamp(self, bound: float) -> tuple[float, Norms]:
         """Bound every magnitude, in place; the largest there was, of the whole and of each.
 
         Not all is clamped if anything is NaN or inf, and then the first result is not finite.
@@ -130,4 +133,4 @@ class Whole:
         if self._batch is not None:
             return self._batch.clamp(bound)
         each = clamp_in_pieces(self.grads, bound)
-        return each.amax().item(), each
+        return total_of_numbers(each, math.inf), each

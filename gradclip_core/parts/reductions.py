@@ -2,36 +2,55 @@
 
 A float32 sum over one long vector loses digits (4e-3 at 5e7 elements on CPU, always low), and a
 call for each tensor costs more than a small tensor's arithmetic. So long tensors are reduced to
-the norms of short rows, and those are put together with the elements of all short tensors and
-summed up in float64 in one call.
+the norms of short rows, short ones of one shape are put together, and the rest is plain numbers:
+operations of many kinds cost more than their arithmetic where the caches are cold, as in training.
 """
 
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Sequence
+from operator import attrgetter
 
 import torch
 from torch import Tensor
 
+SHORT = 65_536  # elements up to which tensors of one shape are put together: one call for all
 _ROW = 512  # elements of one float32 sum: errors of 4e-7 for equal elements, less for others
-_LONG = 2048  # elements from which rows cost less than the elements themselves
+_SMALL = 2048  # elements up to which a clamp costs more than being measured with all others
 _MANY = 64  # tensors from which one call for all costs less than one for each
 _CHUNK = 262_144  # elements that stay in the cache between two calls
+_dtype, _shape = attrgetter("dtype"), attrgetter("shape")
 
 
-def norms_in_few_calls(tensors: list[Tensor], norm_type: float) -> Tensor:
-    """The norm of each tensor, (n,) float64, of order 1, 2 or inf; tensors are real."""
-    pieces = [_partial(t, norm_type) if t.numel() > _LONG else t for t in tensors]
-    lengths = torch.frombuffer(array("q", map(Tensor.numel, pieces)), dtype=torch.int64)
-    flat = together(pieces)
-    if math.isinf(norm_type):
-        return torch.segment_reduce(flat.abs(), "max", lengths=lengths, unsafe=True).double()
-    flat = flat.double()
-    powers = flat.square() if norm_type == 2.0 else flat.abs()
-    sums = torch.segment_reduce(powers, "sum", lengths=lengths, unsafe=True)
-    return sums.sqrt_() if norm_type == 2.0 else sums
+def norms_in_few_calls(tensors: list[Tensor], norm_type: float) -> list[float]:
+    """The norm of each tensor, of order 1, 2 or inf; tensors are real."""
+    if len(set(map(_shape, tensors))) == len(set(map(_dtype, tensors))) == 1:
+        return _norms_of_alike(tensors, norm_type)
+    alike: dict[tuple[torch.dtype, torch.Size], list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        alike.setdefault((tensor.dtype, tensor.shape), []).append(i)
+    norms = [0.0] * len(tensors)
+    for where in alike.values():
+        found = _norms_of_alike([tensors[i] for i in where], norm_type)
+        for i, norm in zip(where, found, strict=True):
+            norms[i] = norm
+    return norms
+
+
+def _norms_of_alike(tensors: list[Tensor], norm_type: float) -> list[float]:
+    """The same of tensors of one dtype and shape."""
+    if tensors[0].numel() > SHORT:
+        rows = torch.stack([_partial(tensor, norm_type) for tensor in tensors]).double()
+    else:
+        rows = wide(torch.stack(tensors).view(len(tensors), -1))
+    if norm_type == 2.0:
+        norms = norms_of_rows(rows)
+    else:
+        rows = rows.abs()
+        norms = rows.amax(1) if math.isinf(norm_type) else rows.sum(1)
+    found: list[float] = norms.tolist()
+    return found
 
 
 def together(tensors: list[Tensor]) -> Tensor:
@@ -55,16 +74,16 @@ def norms_of_segments(norms: Tensor, lengths: Sequence[int], norm_type: float) -
     return scale * sums.pow(1 / norm_type)
 
 
-def clamp_in_pieces(tensors: list[Tensor], bound: float) -> Tensor:
-    """Bound every magnitude, in place, in one pass; the largest of each tensor before, (n,).
+def clamp_in_pieces(tensors: list[Tensor], bound: float) -> list[float]:
+    """Bound every magnitude, in place, in one pass; the largest of each tensor before.
 
     Only what reaches beyond the bound is written, piece by piece, and no piece with NaN or inf,
     where the largest is not finite. Tensors are contiguous.
     """
-    if len(tensors) < _MANY or max(map(Tensor.numel, tensors)) > _LONG:
-        return torch.tensor([_clamp(tensor, bound) for tensor in tensors], dtype=torch.float64)
+    if len(tensors) < _MANY or max(map(Tensor.numel, tensors)) > _SMALL:
+        return [_clamp(tensor, bound) for tensor in tensors]
     found = norms_in_few_calls(tensors, math.inf)
-    over = [t for t, peak in zip(tensors, found.tolist(), strict=True) if bound < peak < math.inf]
+    over = [t for t, peak in zip(tensors, found, strict=True) if bound < peak < math.inf]
     if over:
         torch._foreach_clamp_min_(over, -bound)
         torch._foreach_clamp_max_(over, bound)
@@ -94,10 +113,10 @@ def _partial(tensor: Tensor, norm_type: float) -> Tensor:
 
 
 def _row_norms(flat: Tensor) -> Tensor:
-    whole = flat.numel() // _ROW * _ROW
-    rows = flat[:whole].view(-1, _ROW)
+    rest = flat.numel() % _ROW
+    rows = (flat[:-rest] if rest else flat).view(-1, _ROW)
     norms: Tensor = torch.linalg.vector_norm(rows, 2.0, dim=1)
-    return norms if whole == flat.numel() else torch.cat([norms, flat[whole:]])
+    return torch.cat([norms, flat[-rest:]]) if rest else norms
 
 
 def wide(tensor: Tensor) -> Tensor:

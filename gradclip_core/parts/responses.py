@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import attrgetter
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from gradclip_core.parts import native
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.reductions import norms_of_segments
 from gradclip_core.parts.rows import over_row, spread_rows
+
+_dtype = attrgetter("dtype")
 
 
 def spread(parts: Parts, values: Tensor) -> Sequence[Tensor]:
@@ -47,14 +50,18 @@ def scale(parts: Parts, factors: Tensor) -> None:
         scale_each(grads, per_gradient(parts, factors), parts.gradients.batch())
 
 
-def scale_all(grads: list[Tensor], factor: Tensor) -> None:
-    """Multiply all gradients by one factor, 0-d, in place."""
-    batch = native.batch(grads) if factor.device.type == "cpu" else None
+def scale_all(grads: list[Tensor], factor: Tensor | float) -> None:
+    """Multiply all gradients by one factor, a number or 0-d, in place.
+
+    The last ones first on CPU: they were measured last, and are still in the cache.
+    """
+    batch = native.batch(grads) if native.on_cpu(grads) else None
     if batch is not None:
-        batch.scale(factor.item())
+        batch.scale(float(factor))
         return
-    for same in _batches(grads):
-        _scale_batch(same, factor.to(same[0].device, _scale_dtype(same[0])))
+    for same in _batches(grads[::-1]):
+        number = torch.as_tensor(factor, dtype=_scale_dtype(same[0]), device=same[0].device)
+        _scale_batch(same, number)
 
 
 def scale_each(grads: list[Tensor], factors: Tensor, batch: native.Batch | None) -> None:
@@ -68,18 +75,18 @@ def scale_each(grads: list[Tensor], factors: Tensor, batch: native.Batch | None)
 
 def _scale_each_on_cpu(grads: list[Tensor], factors: Tensor, batch: native.Batch | None) -> None:
     """The same on CPU; gradients with the factor 1 are not written."""
-    binding = factors != 1.0
+    numbers = factors.tolist()
     changed = grads
-    if not binding.all():
-        changed = [grad for grad, binds in zip(grads, binding.tolist(), strict=True) if binds]
+    if 1.0 in numbers:
+        changed = [grad for grad, number in zip(grads, numbers, strict=True) if number != 1.0]
+        numbers = [number for number in numbers if number != 1.0]
     if batch is not None:
         batch.scale(factors, changed)
         return
-    factors = factors[binding]
-    for dtype in {_scale_dtype(grad) for grad in changed}:
-        pairs = zip(changed, factors.to(dtype).unbind(), strict=True)
-        same = [(grad, factor) for grad, factor in pairs if _scale_dtype(grad) is dtype]
-        torch._foreach_mul_([grad for grad, _ in same], [factor for _, factor in same])
+    for dtype in set(map(_scale_dtype, changed)):
+        pairs = zip(changed, torch.tensor(numbers, dtype=dtype).unbind(), strict=True)
+        same = [(grad, number) for grad, number in pairs if _scale_dtype(grad) is dtype]
+        torch._foreach_mul_([grad for grad, _ in same], [number for _, number in same])
 
 
 def _scale_rows(parts: Parts, factors: Tensor) -> None:
@@ -139,6 +146,8 @@ def multiply_in_float32(grads: list[Tensor], factor: Tensor) -> None:
 
 
 def _batches(grads: list[Tensor]) -> list[list[Tensor]]:
+    if native.on_cpu(grads) and len(set(map(_dtype, grads))) == 1:
+        return [grads]
     batches: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for grad in grads:
         batches.setdefault((grad.device, grad.dtype), []).append(grad)

@@ -19,10 +19,7 @@ from torch import Tensor
 from gradclip_core.parts import native, sharding
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.norms import SMALL, Parts, scalar_dtype
-from gradclip_core.parts.reductions import norms_of_rows, together, wide
-
-# Tensors up to this size are put together, so that one call measures all of the same width.
-_SHORT = 65_536
+from gradclip_core.parts.reductions import SHORT, norms_of_rows, together, wide
 
 
 def row_norms(gradients: Gradients, norm_type: float) -> Tensor:
@@ -67,7 +64,7 @@ def norms_of_all_rows(grads: list[Tensor], rows: Sequence[int], norm_type: float
     norms: dict[int, Tensor] = {}
     narrow: dict[tuple[torch.device, torch.dtype, int], list[int]] = {}
     for i, grad in enumerate(grads):
-        if grad.numel() > _SHORT or grad.is_complex():
+        if grad.numel() > SHORT or grad.is_complex():
             norms[i] = _norms(grad, norm_type, rows[i])
         else:
             width = grad.numel() // rows[i]
