@@ -17,6 +17,10 @@ from gradclip_core.parts.gradients import Gradients
 from gradclip_core.stepping.during_step import DuringStep
 from gradclip_core.stepping.loss_scale import ScalerScale, StepScale
 
+# Elements from which folding gains beside the compiled kernel: fewer are still in the cache when
+# they are scaled, and a fused step that scales and stores them takes longer.
+LEAST = 3_000_000
+
 _MISSING = object()
 _dtype = attrgetter("dtype")
 
@@ -96,8 +100,8 @@ class Fold:
         self._set(1.0)
 
     def scale(self, gradients: Gradients, factor: float | Tensor) -> bool:
-        """Multiply these gradients in the step under way or to come, if it takes them."""
-        takes = self._sure or self.takes(gradients)
+        """Multiply these gradients in the step under way or to come, if it takes them and gains."""
+        takes = self._sure or (_gains(gradients) and self.takes(gradients))
         if takes:
             self._set(factor)
         return takes
@@ -121,6 +125,11 @@ def folds(optimizer: Optimizer) -> bool:
     """Whether an optimizer reads `grad_scale`; others ignore it, some without a word."""
     fused = all(group.get("fused") for group in optimizer.param_groups)
     return fused and isinstance(optimizer, (Adam, SGD, Adagrad))  # AdamW is an Adam
+
+
+def _gains(gradients: Gradients) -> bool:
+    """Whether folding is quicker than the kernel, if that is what would scale these gradients."""
+    return gradients.located is None or gradients.located.num_elements() >= LEAST
 
 
 def _all_plain(gradients: Gradients, params: list[Tensor]) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradclip_core.parts import native
+from gradclip_core.stepping import fold
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -36,6 +37,12 @@ def _trainer(**settings: Any) -> Any:
         "max_epochs": 1,
     }
     return pl.Trainer(**(quiet | settings))
+
+
+@pytest.fixture(autouse=True)
+def folding_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fold however few elements there are, so that small networks show it."""
+    monkeypatch.setattr(fold, "LEAST", 0)
 
 
 @pytest.fixture(scope="module", params=["compiled", "pytorch"])

@@ -151,6 +151,11 @@ class Located(Batch):
         self._kind = kind
         self._numbers = numbers
 
+    def num_elements(self) -> int:
+        """The number of elements of all tensors."""
+        n = len(self.tensors)
+        return sum(self._numbers[2 * n : 3 * n])
+
     def heights(self) -> array[int]:
         """The lengths of the first dimensions, 1 below two dimensions: the numbers of rows."""
         n = len(self.tensors)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from gradclip_core import ClipNorm, ClipUpdate, ClipValue, NoClip, Percentile, chain
+from gradclip_core.parts import native
 
 FUSED: dict[str, Callable[..., Optimizer]] = {
     "adam": lambda p, **kw: Adam(p, 0.05, amsgrad=True, **kw),
@@ -141,6 +142,27 @@ def test_only_float32_is_folded(dtype: torch.dtype, path: str) -> None:
     grad = torch.tensor([30.0, 40.0], dtype=dtype)
     assert step_under_fold(param, SGD([param], 1.0, fused=True), grad) == path
     assert param.tolist() == pytest.approx([-0.6, -0.8], rel=1e-2)
+
+
+@pytest.mark.parametrize(("size", "path"), [(2_000_000, "in place"), (4_000_000, "folded")])
+def test_few_gradients_are_left_to_the_kernel(
+    monkeypatch: pytest.MonkeyPatch, size: int, path: str
+) -> None:
+    monkeypatch.undo()
+    if not native.available():
+        pytest.skip("needs a C compiler")
+    param = nn.Parameter(torch.zeros(size))
+    optimizer = SGD([param], 1.0, fused=True)
+    assert step_under_fold(param, optimizer, torch.ones(size)) == path
+    assert param.double().norm().item() == pytest.approx(1.0, rel=1e-6)
+
+
+def test_few_gradients_are_folded_without_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(native, "library", lambda: None)
+    param = nn.Parameter(torch.zeros(2))
+    optimizer = SGD([param], 1.0, fused=True)
+    assert step_under_fold(param, optimizer, torch.tensor([30.0, 40.0])) == "folded"
 
 
 def test_a_gradient_that_lies_otherwise_in_memory_is_not_folded() -> None:
