@@ -57,6 +57,15 @@ def test_a_long_float32_gradient_keeps_six_digits(
     assert norm == pytest.approx(exact(grad, norm_type), rel=1e-6)
 
 
+@pytest.mark.slow
+def test_fifty_million_elements_keep_six_digits_where_torch_keeps_two(holding: Holding) -> None:
+    grad = torch.randn(50_000_000, generator=torch.Generator().manual_seed(0))
+    expected = exact(grad, 2.0)
+    (param,) = holding(grad)
+    assert ClipNorm(1e9)(param).norm.item() == pytest.approx(expected, rel=1e-6)
+    assert grad.norm().item() != pytest.approx(expected, rel=1e-3)
+
+
 def test_a_long_gradient_of_uneven_length_is_measured_to_its_end(holding: Holding) -> None:
     grad = torch.zeros(4 * 32_768 + 17)
     grad[-1] = 3.0
