@@ -10,6 +10,7 @@ from apps.report.charts import scores_figure
 from apps.report.exports import FIGURES, TABLES, write_figures, write_tables
 from apps.report.front_chart import gains_figure
 from apps.report.grids import Comparison
+from apps.report.recommendation import RULE, recommended
 from apps.report.rendering import html, markdown
 from apps.report.results import Results
 from apps.report.score_tables import gain_cell, score_cell
@@ -18,7 +19,7 @@ from apps.report.statistics import count
 from apps.report.tables import Cell, Column, Table
 from apps.report.theme import Figure
 from apps.report.theme import title as axis_title
-from apps.report.words import headline
+from apps.report.words import details, verdict
 from apps.report.writing import PLUS_MINUS, fixed, label, settings_text, several
 
 
@@ -29,7 +30,9 @@ def write_front(root: Path, results: Sequence[Results]) -> Path:
         f"At the setting where unclipped training validates best; mean {PLUS_MINUS} standard "
         "deviation over seeds. Bold is best at the printed precision, classical baselines included."
     )
-    over = Section("overview", "Overview", [gains] if gains else [], _overview(results), note)
+    found = [f"{one.title}. {verdict(one)} {recommended(one)}" for one in results]
+    charts = [gains] if gains else []
+    over = Section("overview", "Overview", charts, _overview(results), f"{note} {RULE}", found)
     parts = [over, *map(_about, results)]
     drawn = {figure.name: figure for part in parts for figure in part.figures}
     write_figures(drawn, root / FIGURES)
@@ -47,11 +50,11 @@ def write_front(root: Path, results: Sequence[Results]) -> Path:
 
 
 def _about(results: Results) -> Section:
-    """What was found for one application, and its main figure."""
+    """What else was found for one application, and its main figure."""
     figure = scores_figure(results, results.shown)
     link = f"{results.app}/report.html"
     figures = [_renamed(figure, results.app)] if figure else []
-    return Section(results.app, results.title, figures, findings=headline(results), link=link)
+    return Section(results.app, results.title, figures, findings=details(results), link=link)
 
 
 def _renamed(figure: Figure, app: str) -> Figure:

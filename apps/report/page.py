@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from apps.report.exports import FIGURES, TABLES, runs_frame, write_figures, write_tables
+from apps.report.recommendation import RULE, recommended
 from apps.report.records import read_records
 from apps.report.rendering import html, markdown
 from apps.report.results import Results, write_results
 from apps.report.sections import Section, sections
 from apps.report.tables import NamedTable
 from apps.report.theme import Figure
-from apps.report.words import headline
+from apps.report.words import details, verdict
 from apps.report.writing import label, several
 
 
@@ -42,8 +43,7 @@ def write_report(
     write_tables({part.key: part.table for part in parts if part.table}, output_dir / TABLES)
     # The table of runs shows what there is room for; its file holds everything.
     runs_frame(results).to_csv(output_dir / TABLES / "runs.csv", index=False)
-    findings = headline(results, read_records(results.shown, output_dir))
-    page = _page(results, findings, parts)
+    page = _page(results, details(results, read_records(results.shown, output_dir)), parts)
     (output_dir / "report.md").write_text(markdown("report.md.j2", **page), encoding="utf-8")
     path = output_dir / "report.html"
     path.write_text(html("report.html.j2", drawn, **page, home=home), encoding="utf-8")
@@ -53,7 +53,9 @@ def write_report(
 def _page(results: Results, findings: list[str], parts: list[Section]) -> dict[str, Any]:
     return {
         "results": results,
+        "lead": [verdict(results), recommended(results)],
         "findings": findings,
+        "rule": RULE,
         "summary": _summary(results),
         "sections": parts,
         "config": json.dumps(results.config, indent=2, default=str),

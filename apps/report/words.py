@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from apps.report.grids import Comparison, Grid
 from apps.report.pairing import Paired, against_unclipped
+from apps.report.recommendation import recommended
 from apps.report.records import Records
 from apps.report.results import Metric, Results
 from apps.report.runs import UNCLIPPED
@@ -22,11 +23,17 @@ from apps.report.writing import (
 )
 
 FEW_SEEDS = 5
+_WORDS = {"better": "better than", "worse": "worse than", "noise": "no different from"}
 
 
 def headline(results: Results, records: Records | None = None) -> list[str]:
-    """What the comparison found; with the records of `results.shown` it names thresholds too."""
-    sentences = [verdict(results)]
+    """What the comparison found: the verdict, the recommendation, and then the details."""
+    return [verdict(results), recommended(results), *details(results, records)]
+
+
+def details(results: Results, records: Records | None = None) -> list[str]:
+    """What stands behind the verdict; with the records of `results.shown` thresholds, too."""
+    sentences = []
     for compared, pairs in zip(results.grid.comparisons, against_unclipped(results), strict=True):
         where = settings_text(compared.settings)
         found = _one(results, compared, pairs, records if compared == results.shown else None)
@@ -47,18 +54,25 @@ def verdict(results: Results) -> str:
     known = [paired for _, paired in pairs if paired.verdict != "unknown"]
     if not known:
         return f"Verdict on {label_of}: none, for want of two seeds that clipped and unclipped end."
-    parts = [
-        f"{listing(names)} {'is' if len(names) == 1 else 'are'} {word} than unclipped"
-        for word in ("better", "worse")
-        if (names := [name for name, paired in pairs if paired.verdict == word])
+    said = [
+        f"{listing(names)} {'is' if len(names) == 1 else 'are'} {word} unclipped"
+        for found, word in _WORDS.items()
+        if (names := [name for name, paired in pairs if paired.verdict == found])
     ]
-    if parts:
-        return f"Verdict on {label_of}: {'; '.join(parts)}."
-    limits = [paired.detectable for paired in known if paired.detectable is not None]
-    limit = (
-        f"; one below {difference(min(limits), results.primary)} would not show" if limits else ""
-    )
-    return f"Verdict on {label_of}: no difference between clipped and unclipped{limit}."
+    if any(paired.verdict in ("better", "worse") for paired in known):
+        return f"Verdict on {label_of}: {'; '.join(said)}."
+    limits = _limits(known, results)
+    return f"Verdict on {label_of}: no difference between clipped and unclipped{limits}."
+
+
+def _limits(pairs: Sequence[Paired], results: Results) -> str:
+    """How large a difference would have had to be: it is another for each strategy."""
+    limits = [paired.detectable for paired in pairs if paired.detectable is not None]
+    if not limits:
+        return ""
+    low, high = (difference(end, results.primary) for end in (min(limits), max(limits)))
+    reach = low if low == high else f"{low} to {high}, by strategy,"
+    return f"; one below {reach} would not show"
 
 
 def _one(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from apps.report import Results, write_report
 from apps.report.front import write_front
 from apps.report.front_chart import gains_figure
+from apps.report.recommendation import recommended
+from apps.report.words import verdict
 from tests.apps.report.comparisons import make_results, run, two
 
 
@@ -43,7 +46,10 @@ def test_it_has_each_verdict_and_main_figure(fronted: tuple[Path, list[Results]]
     page, results = fronted
     text = page.read_text(encoding="utf-8")
     markdown = (page.parent / "report.md").read_text(encoding="utf-8")
-    assert text.count("Verdict on") == markdown.count("- Verdict on") == len(results)
+    for one in results:
+        said = f"{one.title}. {verdict(one)} {recommended(one)}"
+        assert said in html.unescape(text)
+        assert f"- {said}" in markdown
     pictures = {path.name for path in (page.parent / "figures").iterdir()}
     names = ("gains", "scores_load", "scores_risk")
     assert pictures == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}

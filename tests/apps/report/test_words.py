@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_divergence_and_failure_come_first() -> None:
         run("clip", 2, None, status="failed"),
         run("agc", 1, None, status="failed"),
     ]
-    lines = found(make_results(runs)).splitlines()[1:]
+    lines = found(make_results(runs)).splitlines()[2:]
     assert lines[0] == "Runs that diverged: unclipped 1 of 2, clip 0 of 2 and agc 0 of 1."
     assert lines[1] == "2 runs failed and left no score."
     assert "shares no completed seed with unclipped" in lines[2]
@@ -98,6 +99,20 @@ def test_the_verdict_comes_before_all() -> None:
     assert verdict(noise).startswith(text)
     assert found(noise).startswith(text)
     assert "none, for want of two seeds" in verdict(two([1.0], [1.1]))
+
+
+def test_the_verdict_names_every_strategy_and_how_small_a_difference_would_show() -> None:
+    theirs = [1.0, 1.1, 0.9]
+    runs = [run("none", seed, loss) for seed, loss in enumerate(theirs)]
+    runs += [run("near", seed, loss + 0.001 * seed) for seed, loss in enumerate(theirs)]
+    runs += [run("far", seed, loss + 0.2 * (-1) ** seed) for seed, loss in enumerate(theirs)]
+    text = verdict(make_results(runs))
+    limits = re.search(r"; one below (\S+) % to (\S+) %, by strategy, would not show", text)
+    assert limits is not None
+    assert float(limits[1]) < 0.01 < 0.2 < float(limits[2])
+    runs += [run("bad", seed, loss + 0.2 + 0.001 * seed) for seed, loss in enumerate(theirs)]
+    expected = "bad is worse than unclipped; near and far are no different from unclipped."
+    assert verdict(make_results(runs)) == f"Verdict on Quantile loss: {expected}"
 
 
 def test_tuned_values_are_told_with_their_source() -> None:
