@@ -12,6 +12,7 @@ from torch import nn
 from apps.application import Application, Evaluation
 from apps.report.results import Metric
 from apps.report.theme import Figure
+from apps.speech.augment import Augment
 from apps.speech.baselines import fits, pocketsphinx
 from apps.speech.data import SpeechData
 from apps.speech.decoding import Decoder
@@ -48,7 +49,7 @@ class Speech(Application):
         name: str,
         features: FrontEnd,
         decoder: Decoder,
-        augment: Any = None,
+        augment: Augment | None = None,
         batch_size: int = 16,
         cache: str | None = None,
         num_workers: int = 0,
@@ -59,6 +60,8 @@ class Speech(Application):
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         if num_workers < 0:
             raise ValueError(f"num_workers must be >= 0, got {num_workers}")
+        if features.kind != "logmel" and augment is not None and augment.vtlp:
+            raise ValueError(f"augment.vtlp={augment.vtlp}: needs features.kind=logmel")
         self.features = features
         self.decoder = decoder
         self.augment = augment

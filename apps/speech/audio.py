@@ -15,6 +15,9 @@ from apps.speech.utterances import Utterance
 
 # How much shorter than its manifest says a file may be, in seconds.
 TOLERANCE = 0.1
+# Bytes of an Ogg page: its header, whose last byte counts the segments, and the most there can be.
+_PAGE_HEADER = 27
+_LARGEST_PAGE = _PAGE_HEADER + 255 + 255 * 255
 
 
 def load(utterance: Utterance, sample_rate: int) -> Tensor:
@@ -29,7 +32,9 @@ def load(utterance: Utterance, sample_rate: int) -> Tensor:
             rate, frames = int(file.samplerate), int(file.frames)
             samples = file.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        reason = "no such file" if not path.is_file() else f"cannot be read as audio ({error})"
+        # libsndfile's own words, without the name of the file once more.
+        what = getattr(error, "error_string", error)
+        reason = "no such file" if not path.is_file() else f"cannot be read as audio ({what})"
         raise UserError(f"{path}: {reason}") from error
     lacking = frames - len(samples)
     if utterance.duration is not None:
@@ -50,11 +55,24 @@ def load(utterance: Utterance, sample_rate: int) -> Tensor:
 
 
 def _is_cut(path: Path) -> bool:
-    """Whether a WAV file is shorter than its header says; libsndfile reads it all the same."""
+    """Whether a WAV or OGG file ends before its header says; libsndfile reads it all the same."""
+    whole = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
+        if head[:4] == b"OggS":
+            file.seek(max(0, whole - _LARGEST_PAGE))
+            return _ends_within_a_page(file.read())
     if len(head) < 8 or head[:4] != b"RIFF":
         return False
     (size,) = struct.unpack("<I", head[4:])
     # Recorders that stream leave the size empty.
-    return bool(0 < size < 0xFFFFFFFF and path.stat().st_size < size)
+    return bool(0 < size < 0xFFFFFFFF and whole < size)
+
+
+def _ends_within_a_page(tail: bytes) -> bool:
+    """Whether the last page of an Ogg file lacks bytes (RFC 3533, section 6)."""
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < _PAGE_HEADER:
+        return True
+    segments = page[_PAGE_HEADER : _PAGE_HEADER + page[_PAGE_HEADER - 1]]
+    return len(page) < _PAGE_HEADER + page[_PAGE_HEADER - 1] + sum(segments)

@@ -26,6 +26,14 @@ class Batch(NamedTuple):
     targets: Tensor
     target_lengths: Tensor
 
+    @property
+    def least_frames(self) -> Tensor:
+        """Frames (B,) that CTC needs: one for each output, and one between equal neighbours."""
+        last = torch.arange(1, self.targets.shape[1], device=self.targets.device)
+        same = self.targets[:, 1:] == self.targets[:, :-1]
+        repeats = same & (last < self.target_lengths[:, None])
+        return self.target_lengths + repeats.sum(1)
+
 
 class Utterances(Dataset[Batch]):
     """Utterances with their outputs, fetched a batch at a time by a list of numbers.

@@ -6,10 +6,12 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torchaudio.transforms import MFCC, MelSpectrogram, SpecAugment
+from torchaudio.functional import amplitude_to_DB
+from torchaudio.transforms import MFCC, MelSpectrogram
 
 Kind = Literal["logmel", "mfcc"]
 _FLOOR = 1e-6
+_LEAST = 1e-10  # where the floor is relative to the loudest, as quiet recordings need
 
 
 class FrontEnd:
@@ -18,7 +20,9 @@ class FrontEnd:
     kind: `logmel`, the logarithm of mel-band energies, or `mfcc`, their cosine transform.
     sample_rate: in Hz, of the samples. num_bands: features of a frame. window_ms, hop_ms:
     length and distance of frames. stack: frames that a network sees as one, so that it gets
-    `stack * num_bands` inputs every `stack * hop_ms` milliseconds.
+    `stack * num_bands` inputs every `stack * hop_ms` milliseconds. top_db: of `logmel`, how far in
+    decibels an energy may lie below the utterance's largest, so that what is quieter (silence with
+    or without noise) looks alike; None: any.
     """
 
     def __init__(
@@ -29,6 +33,7 @@ class FrontEnd:
         window_ms: float = 25.0,
         hop_ms: float = 10.0,
         stack: int = 3,
+        top_db: float | None = None,
     ) -> None:
         if kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
@@ -38,12 +43,15 @@ class FrontEnd:
             raise ValueError(f"num_bands={num_bands}, stack={stack}: both must be >= 1")
         if not 0 < hop_ms <= window_ms:
             raise ValueError(f"hop_ms={hop_ms}: must be > 0 and at most window_ms={window_ms}")
+        if top_db is not None and (kind != "logmel" or not top_db > 0):
+            raise ValueError(f"top_db={top_db}: must be null, or > 0 with kind=logmel")
         self.kind: Kind = kind
         self.sample_rate = sample_rate
         self.num_bands = num_bands
         self.window_ms = window_ms
         self.hop_ms = hop_ms
         self.stack = stack
+        self.top_db = top_db
         # Narrow bands of a short window may hold no bin of the spectrum; twice as many do.
         self._n_fft = 2 << (int(sample_rate * window_ms / 1000) - 1).bit_length()
         self._transform = self._make()
@@ -61,8 +69,8 @@ class FrontEnd:
     @property
     def key(self) -> str:
         """A text that changes with the features of single frames."""
-        parts = (self.kind, self.sample_rate, self.num_bands, self.window_ms, self.hop_ms)
-        return " ".join(map(str, parts))
+        parts = [self.kind, self.sample_rate, self.num_bands, self.window_ms, self.hop_ms]
+        return " ".join(map(str, parts if self.top_db is None else [*parts, self.top_db]))
 
     @torch.no_grad()
     def __call__(self, samples: Tensor) -> Tensor:
@@ -72,10 +80,16 @@ class FrontEnd:
             samples = torch.nn.functional.pad(samples, (0, least - len(samples)))
         features: Tensor = self._transform(samples)
         if self.kind == "logmel":
-            features = (features + _FLOOR).log()
+            features = self._logarithm(features)
         features = features.T
         spread = features.std(dim=0, correction=0, keepdim=True)
         return (features - features.mean(dim=0, keepdim=True)) / (spread + 1e-5)
+
+    def _logarithm(self, energies: Tensor) -> Tensor:
+        if self.top_db is None:
+            return (energies + _FLOOR).log()
+        decibels: Tensor = amplitude_to_DB(energies, 10.0, _LEAST, 0.0, self.top_db)
+        return decibels
 
     def stacked(self, features: Tensor) -> Tensor:
         """Frames (T, F) in groups (ceil(T / stack), stack * F), the last filled up with zeros."""
@@ -98,16 +112,3 @@ class FrontEnd:
             return MelSpectrogram(self.sample_rate, n_mels=self.num_bands, **spectrum)
         spectrum["n_mels"] = max(40, self.num_bands)
         return MFCC(self.sample_rate, self.num_bands, log_mels=True, melkwargs=spectrum)
-
-
-def spec_augment(
-    num_time_masks: int = 2, time_mask: int = 24, num_band_masks: int = 2, band_mask: int = 6
-) -> Any:
-    """torchaudio's SpecAugment (Park et al. 2019, arXiv:1904.08779): masks of zeros.
-
-    time_mask, band_mask: largest width of a mask in single frames and in bands. Each utterance
-    of a batch (B, F, T) gets masks of its own.
-    """
-    if min(num_time_masks, time_mask, num_band_masks, band_mask) < 0:
-        raise ValueError("numbers and widths of masks must be >= 0")
-    return SpecAugment(num_time_masks, time_mask, num_band_masks, band_mask, zero_masking=True)

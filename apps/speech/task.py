@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from apps.speech.alphabet import BLANK
+from apps.speech.augment import Augment
 from apps.speech.batches import Batch
 from apps.task import Optimization, Task
 
@@ -16,11 +15,15 @@ class CTCTask(Task):
     """Minimises the CTC loss (Graves et al. 2006), per output of an utterance, then on average.
 
     The reduction decides how large gradients are: a loss summed over a batch has norms 10 to
-    1,000 times these. augment: masks of features (B, F, T), in training only.
+    1,000 times these. augment: changes training batches.
     """
 
     def __init__(
-        self, net: nn.Module, optimization: Optimization, num_bands: int, augment: Any = None
+        self,
+        net: nn.Module,
+        optimization: Optimization,
+        num_bands: int,
+        augment: Augment | None = None,
     ) -> None:
         super().__init__(net, optimization)
         self.num_bands = num_bands
@@ -28,8 +31,9 @@ class CTCTask(Task):
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of a batch, 0-d."""
-        frames = self._masked(batch.frames) if self.training else batch.frames
-        scores = self.net(frames, batch.lengths).log_softmax(-1)
+        if self.training and self._augment is not None:
+            batch = self._augment(batch, self.num_bands)
+        scores = self.net(batch.frames, batch.lengths).log_softmax(-1)
         return nn.functional.ctc_loss(
             scores.transpose(0, 1),
             batch.targets,
@@ -38,15 +42,6 @@ class CTCTask(Task):
             blank=BLANK,
             zero_infinity=True,
         )
-
-    def _masked(self, frames: Tensor) -> Tensor:
-        """Stacked frames (B, T, D) with masks over single frames and bands."""
-        if self._augment is None:
-            return frames
-        count, length, width = frames.shape
-        bands = frames.reshape(count, -1, self.num_bands).transpose(1, 2)
-        masked: Tensor = self._augment(bands)
-        return masked.transpose(1, 2).reshape(count, length, width)
 
     @property
     def faults(self) -> tuple[str, ...]:

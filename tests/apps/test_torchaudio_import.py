@@ -53,3 +53,27 @@ def test_imports_with_and_without_the_extension(before, available, asked):
     assert first.startswith(available)
     assert [name in first for name in asked] == [True] * len(asked), first
     assert second == "(128, 32)" or second.startswith("(128, ")
+
+
+NATIVE = """
+import torch
+from apps.torchaudio_import import import_torchaudio
+torchaudio = import_torchaudio()
+print(torchaudio._extension._IS_TORCHAUDIO_EXT_AVAILABLE)
+if torchaudio._extension._IS_TORCHAUDIO_EXT_AVAILABLE:
+    scores = torch.full((1, 6, 3), -5.0)
+    for time, output in enumerate((0, 1, 1, 0, 2, 0)):
+        scores[0, time, output] = -0.1
+    path, _ = torchaudio.functional.forced_align(scores, torch.tensor([[1, 2]]))
+    print(path.tolist())
+"""
+
+
+def test_the_extension_itself_runs_where_it_loads():
+    """The wheel from PyPI loads beside PyPI's torch for Linux, which is built for CUDA."""
+    done = subprocess.run([sys.executable, "-c", NATIVE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    available, *path = done.stdout.splitlines()
+    if available == "False":
+        pytest.skip("torchaudio's native library does not load with this torch (built for CUDA)")
+    assert path == ["[[0, 1, 1, 0, 2, 0]]"]

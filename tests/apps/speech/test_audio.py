@@ -47,8 +47,9 @@ def test_slower_recordings_are_refused(wav):
 )
 def test_what_is_no_audio(wav, content, expected):
     wav.path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"a\.wav: {expected}"):
+    with pytest.raises(UserError, match=rf"a\.wav: {expected}") as refused:
         load(wav, RATE)
+    assert str(refused.value).count("a.wav") == 1
 
 
 def test_a_file_that_is_not_there(tmp_path):
@@ -56,12 +57,14 @@ def test_a_file_that_is_not_there(tmp_path):
         load(Utterance(tmp_path / "none.wav"), RATE)
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac"])
-def test_truncated_audio_is_named(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_truncated_audio_is_named(tmp_path, suffix, share):
     path = tmp_path / f"a.{suffix}"
-    soundfile.write(path, say("one two three"), RATE)
+    soundfile.write(path, np.tile(say("one two three"), 20), RATE)
+    assert len(load(Utterance(path), RATE)) > 0
     content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
+    path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(UserError, match=rf"a\.{suffix}: (truncated|cannot be read)"):
         load(Utterance(path), RATE)
 

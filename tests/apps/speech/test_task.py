@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from apps.speech.augment import Augment
 from apps.speech.batches import Batch
-from apps.speech.features import spec_augment
 from apps.speech.model import RecurrentCTC
 from apps.speech.task import CTCTask
 from apps.task import Optimization
@@ -50,7 +50,7 @@ def test_samples_clipped_at_a_norm_that_none_has_are_the_plain_gradient(batch):
 
 
 def test_masks_are_of_training_alone(batch):
-    task = make(spec_augment(2, 8, 1, 2))
+    task = make(Augment(2, 8, 1, 2))
     plain = make()
     with torch.no_grad():
         assert task.eval().loss(batch) == plain.eval().loss(batch)
