@@ -16,8 +16,10 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shlex
 import time
 from pathlib import Path
+from sys import argv
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -121,14 +123,23 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _command(given: argparse.Namespace) -> str:
+    """What was called, whatever the names of file and folder."""
+    named = {str(given.store): "FILE", str(given.write): "docs"}
+    return shlex.join(
+        ["python", "-m", "benchmarks.clip_speed", *(named.get(a, a) for a in argv[1:])]
+    )
+
+
 def main() -> None:
     """Print the tables, or write them and the picture."""
     given = arguments()
     measured = Measured.read(given.store)
+    measured.commands.append(_command(given))
     measure_all(measured, given)
     if given.store is not None:
         measured.write(given.store)
-    text = page(measured, f"python -m benchmarks.clip_speed --write docs --rounds {given.rounds:g}")
+    text = page(measured)
     if given.write is None:
         print(text)
         return

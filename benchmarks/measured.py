@@ -23,10 +23,14 @@ class Row:
 
 @dataclass(slots=True)
 class Measured:
-    """`rows[set][rule][binding]` has a row for each contender, `history` one for each threshold."""
+    """`rows[set][rule][binding]` has a row for each contender, `history` one for each threshold.
+
+    `commands` are those that measured it.
+    """
 
     rows: dict[str, dict[str, dict[bool, list[Row]]]] = field(default_factory=dict)
     history: list[tuple[str, list[float]]] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
 
     def medians(self) -> Iterator[tuple[str, str, bool, Row]]:
         """Every row with its set, rule and state."""
@@ -47,7 +51,8 @@ class Measured:
         if path is None or not path.exists():
             return cls()
         kept = json.loads(path.read_text())
-        measured = cls(history=[(name, shares) for name, shares in kept["history"]])
+        measured = cls(commands=kept["commands"])
+        measured.history = [(name, shares) for name, shares in kept["history"]]
         for set_name, rule, state, row in kept["rows"]:
             by_rule = measured.rows.setdefault(set_name, {})
             by_state = by_rule.setdefault(rule, {})
@@ -58,4 +63,5 @@ class Measured:
         """Keep everything in a file."""
         names = {binding: state for state, binding in STATES.items()}
         rows = [[s, rule, names[b], asdict(row)] for s, rule, b, row in self.medians()]
-        path.write_text(json.dumps({"rows": rows, "history": self.history}))
+        kept = {"rows": rows, "history": self.history, "commands": self.commands}
+        path.write_text(json.dumps(kept))

@@ -75,7 +75,7 @@ def contenders(params: Params, name: str, bound: float) -> dict[str, Step]:
 
     return {
         BASE: lambda: torchs(made[1]),
-        "ours, folded": lambda: (folding(params), made[0].step()),
+        "ours, `fold_into`": lambda: (folding(params), made[0].step()),
         "ours, in place": lambda: (in_place(params), made[2].step()),
         "no clipping, fused step": made[3].step,
         "clip_grad_norm_, default step": lambda: torchs(default),

@@ -43,8 +43,9 @@ One more step of the threshold alone after a history of so many steps, as a shar
 """
 
 
-def page(measured: Measured, command: str) -> str:
+def page(measured: Measured) -> str:
     """All tables, one for each set of tensors."""
+    command = "\n".join(measured.commands)
     parts = [_HEAD.format(machine=machine(), command=command), reach(measured)]
     for name, by_rule in measured.rows.items():
         parts.append(f"\n## {name}\n\n| rule | base | contender | not needed | binding |\n")
@@ -92,10 +93,10 @@ def _cell(row: Row | None) -> str:
 
 
 def machine() -> str:
-    """Cores, processor, load and torch version of this machine, for the head of a page."""
+    """Cores, processor, load of the last minute and torch version, for the head of a page."""
     names = [line for line in _cpuinfo() if line.startswith("model name")]
     name = names[0].partition(":")[2].strip() if names else platform.machine()
-    cores, load = os.cpu_count(), os.getloadavg()[2]
+    cores, load = os.cpu_count(), os.getloadavg()[0]
     return f"{cores} cores of {name} with a load of {load:.0f}, torch {torch.__version__}"
 
 
