@@ -16,6 +16,7 @@ function fit(spec, width) {
   } else if (fitted.hconcat || fitted.vconcat || fitted.concat) {
     const views = fitted.hconcat || fitted.vconcat || fitted.concat;
     const columns = fitted.hconcat ? views.length : fitted.vconcat ? 1 : fitted.columns || views.length;
+    if (fitted.vconcat && views.some((view) => view.vconcat)) return stretch(fitted, share(1));
     if (views.some((view) => !view.mark && !view.layer)) return fitted;
     delete fitted.hconcat;
     delete fitted.vconcat;
@@ -27,6 +28,13 @@ function fit(spec, width) {
     fitted.autosize = { type: "fit-x", contains: "padding" };
   }
   return fitted;
+}
+
+// A stack of stacks of views: all of them as wide as the page.
+function stretch(view, width) {
+  if (view.vconcat) for (const one of view.vconcat) stretch(one, width);
+  else view.width = width;
+  return view;
 }
 
 function still(view) {

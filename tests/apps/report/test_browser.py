@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import altair as alt
+import pandas as pd
 import pytest
 
 from apps.report import Results, write_report
+from apps.report.theme import WIDTH, Figure
 
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Browser, BrowserContext, Page
@@ -27,10 +30,16 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
+def stack_of_stacks() -> Figure:
+    point = alt.Chart(pd.DataFrame({"x": [0, 1]})).mark_point().encode(x="x:Q")
+    pair = alt.vconcat(point.properties(width=WIDTH), point.properties(width=WIDTH))
+    return Figure("stacks", "Stacks", "Two pairs of views, one above the other.", pair & pair)
+
+
 @pytest.fixture(scope="module")
 def written(full: tuple[Results, Path]) -> Path:
     results, output_dir = full
-    return write_report(results, output_dir)
+    return write_report(results, output_dir, [stack_of_stacks()])
 
 
 @pytest.fixture
