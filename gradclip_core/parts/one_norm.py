@@ -18,7 +18,7 @@ from gradclip_core.parts import native
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.norms import norms_by_pytorch, total_of_numbers
 from gradclip_core.parts.reductions import clamp_in_pieces
-from gradclip_core.parts.responses import scale_all
+from gradclip_core.parts.responses import scale_all_on_cpu
 
 # How the gradients of a step were changed; see `ClipReport`.
 Path: TypeAlias = Literal["none", "in place", "folded", "update"]
@@ -123,7 +123,7 @@ class Whole:
         if self._batch is not None:
             self._batch.scale(factor)
         else:
-            scale_all(self.grads, factor)
+            scale_all_on_cpu(self.grads, factor)
 
     def clamp(self, bound: float) -> tuple[float, Norms]:
         """Bound every magnitude, in place; the largest there was, of the whole and of each.

@@ -50,18 +50,20 @@ def scale(parts: Parts, factors: Tensor) -> None:
         scale_each(grads, per_gradient(parts, factors), parts.gradients.batch())
 
 
-def scale_all(grads: list[Tensor], factor: Tensor | float) -> None:
-    """Multiply all gradients by one factor, a number or 0-d, in place.
-
-    The last ones first on CPU: they were measured last, and are still in the cache.
-    """
-    batch = native.batch(grads) if native.on_cpu(grads) else None
+def scale_all(grads: list[Tensor], factor: Tensor) -> None:
+    """Multiply all gradients by one factor, 0-d, in place."""
+    batch = native.batch(grads) if factor.device.type == "cpu" else None
     if batch is not None:
-        batch.scale(float(factor))
+        batch.scale(factor.item())
         return
+    for same in _batches(grads):
+        _scale_batch(same, factor.to(same[0].device, _scale_dtype(same[0])))
+
+
+def scale_all_on_cpu(grads: list[Tensor], factor: float) -> None:
+    """The same on CPU without the kernel; the last first, which are still in the cache."""
     for same in _batches(grads[::-1]):
-        number = torch.as_tensor(factor, dtype=_scale_dtype(same[0]), device=same[0].device)
-        _scale_batch(same, number)
+        torch._foreach_mul_(same, torch.tensor(factor, dtype=_scale_dtype(same[0])))
 
 
 def scale_each(grads: list[Tensor], factors: Tensor, batch: native.Batch | None) -> None:
