@@ -2,13 +2,13 @@
 
     python -m benchmarks.clip_speed --write docs
 
-Contenders of a rule run once in each round, in random order, on the same gradients, in one
-process with one thread, by the process's CPU clock; each time is divided by that of the base
-call in the same round. Ours take turns with the base alone, and so does each peer. The base runs
-twice, so that its ratio to itself shows the noise. Gradients are restored before each call, so
-that a clip binds every time or never, the last first, as a backward pass leaves them. Printed are
-the median ratio and its quartiles. With `--store FILE` a part can be measured at a time (`--sets`,
-`--rules`): the page is made of all that the file holds.
+Each contender takes turns with the base call, in random order, on the same gradients, in one
+process with one thread, by the process's CPU clock; each time is divided by that of the base in
+the same round. In a round the base runs twice, so that its ratio to itself shows the noise, and so
+does the contender, so that neither finds its code warmer than the other does. Gradients are
+restored before each call, so that a clip binds every time or never, the last first, as a backward
+pass leaves them. Printed are the median ratio and its quartiles. With `--store FILE` a part can be
+measured at a time (`--sets`, `--rules`): the page is made of all that the file holds.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def measure(rule: Rule, params: Params, originals: list[torch.Tensor], rounds: i
     """The ratios of every contender, and of the base once more, to the base."""
     again = f"`{rule.base_name}` again"
     rows: list[Row] = []
-    for group in rule.groups:
-        calls = [("", rule.base), (again, rule.base), *group.items()]
-        rows += _measure_group(rule.base_name, calls, params, originals, rounds)
+    for contender in rule.contenders.items():
+        calls = [("", rule.base), (again, rule.base), contender, contender]
+        rows += _take_turns(rule.base_name, calls, params, originals, rounds)
     return [row for i, row in enumerate(rows) if row.contender != again or i == 0]
 
 
-def _measure_group(
+def _take_turns(
     base_name: str,
     calls: list[tuple[str, Clip]],
     params: Params,
@@ -83,11 +83,12 @@ def _measure_group(
             start = time.process_time()
             clip(params)
             times[name].append(time.process_time() - start)
-    base = np.asarray(times.pop("")[2:])
+    by_round = {name: np.asarray(t).reshape(rounds + 2, -1)[2:] for name, t in times.items()}
+    base = by_round.pop("")
     points = (0.25, 0.5, 0.75)
     return [
-        Row(base_name, name, *np.quantile(np.asarray(t[2:]) / base, points).tolist())
-        for name, t in times.items()
+        Row(base_name, name, *np.quantile(each / base, points).tolist())
+        for name, each in by_round.items()
     ]
 
 

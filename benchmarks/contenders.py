@@ -51,14 +51,14 @@ timm_agc = _timm_agc()
 class Rule:
     """A rule, the call that its time is divided by, and the contenders by name.
 
-    Those of one group take turns with each other and the base: ours, and then each peer, whose
-    code would otherwise push ours out of the caches, as no training does.
+    Each takes turns with the base alone: the code of others would push its own out of the caches,
+    as no training does.
     """
 
     name: str
     base_name: str
     base: Clip
-    groups: list[dict[str, Clip]]
+    contenders: dict[str, Clip]
 
 
 def rules(params: Params, binding: bool) -> list[Rule]:
@@ -117,10 +117,7 @@ def rules(params: Params, binding: bool) -> list[Rule]:
         z = ours(lambda: ClipNorm(ZScore(cap=None)))
         peers.append(("AutoClip", "clip_grad_norm_", whole, auto, {"plain loop": PlainAutoClip()}))
         peers.append(("ZClip", "clip_grad_norm_", whole, z, {"plain loop": PlainZClip()}))
-    return [
-        Rule(name, base, call, [mine, *({peer: clip} for peer, clip in others.items())])
-        for name, base, call, mine, others in peers
-    ]
+    return [Rule(name, base, call, mine | others) for name, base, call, mine, others in peers]
 
 
 def ours(make: Callable[[], Clipper]) -> dict[str, Clip]:
