@@ -31,10 +31,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.accuracy import accuracy_rows
 from benchmarks.contenders import Clip, Params, Rule, rules
 from benchmarks.history import history_rows
 from benchmarks.measured import Measured, Row
-from benchmarks.page import page, picture
+from benchmarks.page import load, page, picture
 
 # A small LSTM, a Transformer, many tiny tensors, one large one; and rounds for each.
 SETS: dict[str, tuple[list[tuple[int, ...]], int]] = {
@@ -108,6 +109,8 @@ def measure_all(measured: Measured, given: argparse.Namespace) -> None:
                     measured.rows.setdefault(name, {}).setdefault(rule.name, {})[binding] = rows
     if given.rules is None or "thresholds" in given.rules:
         measured.history = history_rows()
+    if given.rules is None or "accuracy" in given.rules:
+        measured.accuracy = accuracy_rows()
 
 
 def arguments() -> argparse.Namespace:
@@ -118,7 +121,7 @@ def arguments() -> argparse.Namespace:
     names = [name.partition(":")[0] for name in SETS]
     parser.add_argument("--sets", nargs="*", choices=names, help="all by default")
     parser.add_argument(
-        "--rules", nargs="*", help="as in the tables, or thresholds; all by default"
+        "--rules", nargs="*", help="as in the tables, thresholds or accuracy; all by default"
     )
     parser.add_argument("--store", type=Path, help="file that keeps what was measured")
     return parser.parse_args()
@@ -136,8 +139,8 @@ def main() -> None:
     """Print the tables, or write them and the picture."""
     given = arguments()
     measured = Measured.read(given.store)
-    measured.commands.append(_command(given))
     measure_all(measured, given)
+    measured.commands.append(f"{_command(given)}  # {load()}")
     if given.store is not None:
         measured.write(given.store)
     text = page(measured)

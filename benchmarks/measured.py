@@ -25,11 +25,12 @@ class Row:
 class Measured:
     """`rows[set][rule][binding]` has a row for each contender, `history` one for each threshold.
 
-    `commands` are those that measured it.
+    `accuracy` has one for each way to measure a norm; `commands` are those that measured it all.
     """
 
     rows: dict[str, dict[str, dict[bool, list[Row]]]] = field(default_factory=dict)
     history: list[tuple[str, list[float]]] = field(default_factory=list)
+    accuracy: list[tuple[str, list[float]]] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
 
     def medians(self) -> Iterator[tuple[str, str, bool, Row]]:
@@ -53,6 +54,7 @@ class Measured:
         kept = json.loads(path.read_text())
         measured = cls(commands=kept["commands"])
         measured.history = [(name, shares) for name, shares in kept["history"]]
+        measured.accuracy = [(name, errors) for name, errors in kept["accuracy"]]
         for set_name, rule, state, row in kept["rows"]:
             by_rule = measured.rows.setdefault(set_name, {})
             by_state = by_rule.setdefault(rule, {})
@@ -63,5 +65,5 @@ class Measured:
         """Keep everything in a file."""
         names = {binding: state for state, binding in STATES.items()}
         rows = [[s, rule, names[b], asdict(row)] for s, rule, b, row in self.medians()]
-        kept = {"rows": rows, "history": self.history, "commands": self.commands}
-        path.write_text(json.dumps(kept))
+        kept = {name: getattr(self, name) for name in ("history", "accuracy", "commands")}
+        path.write_text(json.dumps(kept | {"rows": rows}))

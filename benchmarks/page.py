@@ -9,6 +9,7 @@ import altair as alt
 import torch
 
 from apps.report.theme import png, specification
+from benchmarks.accuracy import SIZES
 from benchmarks.history import LENGTHS
 from benchmarks.measured import Measured, Row
 from benchmarks.reach import reach
@@ -41,6 +42,14 @@ One more step of the threshold alone after a history of so many steps, as a shar
 | threshold | {lengths} |
 | :--- | {marks} |
 """
+_ACCURACY = """
+## Accuracy
+
+Error of the L2 norm of one normal float32 gradient, relative to its norm in float64.
+
+| norm of | {sizes} |
+| :--- | {marks} |
+"""
 
 
 def page(measured: Measured) -> str:
@@ -61,6 +70,10 @@ def page(measured: Measured) -> str:
     parts.append(_HISTORY.format(lengths=lengths, marks=marks, clip="8 tensors, 1.05 M elements"))
     for name, shares in measured.history:
         parts.append(f"| {name} | {' | '.join(f'{t:.3f}' for t in shares)} |\n")
+    sizes = " | ".join(f"{n:,} elements" for n in SIZES)
+    parts.append(_ACCURACY.format(sizes=sizes, marks=" | ".join(["---:"] * len(SIZES))))
+    for name, errors in measured.accuracy:
+        parts.append(f"| {name} | {' | '.join(f'{error:.0e}' for error in errors)} |\n")
     return "".join(parts)
 
 
@@ -92,12 +105,16 @@ def _cell(row: Row | None) -> str:
     return "" if row is None else f"{row.median:.2f} ({row.low:.2f} to {row.high:.2f})"
 
 
+def load() -> str:
+    """The load of the machine in the last minute."""
+    return f"load {os.getloadavg()[0]:.0f}"
+
+
 def machine() -> str:
-    """Cores, processor, load of the last minute and torch version, for the head of a page."""
+    """Cores, processor and torch version of this machine, for the head of a page."""
     names = [line for line in _cpuinfo() if line.startswith("model name")]
     name = names[0].partition(":")[2].strip() if names else platform.machine()
-    cores, load = os.cpu_count(), os.getloadavg()[0]
-    return f"{cores} cores of {name} with a load of {load:.0f}, torch {torch.__version__}"
+    return f"{os.cpu_count()} cores of {name}, torch {torch.__version__}"
 
 
 def _cpuinfo() -> list[str]:

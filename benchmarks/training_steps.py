@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.application_steps import APPS, Steps, application_rows
 from benchmarks.optimizer_steps import BASE, Row, optimizer_rows
-from benchmarks.page import machine
+from benchmarks.page import load, machine
 from gradclip_core.stepping.fold import LEAST
 
 _HEAD = """# Clipping as a part of a step
@@ -97,10 +97,10 @@ def main() -> None:
     random.seed(0)
     where = "" if given.device == "cpu" else f" --device {given.device}"
     command = f"python -m benchmarks.training_steps --write docs --rounds {given.rounds:g}{where}"
-    text = _HEAD.format(machine=machine(), command=command)
-    text += optimizer_table(optimizer_rows(given.device, given.rounds))
+    text = optimizer_table(optimizer_rows(given.device, given.rounds))
     if given.apps:
         text += application_table(application_rows(given.apps, given.device, given.rounds))
+    text = _HEAD.format(machine=machine(), command=f"{command}  # {load()}") + text
     if given.write is None:
         print(text)
     else:
