@@ -53,9 +53,10 @@ def _compare(comparing: Comparing, launcher: Launcher, jobs: int | None, home: s
     from apps.report.records import read_records
 
     parts, root = comparing.parts, comparing.folder
-    print(f"{parts.data.account}\nreport folder: {root}", flush=True)
+    print("\n".join([*comparing.notes, f"report folder: {root}"]), flush=True)
     # First, since it is they who refuse a series too short for them.
-    print("baselines ...", flush=True)
+    if comparing.shares_data:
+        print("baselines ...", flush=True)
     baselines = score_baselines(comparing)
     results = comparing.results(_train(comparing, launcher, jobs), baselines)
     shown = results.shown

@@ -16,7 +16,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from apps.application import Application, DataModule, Evaluation
 from apps.configuration import instantiate, whole_number
@@ -101,14 +101,14 @@ def train(
     clipper = make_clipper(config, parts.task)
     callbacks = list(instantiate(config, "callbacks").values())
     check_faults(callbacks, parts.task, config.app.name)
-    logger: Logger | Literal[False] = False
-    if config.logger:
-        logger = instantiate(config, "logger", save_dir=str(path))
     trainer = make_trainer(config, logger=False, enable_checkpointing=False)
     check_processes(trainer, config, parts.data, clipper, callbacks)
     folder = RunFolder(path)
     if resume:
         RunFolder.open(path, "resume").check_resumable(parts.task)
+    logger: Logger | Literal[False] = False
+    if config.logger:
+        logger = instantiate(config, "logger", save_dir=str(path))
     if not trainer.is_global_zero:
         return _train(config, folder, parts, clipper, callbacks, logger, resume, quiet)
     if not resume:
@@ -130,6 +130,9 @@ def _train(
     quiet: bool,
 ) -> dict[str, Any]:
     """Train and score in a folder that is ready."""
+    if logger:
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        logger.log_hyperparams(plain)
     record = RunRecord(folder, quiet=quiet)
     trainer = make_trainer(
         config,
@@ -160,7 +163,18 @@ def _train(
     if evaluation and evaluation.fitted:
         folder.describe(parts.data.description | evaluation.fitted)
     folder.finish(metrics, evaluation.predictions if evaluation else None)
+    if logger:
+        _log_scores(logger, metrics)
     return metrics
+
+
+def _log_scores(logger: Logger, metrics: dict[str, Any]) -> None:
+    """Hand a logger the scores, and the share of steps clipped."""
+    found = {f"test/{name}": value for name, value in metrics["test"].items()}
+    found["clip_rate"] = metrics["clip_rate"]
+    known = {name: value for name, value in found.items() if value is not None}
+    logger.log_metrics(known, step=metrics["steps"])
+    logger.finalize("success")
 
 
 def _checkpoints(folder: RunFolder) -> ModelCheckpoint:

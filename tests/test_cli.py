@@ -114,7 +114,7 @@ def test_a_mistake_is_one_line_in_a_process_of_its_own(verb):
         ("trainer", "cpu, ddp, ddp_cpu, debug, fsdp, gpu"),
         ("model", "gru, lstm, mlp, rnn"),
         ("data", "csv, elecdemand"),
-        ("logger", "csv, none, tensorboard"),
+        ("logger", "csv, mlflow, none, tensorboard"),
         ("app", "energy"),
     ],
 )

@@ -19,6 +19,7 @@ from apps.grid.plan import Planned, plan, read_seeds, read_tuned
 from apps.grid.results import as_results, as_run
 from apps.report.grids import Comparison, Grid
 from apps.report.results import Results
+from apps.report.writing import listing
 from apps.run_folder import RunFolder
 
 # What of a configuration the data depend on, and so the baselines.
@@ -60,7 +61,26 @@ class Comparing:
     @property
     def shares_data(self) -> bool:
         """Whether all runs of the comparison have the same data, and so the same baselines."""
-        return all(_data(run.config) == _data(self.main.runs[0].config) for run in self.main.runs)
+        return not self._differing
+
+    @property
+    def notes(self) -> list[str]:
+        """What has to be said of the data: which they are, and where there are no baselines."""
+        account = self.parts.data.account
+        if self.shares_data:
+            return [account]
+        differing = f"the runs differ in {listing(self._differing)}, on which they depend"
+        return [f"Of the first runs: {account}", f"No baselines: {differing}."]
+
+    @property
+    def _differing(self) -> list[str]:
+        """What of `_OF_DATA` is not the same for all runs of the comparison."""
+        first, *others = [_data(run.config) for run in self.main.runs]
+        return [
+            key
+            for key, value, *rest in zip(_OF_DATA, first, *others, strict=True)
+            if any(other != value for other in rest)
+        ]
 
     def results(
         self,
@@ -72,11 +92,11 @@ class Comparing:
         return as_results(
             self.config,
             self.parts.application,
-            self.parts.data,
             self.main.made(metrics, self.folder),
             sweep,
             baselines,
             self.arguments,
+            self.notes,
         )
 
     def data_of(self, compared: Comparison) -> DataModule:

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from apps.application import Application, DataModule, Evaluation
+from apps.application import Application, Evaluation
 from apps.environment import environment
 from apps.grid.plan import Planned
 from apps.report.grids import Grid
@@ -46,11 +46,11 @@ def as_run(planned: Planned, metrics: Mapping[str, Any], root: Path) -> Run:
 def as_results(
     config: DictConfig,
     application: Application,
-    data: DataModule,
     grid: Grid,
     sweep: Grid | None,
     baselines: Mapping[str, Evaluation],
     arguments: Sequence[str],
+    notes: Sequence[str],
 ) -> Results:
     """The report's record of the whole comparison."""
     primary = next(m for m in application.metrics if m.name == application.metric)
@@ -68,5 +68,5 @@ def as_results(
         command=shlex.join(["gradclip-compare", *arguments]),
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         environment=environment(),
-        notes=[data.account, *application.notes],
+        notes=[*notes, *application.notes],
     )

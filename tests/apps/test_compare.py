@@ -281,3 +281,15 @@ def test_a_killed_process_takes_no_other_run_with_it(monkeypatch):
     made = local.Local().make_all(jobs, 1, Path("unused"))
     ended = {job.path: found["status"] for job, found in made}
     assert ended == {"a": "completed", "autoclip": "failed", "b": "completed"}
+
+
+@pytest.mark.usefixtures("in_process", "no_pictures")
+def test_missing_baselines_are_said_with_their_reason(tiny, tmp_path):
+    swept = ["clipping=none", "seeds=1", "data.test_fraction=0.15,0.2", "training.epochs=1"]
+    out = succeed("compare", *tiny, *swept, f"output_dir={tmp_path}")
+    said = "No baselines: the runs differ in data, on which they depend."
+    assert said in out
+    assert "baselines ..." not in out
+    found = read_results(tmp_path / "results.json")
+    assert (found.baselines, found.notes[1]) == ({}, said)
+    assert found.notes[0].startswith("Of the first runs: ")

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+import sys
+from contextlib import closing
+
 import pandas as pd
 import pytest
+
+from tests.conftest import refused
 
 
 def test_csv_is_the_default(train, tiny):
@@ -24,3 +31,38 @@ def test_tensorboard_holds_the_losses(train):
     points = events.Scalars("val/loss")
     own = pd.read_csv(run / "epochs.csv")
     assert [point.value for point in points][-2:] == pytest.approx(list(own["val_loss"][1:]))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_keeps_configuration_losses_clipping_and_scores(train, tmp_path):
+    pytest.importorskip("mlflow")
+    uri = f"logger.tracking_uri=sqlite:///{tmp_path / 'mlflow.db'}"
+    run = train("logger=mlflow", uri, "clipping.max_norm=0.1", "trainer.log_every_n_steps=1")
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        [(uuid, status)] = database.execute("select run_uuid, status from runs").fetchall()
+        params = dict(database.execute("select key, value from params"))
+        logged = pd.read_sql_query("select key, step, value from metrics order by step", database)
+    assert (run / "mlflow_run").read_text().strip() == uuid
+    assert status == "FINISHED"
+    assert (params["clipping/max_norm"], params["choices/clipping"]) == ("0.1", "global_norm")
+    assert params["data/target"] == "load"
+    values = logged.groupby("key")["value"].apply(list)
+    assert values["val/loss"] == pytest.approx(
+        list(pd.read_csv(run / "epochs.csv")["val_loss"][1:])
+    )
+    steps = pd.read_csv(run / "steps.csv")
+    assert values["grad/norm"] == pytest.approx(list(steps["norm"]))
+    assert values["grad/clipped_norm"] == pytest.approx(list(steps["clipped_norm"]))
+    record = json.loads((run / "metrics.json").read_text())
+    assert values["test/wql"] == [record["test"]["wql"]]
+    assert values["clip_rate"] == [record["clip_rate"]]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_that_is_missing_or_out_of_reach_is_said_in_a_line(tiny, monkeypatch, empty_folder):
+    pytest.importorskip("mlflow")
+    line = refused("train", *tiny, "logger=mlflow", "logger.tracking_uri=nowhere://x")
+    assert "logger.tracking_uri=nowhere://x: " in line
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    line = refused("train", *tiny, "logger=mlflow")
+    assert "logger=mlflow: needs mlflow; pip install" in line
