@@ -99,8 +99,10 @@ def read_mr(files: Sequence[Path]) -> pd.DataFrame:
         for label in ("negative", "positive"):
             stream = packed.extractfile(f"rt-polaritydata/rt-polarity.{label[:3]}")
             assert stream is not None  # the archive's checksum has been verified
-            lines = stream.read().decode("latin-1").splitlines()
-            parts.append(pd.DataFrame({"text": lines, "label": label}))
+            # Byte 85, an ellipsis in some snippets, would end a line for `splitlines`.
+            lines = stream.read().decode("latin-1").rstrip("\r\n").split("\n")
+            texts = [line.rstrip("\r") for line in lines]
+            parts.append(pd.DataFrame({"text": texts, "label": label}))
     table = pd.concat(parts, ignore_index=True)
     normalised = table["text"].map(normalise)
     split = _split(table.assign(domain="film", document=normalised), normalised)
