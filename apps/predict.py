@@ -24,8 +24,7 @@ def run(config: DictConfig) -> None:
 
     quieten()
     folder = RunFolder.open(Path(str(config.run)), app=config.app).newest
-    text = config.text
-    files = None if text is not None else _files(config)
+    text, files = config.text, _files(config)
     folder.load_checkpoint(folder.best)
     config = with_decoder(folder.config(), config.get("decoder"))
     description = folder.description()
@@ -34,7 +33,7 @@ def run(config: DictConfig) -> None:
     folder.load_weights(task)
     if files is None:
         answer, account = application.predict_text(task, description, str(text))
-        print(f"{answer.iloc[0].to_string()}\n{account}")
+        print(f"{answer.iloc[0].dropna().to_string()}\n{account}")
         return
     source, target = files
     predictions, account = application.predict(task, description, source)
@@ -42,10 +41,16 @@ def run(config: DictConfig) -> None:
     print(f"{account}\n{len(predictions)} rows written to {target}")
 
 
-def _files(config: DictConfig) -> tuple[Path, Path]:
-    """The file to read and the one to write; UserError if one cannot be."""
+def _files(config: DictConfig) -> tuple[Path, Path] | None:
+    """The file to read and the one to write, None beside a text; UserError if one cannot be."""
+    from omegaconf import OmegaConf
+
     from apps.errors import UserError
 
+    if config.text is not None:
+        if not all(OmegaConf.is_missing(config, key) for key in ("input", "output")):
+            raise UserError("text: is answered on the spot; leave out input and output, or text")
+        return None
     source, target = Path(str(config.input)), Path(str(config.output))
     if not source.exists():
         raise UserError(f"input={source}: no such file")

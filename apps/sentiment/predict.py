@@ -63,13 +63,15 @@ def _account(
     max_length: int,
     seconds: float,
 ) -> str:
-    parts = [f"{len(answers)} texts in {seconds:.1f} s, {len(answers) / seconds:.0f} a second"]
+    rate = len(answers) / seconds
+    texts = "1 text" if len(answers) == 1 else f"{len(answers)} texts"
+    parts = [f"{texts} in {seconds:.1f} s, {rate:.{0 if rate >= 10 else 1}f} a second"]
     if silent.any():
-        parts.append(f"{silent.sum()} without words have no answer")
+        parts.append(f"without words and an answer: {silent.sum()}")
     long = sum(len(numbers) >= max_length for numbers in words)
     if long:
-        parts.append(f"of {long} long ones the middle was left out ({max_length} words are read)")
+        parts.append(f"too long, the middle left out ({max_length} words are read): {long}")
     guessed = int(((answers["unknown"] > MANY_UNKNOWN) & ~silent).sum())
     if guessed:
-        parts.append(f"{guessed} have more unknown words than known: take those as guesses")
+        parts.append(f"guesses, since more words are unknown than known: {guessed}")
     return "; ".join(parts)

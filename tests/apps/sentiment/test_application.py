@@ -103,9 +103,17 @@ def test_predict_answers_one_text(rated_run, labelled_run):
     out = succeed("predict", f"run={rated_run}", "text=The phone is lovely")
     assert "positive" in out
     assert "lovely +" in out
-    assert "1 texts in" in out
+    assert "\n1 text in" in out
     out = succeed("predict", f"run={labelled_run}", "text=The phone is lovely")
     assert out.split()[:2] == ["label", "good"]
+    out = succeed("predict", f"run={rated_run}", "text= ")
+    assert "label" not in out
+    assert "without words and an answer: 1" in out
+
+
+def test_one_text_stands_in_the_place_of_files(rated_run, empty_folder):
+    line = refused("predict", f"run={rated_run}", "text=fine", "output=out.csv")
+    assert "text: is answered on the spot; leave out input and output" in line
 
 
 def test_one_text_may_hold_anything(rated_run):
@@ -130,9 +138,9 @@ def test_awkward_texts_are_answered_or_left_open(rated_run, tmp_path):
     assert table["label"].isna().tolist() == [False, True, True, False, False, False, False]
     assert table["label"][[0, 3]].tolist() == ["positive", "positive"]
     assert table["unknown"].tolist() == [0, 1, 1, 0, 1, 1, 1]
-    assert "2 without words have no answer" in account
-    assert "of 1 long ones the middle was left out (256 words are read)" in account
-    assert "3 have more unknown words than known" in account
+    assert "without words and an answer: 2" in account
+    assert "too long, the middle left out (256 words are read): 1" in account
+    assert "guesses, since more words are unknown than known: 3" in account
     assert "a second" in account
 
 
