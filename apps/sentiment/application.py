@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from apps.sentiment.reading import fit_reading, read_reading
 from apps.sentiment.report_tables import domains_table, mistakes_table
 from apps.sentiment.scoring import score
 from apps.sentiment.sources import Source
-from apps.sentiment.task import SentimentTask
+from apps.sentiment.task import SentimentTask, num_outputs
 from apps.sentiment.vectors import Vectors
 from apps.sentiment.vocabulary import VocabularySource, check_sizes
 from apps.task import Optimization, Task
@@ -58,15 +59,19 @@ class Sentiment(Application):
         vocabulary: VocabularySource,
         batch_size: int = 64,
         max_length: int = 256,
+        polarity_weight: float = 0.0,
     ) -> None:
         super().__init__(name)
         check_sizes(batch_size=batch_size, max_length=max_length)
+        if not 0 <= polarity_weight < math.inf:
+            raise ValueError(f"polarity_weight must be a number >= 0, got {polarity_weight}")
         if vectors.size and not vocabulary.takes_vectors:
             raise ValueError("vectors of words need vocabulary=words")
         self.vectors = vectors
         self.vocabulary = vocabulary
         self.batch_size = batch_size
         self.max_length = max_length
+        self.polarity_weight = polarity_weight
         self._data: SentimentData | None = None
 
     def datamodule(self, source: Source, seed: int) -> SentimentData:
@@ -88,7 +93,7 @@ class Sentiment(Application):
             "num_words": len(encoding.vocabulary),
             "num_trained": encoding.vocabulary.num_trained,
             "vector_size": encoding.vector_size,
-            "num_outputs": 1 if encoding.classes is None else len(encoding.classes),
+            "num_outputs": num_outputs(_count(encoding.classes), self.polarity_weight),
         }
 
     def task(
@@ -101,7 +106,7 @@ class Sentiment(Application):
         if self._data is not None and isinstance(net, TextNetwork):
             net.embedding.set_vectors(torch.from_numpy(self._data.matrix))
         classes = Encoding.from_dict(description).classes
-        return SentimentTask(net, optimization, None if classes is None else len(classes))
+        return SentimentTask(net, optimization, _count(classes), self.polarity_weight)
 
     def evaluate(self, task: Task, data: SentimentData) -> Evaluation:
         """Score the test texts; validation texts say how to read the network's outputs."""
@@ -165,3 +170,7 @@ class Sentiment(Application):
             "baselines too, has its thresholds and probabilities from validation texts.",
             "VADER was developed on the tweets: its score there is not held out.",
         ]
+
+
+def _count(classes: Sequence[str] | None) -> int | None:
+    return None if classes is None else len(classes)

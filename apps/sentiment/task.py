@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from apps.sentiment.corpus import NEUTRAL, POLARITIES
 from apps.task import Optimization, Task
 
 Batch = tuple[Tensor, Tensor]
@@ -14,19 +15,42 @@ UNIT = 2.0
 
 
 class SentimentTask(Task):
-    """Minimises the squared error of the rating, or the cross-entropy of the classes."""
+    """Minimises the squared error of the rating, or the cross-entropy of the classes.
 
-    def __init__(self, net: nn.Module, optimization: Optimization, num_classes: int | None) -> None:
+    polarity_weight: of a second loss beside a rating's, the cross-entropy of its polarity
+    (negative, neutral, positive), whose logits the network then gives after the rating.
+    Checkpoints are chosen and texts are read by the rating alone.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimization: Optimization,
+        num_classes: int | None,
+        polarity_weight: float = 0.0,
+    ) -> None:
         super().__init__(net, optimization)
         self.num_classes = num_classes
+        self.polarity_weight = polarity_weight
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of a batch of words (B, L) and targets (B,), 0-d."""
         words, target = batch
         out = self.net(words)
-        if self.num_classes is None:
-            return nn.functional.mse_loss(out.squeeze(-1), target / UNIT)
-        return nn.functional.cross_entropy(out, target.long())
+        if self.num_classes is not None:
+            return nn.functional.cross_entropy(out, target.long())
+        loss = _squared_error(out, target)
+        if self.polarity_weight:
+            polarity = 1 + (target >= NEUTRAL).long() - (target <= -NEUTRAL).long()
+            loss = loss + self.polarity_weight * nn.functional.cross_entropy(out[:, 1:], polarity)
+        return loss
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """The loss without that of the polarity, 0-d."""
+        words, target = batch
+        if self.num_classes is not None:
+            return self.loss(batch)
+        return _squared_error(self.net(words), target)
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -51,4 +75,15 @@ class SentimentTask(Task):
     def outputs(self, words: Tensor) -> Tensor:
         """Ratings (B, 1) or the classes' logits (B, K) of texts (B, L), on the CPU in float64."""
         out: Tensor = self.net(words.to(self.device)).double().cpu()
-        return out * UNIT if self.num_classes is None else out
+        return out[:, :1] * UNIT if self.num_classes is None else out
+
+
+def num_outputs(num_classes: int | None, polarity_weight: float) -> int:
+    """Outputs that a network needs: logits of classes, or a rating and its polarity's logits."""
+    if num_classes is not None:
+        return num_classes
+    return 1 + len(POLARITIES) if polarity_weight else 1
+
+
+def _squared_error(out: Tensor, target: Tensor) -> Tensor:
+    return nn.functional.mse_loss(out[:, 0], target / UNIT)

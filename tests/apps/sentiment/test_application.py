@@ -34,6 +34,15 @@ def test_a_network_learns_ratings_and_classes(rated_run, labelled_run):
     assert labelled["r"] is None
 
 
+def test_a_network_that_learns_the_polarity_too_is_read_by_its_rating(rated, tmp_path):
+    run = tmp_path / "run"
+    succeed("train", *rated, "app.polarity_weight=0.5", f"run_dir={run}")
+    assert metrics(run)["test"]["r"] > 0.7
+    out = succeed("predict", f"run={run}", "text=The phone is lovely")
+    assert out.split()[:2] == ["label", "positive"]
+    assert "score" in out
+
+
 @pytest.mark.slow
 def test_evaluate_prints_the_scores_of_the_training(rated_run, tmp_path):
     run = Path(shutil.copytree(rated_run, tmp_path / "mine"))
@@ -182,6 +191,8 @@ def test_a_run_whose_record_is_spoilt(rated_run, empty_folder, key, value, expec
     [
         ("app.batch_size=0", "batch_size must be >= 1"),
         ("app.max_length=none", "app.max_length='none'"),
+        ("app.polarity_weight=-1", "polarity_weight must be a number >= 0, got -1"),
+        ("app.polarity_weight=inf", "polarity_weight must be a number >= 0, got inf"),
         ("model.pooling=mean", "model.pooling='mean'"),
         ("model.cell=brain", "model.cell='brain'"),
         ("model.dropout=2", "dropout shares"),
