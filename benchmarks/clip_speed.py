@@ -136,7 +136,7 @@ def _command(given: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    """Print the tables, or write them and the picture."""
+    """Print the tables, and write them and the picture where that is asked for."""
     given = arguments()
     measured = Measured.read(given.store)
     measure_all(measured, given)
@@ -144,11 +144,10 @@ def main() -> None:
     if given.store is not None:
         measured.write(given.store)
     text = page(measured)
-    if given.write is None:
-        print(text)
-        return
-    given.write.joinpath("benchmarks.md").write_text(text)
-    given.write.joinpath("benchmarks.png").write_bytes(picture(measured))
+    print(text)
+    if given.write is not None:
+        given.write.joinpath("benchmarks.md").write_text(text)
+        given.write.joinpath("benchmarks.png").write_bytes(picture(measured))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def _cell(row: Row | Steps) -> str:
 
 
 def main() -> None:
-    """Print the tables, or write them."""
+    """Print the tables, and write them where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", type=Path, help="folder for training_steps.md")
     parser.add_argument("--rounds", type=float, default=1.0, help="multiple of the rounds")
@@ -101,9 +101,8 @@ def main() -> None:
     if given.apps:
         text += application_table(application_rows(given.apps, given.device, given.rounds))
     text = _HEAD.format(machine=machine(), command=f"{command}  # {load()}") + text
-    if given.write is None:
-        print(text)
-    else:
+    print(text)
+    if given.write is not None:
         given.write.joinpath("training_steps.md").write_text(text)
 
 
