@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests.apps.processes import SCRIPT, TRAINERS, start
 from tests.apps.runs import assert_same_run, metrics, steps, weights
-from tests.conftest import Ended, refused, succeed
+from tests.conftest import refused, succeed
 
-ROOT = Path(__file__).parents[2]
-# What pip makes of an entry in [project.scripts], and one that breaks off at the third step.
-SCRIPT = "import sys\nfrom apps.train import main\nsys.exit(main())\n"
+# What breaks off at the third step.
 BREAKING = """
 from apps.record import RunRecord
 
@@ -32,21 +28,8 @@ RunRecord.on_train_batch_start = hook
 """
 # Steps that depend on the clipper's state; no dropout, which every process draws for itself.
 SETTINGS = ("clipping=autoclip", "model.dropout=0", "seed=3", "app.samples_per_epoch=128")
-SHARDED = ("trainer=fsdp", "trainer.accelerator=cpu", "~callbacks.averaging")
 
-
-def start(script: Path, *arguments: object) -> Ended:
-    """Run a console script in a process of its own, with the processes that it starts."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    ended = subprocess.run(
-        [sys.executable, str(script), *map(str, arguments)],
-        env=environment,
-        cwd=script.parent,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    return Ended(ended.returncode, ended.stdout, ended.stderr)
+IN_TWO = {"ddp": TRAINERS["ddp"], "fsdp": (*TRAINERS["fsdp"], "~callbacks.averaging")}
 
 
 @pytest.fixture
@@ -75,7 +58,7 @@ def assert_close_runs(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trainer", [("trainer=ddp_cpu",), SHARDED], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize("trainer", IN_TWO.values(), ids=IN_TWO)
 def test_two_processes_are_one_with_the_joint_batch(script, tiny, train, tmp_path, trainer):
     left_out = [override for override in trainer if override.startswith("~")]
     one = train(*SETTINGS, *left_out, "app.batch_size=32", name="one")
@@ -90,7 +73,7 @@ def test_two_processes_are_one_with_the_joint_batch(script, tiny, train, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trainer", [("trainer=ddp_cpu",), SHARDED], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize("trainer", IN_TWO.values(), ids=IN_TWO)
 def test_a_killed_run_of_two_processes_continues(script, tiny, tmp_path, trainer):
     settings = [*tiny, *SETTINGS, *trainer, "model.dropout=0.3", "app.batch_size=32"]
     whole, run = tmp_path / "whole", tmp_path / "run"
