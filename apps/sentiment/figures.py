@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from apps.report.runs import UNCLIPPED
-from apps.report.theme import PALETTE, Figure, Layers, colours
+from apps.report.theme import GREY, PALETTE, Figure, Layers, colours
 from apps.report.writing import label
 from apps.sentiment.baselines import NAMES
 from apps.sentiment.corpus import POLARITIES, polarity
@@ -87,7 +87,7 @@ def _reliability(
     table = pd.concat([_bins(predictions[name]).assign(strategy=label(name)) for name in names])
     diagonal = (
         alt.Chart(pd.DataFrame({"probability": [0.0, 1.0], "share": [0.0, 1.0]}))
-        .mark_line(strokeDash=[4, 3], opacity=0.6)
+        .mark_line(strokeDash=[4, 3], strokeWidth=1.5, color=GREY)
         .encode(x="probability:Q", y="share:Q")
     )
     unit = alt.Scale(domain=[0, 1])

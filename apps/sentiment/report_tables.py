@@ -19,28 +19,30 @@ LONGEST = 300  # letters of a text that are printed
 
 
 def domains_table(predictions: Mapping[str, pd.DataFrame]) -> Sequence[NamedTable]:
-    """Accuracy, ROC-AUC and r of every model on every domain."""
+    """Accuracy, ROC-AUC and r of every model, domain by domain."""
     if not predictions:
         return []
     first = next(iter(predictions.values()))
-    domains = list(first["domain"].unique())
     rated = is_rated(first)
-    columns = [Column("Model", words=True)]
-    for domain in domains:
-        heads = [("accuracy", "95 % interval"), ("ROC-AUC", "")]
-        heads += [("r", "95 % interval")] if rated else []
-        columns += [Column(f"{domain}: {head}", hint) for head, hint in heads]
-    groups: dict[str, list[list[Cell]]] = {"Network, first seed": [], "Baselines": []}
-    for name, frame in predictions.items():
-        cells = [_cells(frame[frame["domain"] == domain], rated) for domain in domains]
-        row = [Cell(label(name), label(name)), *(cell for part in cells for cell in part)]
-        groups["Baselines" if name in NAMES else "Network, first seed"].append(row)
+    columns = [
+        Column("Model", words=True),
+        Column("Accuracy", "95 % interval"),
+        Column("ROC-AUC"),
+        *([Column("r", "95 % interval")] if rated else []),
+    ]
+    groups = {
+        domain: [
+            [Cell(label(name), label(name)), *_cells(frame[frame["domain"] == domain], rated)]
+            for name, frame in predictions.items()
+        ]
+        for domain in first["domain"].unique()
+    }
     return [
         NamedTable(
             "Scores by domain",
-            Table(columns, {title: rows for title, rows in groups.items() if rows}),
-            "Test texts. Intervals are bootstrapped over documents, not texts, so that sentences "
-            "of one review count as what they are.",
+            Table(columns, groups),
+            "Test texts; of networks the first seed. Intervals are bootstrapped over documents, "
+            "not texts, so that sentences of one review count as what they are.",
         )
     ]
 

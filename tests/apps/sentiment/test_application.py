@@ -80,7 +80,9 @@ def test_a_comparison_has_domains_mistakes_and_pictures(rated, tmp_path):
     succeed("compare", *rated, *more, "training.epochs=1")
     text = (report / "report.md").read_text()
     assert "## Scores by domain" in text
-    assert "shop: accuracy" in text
+    rows = text[text.index("## Scores by domain") : text.index("## Most confident")].splitlines()
+    assert sum(row.startswith("| global_norm |") for row in rows) == 2
+    assert [row.strip("|* ") for row in rows if row.startswith("| *")] == ["shop", "cinema"]
     assert "## Most confident mistakes" in text
     for name in ("confusion", "reliability", "learning_curves", "norm_distribution"):
         assert (report / "figures" / f"{name}.png").stat().st_size > 5000
