@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -50,10 +51,16 @@ class RayCluster(Launcher):
     def _connect(self) -> None:
         passed = {k: v for k, v in os.environ.items() if k.startswith("GRADCLIP_")}
         environment = {"env_vars": {**passed, "PYTHONPATH": python_path()}}
+        logging.getLogger("ray").setLevel(logging.ERROR)
         try:
-            self.ray.init(address=self.address, log_to_driver=False, runtime_env=environment)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            first = str(error).splitlines()[0]
+            self.ray.init(
+                address=self.address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=environment,
+            )
+        except Exception as error:  # Ray raises bare ones, too
+            first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"launcher.address={self.address}: {first}") from error
 
     def _result(self, task: Any) -> dict[str, Any]:
