@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +27,7 @@ def run_processes(world: int, folder: Path, work: Callable[..., Any], *args: Any
 def _enter(
     rank: int, world: int, folder: str, work: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
+    faulthandler.enable()
     torch.set_num_threads(1)
     place = f"file://{folder}/rendezvous"
     dist.init_process_group("gloo", place, PATIENCE, world, rank)
@@ -33,3 +36,6 @@ def _enter(
         dist.barrier()
     finally:
         dist.destroy_process_group()
+    # gloo's threads outlive their group, and one that frees a tensor while the interpreter
+    # ends aborts the process (pytorch issue 190489): end without the interpreter's end.
+    os._exit(0)

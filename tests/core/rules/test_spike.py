@@ -17,6 +17,7 @@ from torch import nn
 
 from gradclip_core import ClipReport, NonFiniteGradientError, SkipOnSpike, WindowZScore
 from tests.core.copies import COPIES, copied
+from tests.core.parts.processes import run_processes
 from tests.core.thresholds.sequences import heavy_tailed
 
 Holding = Callable[..., list[nn.Parameter]]
@@ -199,22 +200,14 @@ def test_thresholds_are_checked(name: str, bad: Any) -> None:
         SkipOnSpike(**{"loss": 1.0, name: bad})
 
 
-def decide(rank: int, folder: str) -> None:
+def decide() -> list[bool]:
     """Two ranks with losses of their own, one of which alone would be a spike."""
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
-    )
+    loss = torch.tensor([1.0, 9.0][torch.distributed.get_rank()])
     param = nn.Parameter(torch.zeros(1))
     param.grad = torch.ones(1)
-    skipped = [
-        SkipOnSpike(bound)(param, loss=torch.tensor([1.0, 9.0][rank])).skipped.item()
-        for bound in (6.0, 4.0)
-    ]
-    Path(folder, str(rank)).write_text(str(skipped))
-    torch.distributed.destroy_process_group()
+    return [SkipOnSpike(bound)(param, loss=loss).skipped.item() for bound in (6.0, 4.0)]
 
 
 @pytest.mark.slow
 def test_all_ranks_decide_alike(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(decide, (str(tmp_path),), nprocs=2)
-    assert [Path(tmp_path, rank).read_text() for rank in "01"] == ["[False, True]"] * 2
+    assert run_processes(2, tmp_path, decide) == [[False, True]] * 2
