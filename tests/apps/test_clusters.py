@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -34,6 +35,17 @@ GRID = (
     "logger=none",
 )
 RUNS = 4
+OWN = str(Path(__file__).parents[2])
+# Read by every process of Ray when it starts: the first of its agents takes longer than Ray waits.
+SLOW_AGENT = """
+import os, sys, time
+if any("agent" in word for word in sys.orig_argv):
+    try:
+        os.mkdir(os.path.join(os.path.dirname(__file__), "begun"))
+        time.sleep(45)
+    except FileExistsError:
+        pass
+"""
 Found = dict[str, Any]
 
 
@@ -43,10 +55,9 @@ def comparing(
 ) -> Iterator[subprocess.Popen[str]]:
     """The comparison as a process, ended with the block."""
     command = [sys.executable, "-m", "apps.compare", *GRID, *more, f"output_dir={folder}"]
-    own = str(Path(__file__).parents[2])
     process = subprocess.Popen(
         command,
-        env={**os.environ, "PYTHONPATH": own, **(given or {})},
+        env={**os.environ, "PYTHONPATH": OWN, **(given or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -64,10 +75,15 @@ def compare(folder: Path, *more: str, given: Mapping[str, str] | None = None) ->
         return ended(process, folder)
 
 
-def ended(process: subprocess.Popen[str], folder: Path) -> Found:
-    """What a comparison that ends by itself leaves, without what a repetition may change."""
+def ended(process: subprocess.Popen[str], folder: Path, *lines: str) -> Found:
+    """What a comparison that ends by itself leaves, without what a repetition may change.
+
+    It must have printed these lines once each.
+    """
     out, errors = process.communicate()
     assert (process.returncode, errors) == (0, ""), out
+    assert [out.splitlines().count(line) for line in lines] == [1] * len(lines), out
+    assert "raylet" not in out  # what Ray has to say of itself
     return {app: repeatable(read_results(folder / app / "results.json")) for app in APPS}
 
 
@@ -93,6 +109,11 @@ def done(folder: Path) -> list[Path]:
     return [path.parent for path in folder.glob("*/runs/**/metrics.json")]
 
 
+def times(runs: list[Path], name: str = "*.*") -> dict[Path, int]:
+    """When the files of runs were written."""
+    return {path: path.stat().st_mtime_ns for run in runs for path in run.rglob(name)}
+
+
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """The results of processes of this machine that nobody disturbs."""
@@ -109,6 +130,11 @@ def slurm(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     folder = tmp_path / "cluster"
     yield folder, slurm_cluster.install(folder)
     slurm_cluster.end(folder)
+
+
+def test_submitits_local_jobs_find_the_same(local: Found, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    assert compare(tmp_path, "launcher=slurm", "launcher.cluster=local") == local
 
 
 def test_slurm_finds_the_same_though_a_job_runs_out_of_time(
@@ -130,6 +156,52 @@ def test_slurm_finds_the_same_though_a_job_runs_out_of_time(
     )
 
 
+def test_ray_finds_the_same_though_its_first_start_takes_too_long(
+    local: Found, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    (tmp_path / "sitecustomize.py").write_text(SLOW_AGENT)
+    path = os.pathsep.join([str(tmp_path), OWN])
+    with comparing(tmp_path / "report", "launcher=ray", given={"PYTHONPATH": path}) as process:
+        again = "Ray was slow to start; starting it again ..."
+        assert ended(process, tmp_path / "report", again) == local
+
+
+@pytest.mark.filterwarnings("ignore")  # of Ray's own cluster
+def test_nothing_is_lost_with_a_node_of_ray(local: Found, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args=small)
+    try:
+        node = cluster.add_node(**small)
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        address = f"launcher.address='{cluster.address}'"
+        with comparing(tmp_path, "launcher=ray", address) as process:
+            run, processes = wait_for(lambda: _on(raylet, begun(tmp_path)), process)
+            for one in processes:  # a machine that goes takes all its processes along
+                one.kill()
+            cluster.remove_node(node, allow_graceful=False)
+            assert not (run / "metrics.json").exists()
+            over = done(tmp_path)
+            written, begins = times(over), times([run], "config.yaml")
+            lost = f"node {node.node_ip_address} was lost; what it made goes on elsewhere"
+            assert ended(process, tmp_path, lost) == local
+        assert written == times(over)
+        assert begins == times([run], "config.yaml")  # it went on
+    finally:
+        cluster.shutdown()
+
+
+def _on(raylet: psutil.Process, runs: list[Path]) -> tuple[Path, list[psutil.Process]] | None:
+    """A run of these that a node is training, and the node's processes."""
+    processes = raylet.children(recursive=True)
+    words = [word for one in processes for word in one.cmdline()]
+    found = next((run for run in runs if any(str(run) in word for word in words)), None)
+    return found and (found, processes)
+
+
 def test_a_killed_comparison_goes_on_and_makes_no_run_twice(local: Found, tmp_path: Path) -> None:
     with comparing(tmp_path) as process:
         wait_for(lambda: len(done(tmp_path)) >= 1 and begun(tmp_path), process)
@@ -141,9 +213,8 @@ def test_a_killed_comparison_goes_on_and_makes_no_run_twice(local: Found, tmp_pa
     over, halfway = done(tmp_path), begun(tmp_path)
     assert halfway
     assert 1 <= len(over) < RUNS
-    written = {path: path.stat().st_mtime_ns for run in over for path in run.rglob("*.*")}
-    starts = {run: (run / "config.yaml").stat().st_mtime_ns for run in halfway}
+    written, begins = times(over), times(halfway, "config.yaml")
     assert compare(tmp_path) == local
-    assert written == {path: path.stat().st_mtime_ns for path in written}
+    assert written == times(over)
     # A run that was halfway went on: it has not been begun again.
-    assert starts == {run: (run / "config.yaml").stat().st_mtime_ns for run in halfway}
+    assert begins == times(halfway, "config.yaml")

@@ -21,6 +21,10 @@ def test_wrong_values_of_a_launcher_are_refused(tiny, empty_folder):
     assert "launcher.cluster=moon: allowed: slurm, local" in line
     line = refused("compare", *tiny, "launcher=ray", "launcher.address=127.0.0.1:1,2")
     assert "takes one value" in line
+    for address in ("127.0.0.1:1", "nowhere.invalid:6379", "127.0.0.1:99999"):
+        line = refused("compare", *tiny, "launcher=ray", f"launcher.address='{address}'")
+        assert line.startswith(f"gradclip-compare: launcher.address={address}: ")
+        assert "; is a Ray cluster there?" in line
 
 
 def test_two_comparisons_in_one_folder_do_not_meet(tiny, tmp_path, monkeypatch):
