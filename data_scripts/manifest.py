@@ -39,13 +39,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that can be fetched: its raw files, and whose work it is."""
+    """A data set that can be fetched: its raw files, and whose work it is.
+
+    recipe: number of the conversion, raised with every change of what it writes, so that a folder
+    which an older one has filled is prepared again.
+    """
 
     name: str
     application: str
     sources: tuple[Source, ...]
     licence: str
     credit: str
+    recipe: int = 1
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ DATASETS = {
         sources=_archive("an4", "cmusphinx/an4", "b567d132f43304e70a2b2eca6077f22255311812"),
         licence="BSD-like (LICENSE in the archive)",
         credit="Carnegie Mellon University, 1991: Alejandro Acero's alphanumeric database",
+        recipe=2,  # 2: with its pronunciations
     ),
     **{
         f"fsdd_{speaker}": Dataset(
