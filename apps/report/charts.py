@@ -75,8 +75,8 @@ def _reach(data: pd.DataFrame) -> tuple[float, float]:
 
 def _score_layers(data: pd.DataFrame, metric: Metric, names: list[str]) -> Layers:
     colour = colours(names).legend(None)
-    # A number at the right edge stands left of its diamond.
-    side = f"datum.drawn >= {float(data['drawn'].max())}"
+    # A number in the right half stands left of its diamond: a phone has no room at the right edge.
+    side = f"datum.drawn > {float(data['drawn'].min() + data['drawn'].max()) / 2}"
     base = alt.Chart(data).encode(
         x=alt.X("drawn:Q", title=title(metric), scale=inset(data["drawn"]), axis=FEW_TICKS),
         y=alt.Y("strategy:N", sort=list(dict.fromkeys(data["strategy"])), title=None),

@@ -165,7 +165,7 @@ def test_paper_is_light_and_has_no_controls(show: Open) -> None:
     assert page.locator("input:visible, button#theme:visible, .files:visible").count() == 0
     page.set_viewport_size({"width": 690, "height": 1000})  # A4 within its margins
     too_wide = "[...document.querySelectorAll('.chart svg, table')]"
-    too_wide += ".filter(one => one.getBoundingClientRect().right > 700).length"
+    too_wide += ".filter(one => one.getBoundingClientRect().right > 690).length"
     assert page.evaluate(too_wide) == 0
 
 
