@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,9 +38,11 @@ def stack_of_stacks() -> Figure:
 
 
 @pytest.fixture(scope="module")
-def written(full: tuple[Results, Path]) -> Path:
+def written(full: tuple[Results, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     results, output_dir = full
-    return write_report(results, output_dir, [stack_of_stacks()])
+    own = tmp_path_factory.mktemp("browser") / "report"  # other tests count the files of `full`
+    shutil.copytree(output_dir, own)
+    return write_report(results, own, [stack_of_stacks()])
 
 
 @pytest.fixture
