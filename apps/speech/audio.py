@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import soundfile
@@ -52,6 +53,11 @@ def load(utterance: Utterance, sample_rate: int) -> Tensor:
     if not bool(mono.isfinite().all()):
         raise UserError(f"{path}: holds samples that are not finite")
     return mono if rate == sample_rate else resample(mono, rate, sample_rate)
+
+
+def spoken(utterances: Iterable[Utterance], sample_rate: int) -> Iterator[tuple[Utterance, Tensor]]:
+    """Utterances with their samples, read one after the other as `load` reads them."""
+    return ((utterance, load(utterance, sample_rate)) for utterance in utterances)
 
 
 def _is_cut(path: Path) -> bool:

@@ -57,6 +57,7 @@ class SpeechData(DataModule):
         if hasattr(self, "alphabet"):
             return
         corpus = self.source.read()
+        self._check_speakers(corpus)
         alphabet = fit_alphabet(corpus["train"], self.source.units)
         self.utterances: dict[Part, list[Utterance]] = {}
         self.parts: dict[Part, Utterances] = {}
@@ -64,6 +65,16 @@ class SpeechData(DataModule):
             self._load(part, corpus, alphabet)
         self.alphabet = alphabet
         self.account = self._account()
+
+    def _check_speakers(self, corpus: Corpus) -> None:
+        """UserError for utterances without a speaker where speakers are normalised."""
+        if self.front_end.normalize == "speaker":
+            unnamed = sum(not u.speaker for part in PARTS for u in corpus[part])
+            if unnamed:
+                raise UserError(
+                    f"features.normalize=speaker: {unnamed} utterances of {self.source.name} name "
+                    "no speaker; name them all, or take features.normalize=utterance"
+                )
 
     def _load(self, part: Part, corpus: Corpus, alphabet: Alphabet) -> None:
         """Keep the utterances of a part that can be used, all of them unless `skip_bad`."""

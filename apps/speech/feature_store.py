@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from torch import Tensor
 from apps.errors import UserError
 from apps.speech.audio import load
 from apps.speech.features import FrontEnd
+from apps.speech.speakers import speaker_statistics
 from apps.speech.utterances import Utterance
 from data_scripts.manifest import replacing
 
@@ -105,18 +106,29 @@ def _compute(
 ) -> tuple[list[int], list[int]]:
     """Write the features of all utterances that can be read; their numbers and lengths."""
     numbers, lengths = [], []
+    statistics = speaker_statistics(_spoken(utterances, front_end, skip), front_end)
     try:
         with replacing(path) as temporary, temporary.open("wb") as file:
             for number, utterance in enumerate(utterances):
                 samples = _samples(utterance, front_end, skip)
                 if samples is not None:
-                    features = front_end(samples).numpy().astype(np.float32)
-                    features.tofile(file)
+                    features = front_end(samples, statistics.get(utterance.speaker))
+                    features.numpy().astype(np.float32).tofile(file)
                     numbers.append(number)
                     lengths.append(len(features))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from error
     return numbers, lengths
+
+
+def _spoken(
+    utterances: Sequence[Utterance], front_end: FrontEnd, skip: Report | None
+) -> Iterator[tuple[Utterance, Tensor]]:
+    """The utterances that can be read, one after the other; what cannot is told elsewhere."""
+    for utterance in utterances:
+        samples = _samples(utterance, front_end, skip and (lambda message: None))
+        if samples is not None:
+            yield utterance, samples
 
 
 def _samples(utterance: Utterance, front_end: FrontEnd, skip: Report | None) -> Tensor | None:
@@ -133,6 +145,8 @@ def _samples(utterance: Utterance, front_end: FrontEnd, skip: Report | None) -> 
 def _key(utterances: Sequence[Utterance], front_end: FrontEnd) -> str:
     """A hash of the front end and of every file's path, size and time."""
     whole = hashlib.sha256(front_end.key.encode())
+    if front_end.normalize == "speaker":
+        whole.update("\n".join(utterance.speaker for utterance in utterances).encode())
     for utterance in utterances:
         try:
             stat = utterance.path.stat()

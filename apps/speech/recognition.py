@@ -11,10 +11,11 @@ import torch
 
 from apps.application import Evaluation
 from apps.speech.alphabet import Alphabet
-from apps.speech.audio import load
+from apps.speech.audio import spoken
 from apps.speech.data import SpeechData
 from apps.speech.decoding import Decoder
 from apps.speech.metrics import COUNTS, count_errors, scores
+from apps.speech.speakers import speaker_statistics
 from apps.speech.task import CTCTask
 
 
@@ -22,17 +23,19 @@ def recognise(task: CTCTask, data: SpeechData, decoder: Decoder) -> Evaluation:
     """Recognise and score every test utterance, one at a time.
 
     `rtf` is the seconds of features, network and decoder per second of audio, reading the file
-    not counted. The probabilities of two utterances (the longest of those without an error, and
-    the one with the most errors) are kept for a picture.
+    and the statistics of speakers not counted. The probabilities of two utterances (the longest of
+    those without an error, and the one with the most errors) are kept for a picture.
     """
     alphabet, front_end = data.alphabet, data.front_end
     texts, kept = [], []
+    utterances, rate = data.utterances["test"], front_end.sample_rate
+    statistics = speaker_statistics(spoken(utterances, rate), front_end)
     seconds = audio = 0.0
-    for utterance in data.utterances["test"]:
-        samples = load(utterance, front_end.sample_rate)
-        audio += len(samples) / front_end.sample_rate
+    for utterance, samples in spoken(utterances, rate):
+        audio += len(samples) / rate
         started = time.perf_counter()
-        probabilities = task.log_probabilities(front_end.stacked(front_end(samples)))
+        features = front_end(samples, statistics.get(utterance.speaker))
+        probabilities = task.log_probabilities(front_end.stacked(features))
         texts.append(decoder(probabilities, alphabet).text)
         seconds += time.perf_counter() - started
         kept.append(probabilities)

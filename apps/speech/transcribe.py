@@ -9,10 +9,11 @@ import pandas as pd
 
 from apps.errors import UserError
 from apps.speech.alphabet import Alphabet
-from apps.speech.audio import load
+from apps.speech.audio import spoken
 from apps.speech.decoding import Decoder, Spoken
 from apps.speech.features import FrontEnd
 from apps.speech.metrics import count_errors, scores
+from apps.speech.speakers import speaker_statistics
 from apps.speech.task import CTCTask
 from apps.speech.utterances import find_audio
 
@@ -23,16 +24,18 @@ def transcribe(
     """Transcribe an audio file, a folder or a manifest: a row for each file, and an account.
 
     `words` holds the words with their start and end in seconds as JSON. A manifest with texts
-    gives the column `reference`, and the account their word error rate. Raises UserError for
-    audio that cannot be used.
+    gives the column `reference`, and the account their word error rate. Where the run normalises
+    by speaker, a file whose speaker is not named is normalised by itself, and the account says so.
+    Raises UserError for audio that cannot be used.
     """
     utterances = find_audio(source)
+    rate = front_end.sample_rate
+    statistics = speaker_statistics(spoken(utterances, rate), front_end)
     rows, seconds = [], 0.0
-    for utterance in utterances:
-        samples = load(utterance, front_end.sample_rate)
-        frames = front_end.stacked(front_end(samples))
+    for utterance, samples in spoken(utterances, rate):
+        frames = front_end.stacked(front_end(samples, statistics.get(utterance.speaker)))
         found = decoder(task.log_probabilities(frames), alphabet)
-        duration = len(samples) / front_end.sample_rate
+        duration = len(samples) / rate
         seconds += duration
         words = [_timed(word, front_end.frame_seconds, duration) for word in found.words]
         row = {
@@ -44,6 +47,9 @@ def transcribe(
         rows.append(row | ({"reference": utterance.text} if utterance.text else {}))
     table = pd.DataFrame(rows)
     account = f"{source}: {len(rows)} files, {seconds:.1f} s of audio"
+    unnamed = sum(not utterance.speaker for utterance in utterances)
+    if front_end.normalize == "speaker" and unnamed:
+        account += f"; {unnamed} name no speaker and were normalised each by itself"
     if "reference" in table and table["reference"].notna().all():
         rates = scores(count_errors(list(table["reference"]), list(table["text"])))
         account += f"; word error rate {rates['wer']:.2f} %, of characters {rates['cer']:.2f} %"

@@ -139,6 +139,28 @@ def test_predict_a_manifest_scores_it(heard, corpus, tmp_path):
     assert (table["text"] == table["reference"]).mean() > 0.7
 
 
+def test_predict_normalises_by_speaker_as_the_evaluation_does(tones, corpus, tmp_path):
+    by_speaker = ["features.normalize=speaker", "training.epochs=20", "optimizer.lr=0.01"]
+    succeed("train", *tones, *by_speaker, f"run_dir={tmp_path / 'run'}")
+    expected = pd.read_parquet(tmp_path / "run/predictions.parquet").set_index("audio")
+    lines = [json.loads(line) for line in corpus.read_text().splitlines()]
+    tested = [line for line in lines if line["audio_filepath"] in expected.index]
+    for line in tested:
+        line["audio_filepath"] = str(corpus.parent / line["audio_filepath"])
+    manifest = tmp_path / "test.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in tested))
+    out = tmp_path / "out.csv"
+    account = succeed("predict", f"run={tmp_path / 'run'}", f"input={manifest}", f"output={out}")
+    assert "name no speaker" not in account
+    found = pd.read_csv(out, keep_default_na=False)
+    found.index = [Path(path).name for path in found["audio_filepath"]]
+    assert found["text"].to_dict() == expected["hypothesis"].to_dict()
+    assert (found["text"] != "").any()
+    folder = [f"input={corpus.parent}", f"output={out}", "overwrite=true"]
+    account = succeed("predict", f"run={tmp_path / 'run'}", *folder)
+    assert "40 name no speaker and were normalised each by itself" in account
+
+
 @pytest.mark.usefixtures("empty_folder")
 def test_predict_refuses_what_is_no_audio(heard):
     Path("a.wav").write_text("no audio")
