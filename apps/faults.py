@@ -54,6 +54,10 @@ class BatchFaults(pl.Callback, ABC):
     def spoil(self, task: Task, batch: Any, number: int) -> Any:
         """What becomes of the batch of a number, counted from 0."""
 
+    def generator(self, number: int) -> torch.Generator:
+        """Random numbers that are the batch's own."""
+        return torch.Generator().manual_seed(hash((self.seed, number)) % 2**63)
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Have the task hand its batches over."""
         assert isinstance(pl_module, Task)
@@ -98,12 +102,31 @@ class LabelNoise(BatchFaults):
 
     def spoil(self, task: Task, batch: Any, number: int) -> Any:
         """The batch with exchanged targets."""
-        generator = torch.Generator().manual_seed(hash((self.seed, number)) % 2**63)
         count = task.batch_size(batch)
-        drawn = torch.randperm(count, generator=generator)[: round(self.share * count)]
+        drawn = torch.randperm(count, generator=self.generator(number))[: round(self.share * count)]
         order = torch.arange(count)
         order[drawn] = drawn.roll(1)  # no target of these stays where it was
         return task.relabelled(batch, order)
+
+
+class LongSequences(BatchFaults):
+    """Joins every `times` samples of a batch, as the seed deals them out, to one with all targets.
+
+    The last may be of fewer. Raises ValueError for `times` below 2.
+    """
+
+    fault = "long_sequences"
+
+    def __init__(self, times: int = 4, seed: int = 0) -> None:
+        super().__init__(seed)
+        if times < 2:
+            raise ValueError(f"times must be an integer >= 2, got {times!r}")
+        self.times = times
+
+    def spoil(self, task: Task, batch: Any, number: int) -> Any:
+        """The batch of fewer and longer samples."""
+        order = torch.randperm(task.batch_size(batch), generator=self.generator(number))
+        return task.joined(batch, torch.split(order, self.times))
 
 
 def check_faults(callbacks: Iterable[pl.Callback], task: Task, app: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -97,7 +97,10 @@ class Task(pl.LightningModule, ABC):
 
     @property
     def faults(self) -> Collection[str]:
-        """What can be done to a batch: `outliers` needs `outlying`, `label_noise` `relabelled`."""
+        """What can be done to a batch.
+
+        `outliers` needs `outlying`, `label_noise` `relabelled`, `long_sequences` `joined`.
+        """
         return ()
 
     def outlying(self, batch: Any, scale: float) -> Any:
@@ -106,6 +109,10 @@ class Task(pl.LightningModule, ABC):
 
     def relabelled(self, batch: Any, order: Tensor) -> Any:
         """The batch in which sample i has the target of sample order[i]."""
+        raise NotImplementedError
+
+    def joined(self, batch: Any, groups: Sequence[Tensor]) -> Any:
+        """The batch in which the samples of each group, by number, are one sequence."""
         raise NotImplementedError
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -64,11 +64,18 @@ class Utterances(Dataset[Batch]):
 
     def __getitem__(self, numbers: list[int]) -> Batch:
         """The utterances of these numbers as one batch."""
-        frames = [self.frames(number) for number in numbers]
-        targets = [torch.tensor(self.targets[number]) for number in numbers]
-        return Batch(
-            pad_sequence(frames, batch_first=True),
-            torch.tensor([len(one) for one in frames]),
-            pad_sequence(targets, batch_first=True, padding_value=BLANK),
-            torch.tensor([len(one) for one in targets]),
+        return as_batch(
+            [self.frames(number) for number in numbers],
+            [torch.tensor(self.targets[number]) for number in numbers],
         )
+
+
+def as_batch(frames: Sequence[Tensor], targets: Sequence[Tensor]) -> Batch:
+    """A batch of utterances: the frames (T, D) and outputs (U,) of each."""
+    device = frames[0].device
+    return Batch(
+        pad_sequence(list(frames), batch_first=True),
+        torch.tensor([len(one) for one in frames], device=device),
+        pad_sequence(list(targets), batch_first=True, padding_value=BLANK),
+        torch.tensor([len(one) for one in targets], device=device),
+    )

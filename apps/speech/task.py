@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from apps.speech.alphabet import BLANK
 from apps.speech.augment import Augment
-from apps.speech.batches import Batch
+from apps.speech.batches import Batch, as_batch
 from apps.task import Optimization, Task
 
 
@@ -45,8 +47,8 @@ class CTCTask(Task):
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Recordings may be far too loud, and transcripts may be mixed up."""
-        return ("outliers", "label_noise")
+        """Recordings may be far too loud, transcripts mixed up, utterances joined."""
+        return ("outliers", "label_noise", "long_sequences")
 
     def outlying(self, batch: Batch, scale: float) -> Batch:
         """The batch with features `scale` times as large."""
@@ -56,6 +58,19 @@ class CTCTask(Task):
         """The batch with the transcripts in another order."""
         return batch._replace(
             targets=batch.targets[order], target_lengths=batch.target_lengths[order]
+        )
+
+    def joined(self, batch: Batch, groups: Sequence[Tensor]) -> Batch:
+        """The batch with each group's utterances one after the other, and their transcripts."""
+        return as_batch(
+            [
+                torch.cat([batch.frames[i, : batch.lengths[i]] for i in group.tolist()])
+                for group in groups
+            ],
+            [
+                torch.cat([batch.targets[i, : batch.target_lengths[i]] for i in group.tolist()])
+                for group in groups
+            ],
         )
 
     def batch_size(self, batch: Batch) -> int:

@@ -11,7 +11,7 @@ from torch import nn
 
 from apps.compose import compose_run
 from apps.energy.task import ForecastTask
-from apps.faults import LabelNoise, OutlierBatches
+from apps.faults import LabelNoise, LongSequences, OutlierBatches
 from apps.finance.heads import Head
 from apps.finance.task import VolatilityTask
 from apps.sentiment.task import SentimentTask
@@ -116,6 +116,33 @@ def test_outliers_scale_what_are_numbers(app):
     factors = {"energy": (10, 1, 10), "finance": (10, 1, 10), "sentiment": (1, 10)}
     for factor, before, after in zip(factors.get(app, (10, 1, 1, 1)), batch, spoilt, strict=True):
         assert torch.equal(after, factor * before)
+
+
+def test_joined_utterances_keep_all_frames_and_words_in_order():
+    frames = torch.arange(1.0, 31.0).reshape(5, 3, 2)  # five utterances of 1 to 3 frames
+    lengths, sizes = torch.tensor([3, 1, 2, 3, 2]), torch.tensor([2, 1, 1, 2, 1])
+    words = torch.arange(1, 11).reshape(5, 2)
+    task = CTCTask(nn.Linear(1, 1), OPTIMIZATION, 2)
+    fault, batch = LongSequences(times=2, seed=3), Batch(frames, lengths, words, sizes)
+    joined, again, other = (fault.spoil(task, batch, number) for number in (7, 7, 8))
+    assert all(map(torch.equal, joined, again))
+    assert joined.frames.shape[0] == 3
+    assert joined.lengths.sum() == lengths.sum()
+    assert joined.target_lengths.sum() == sizes.sum()
+    starts = {float(frames[i, 0, 0]): i for i in range(5)}
+    orders = []
+    for row, length, said, size in zip(*joined, strict=True):
+        parts, at = [], 0
+        while at < length:
+            i = starts[float(row[at, 0])]
+            parts.append(i)
+            assert torch.equal(row[at : at + lengths[i]], frames[i, : lengths[i]])
+            at += int(lengths[i])
+        assert torch.equal(said[:size], torch.cat([words[i, : sizes[i]] for i in parts]))
+        assert not row[length:].any()
+        orders += parts
+    assert sorted(orders) == list(range(5))
+    assert not torch.equal(other.lengths, joined.lengths) or not torch.equal(other[2], joined[2])
 
 
 @pytest.mark.parametrize("verb", ["train", "compare"])
