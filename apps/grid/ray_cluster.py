@@ -76,7 +76,8 @@ class RayCluster(Launcher):
             except Exception as error:  # Ray raises bare ones, too
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 if not starts_left or _TOO_SLOW not in first:
-                    raise UserError(f"launcher.address={self.address}: {first}") from error
+                    where = f"launcher.address={self.address}" if self.address else "launcher=ray"
+                    raise UserError(f"{where}: {first}") from error
                 print("Ray was slow to start; starting it again ...", flush=True)
 
     def _start(self) -> None:
