@@ -204,7 +204,7 @@ def _on(raylet: psutil.Process, runs: list[Path]) -> tuple[Path, list[psutil.Pro
 
 def test_a_killed_comparison_goes_on_and_makes_no_run_twice(local: Found, tmp_path: Path) -> None:
     with comparing(tmp_path) as process:
-        wait_for(lambda: len(done(tmp_path)) >= 1 and begun(tmp_path), process)
+        wait_for(lambda: _begun_after_another(tmp_path), process)
         process.send_signal(signal.SIGKILL)
         process.wait()
     for lock in tmp_path.glob("*/runs/**/.lock"):
@@ -218,3 +218,11 @@ def test_a_killed_comparison_goes_on_and_makes_no_run_twice(local: Found, tmp_pa
     assert written == times(over)
     # A run that was halfway went on: it has not been begun again.
     assert begins == times(halfway, "config.yaml")
+
+
+def _begun_after_another(folder: Path) -> list[Path]:
+    """Runs with a checkpoint and most of their steps to come, as they began when one was done."""
+    ended = [(run / "metrics.json").stat().st_mtime for run in done(folder)]
+    return [
+        run for run in begun(folder) if ended and (run / "config.yaml").stat().st_mtime > min(ended)
+    ]
