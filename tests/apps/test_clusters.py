@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,8 @@ def test_nothing_is_lost_with_a_node_of_ray(local: Found, tmp_path: Path) -> Non
         with comparing(tmp_path, "launcher=ray", address) as process:
             run, processes = wait_for(lambda: _on(raylet, begun(tmp_path)), process)
             for one in processes:  # a machine that goes takes all its processes along
-                one.kill()
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
             cluster.remove_node(node, allow_graceful=False)
             assert not (run / "metrics.json").exists()
             over = done(tmp_path)
@@ -197,7 +198,10 @@ def test_nothing_is_lost_with_a_node_of_ray(local: Found, tmp_path: Path) -> Non
 def _on(raylet: psutil.Process, runs: list[Path]) -> tuple[Path, list[psutil.Process]] | None:
     """A run of these that a node is training, and the node's processes."""
     processes = raylet.children(recursive=True)
-    words = [word for one in processes for word in one.cmdline()]
+    words = []
+    for one in processes:
+        with suppress(psutil.NoSuchProcess):  # it has ended since it was listed
+            words += one.cmdline()
     found = next((run for run in runs if any(str(run) in word for word in words)), None)
     return found and (found, processes)
 
