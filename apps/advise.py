@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from apps.cli import command
+from apps.cli.command import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 def run(config: DictConfig) -> None:
     """Record the steps, say what they say, leave the advice and its picture."""
-    from apps.compose import chosen, given, named
-    from apps.configuration import whole_number
-    from apps.fit import build
-    from apps.recording import advise_on
-    from apps.report.advice import write_advice
-    from apps.run_folder import new_folder
+    from apps.cli.compose import chosen, given, named
+    from apps.cli.instantiate import whole_number
+    from apps.report.charts.advice import write_advice
+    from apps.run.advising import advise_on
+    from apps.run.folder import new_folder
+    from apps.run.training import build
     from gradclip_core.advice import MIN_STEPS
 
     config = named(config)

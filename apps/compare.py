@@ -8,24 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apps.cli import command
+from apps.cli.command import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from apps.grid.comparing import Comparing
+    from apps.grid.comparison import Comparing
     from apps.grid.launcher import Launcher
-    from apps.report.results import Results
+    from apps.report.model.results import Results
 
 
 def run(arguments: Sequence[str], config: DictConfig) -> None:
     """Make the comparison of every application, one after the other, and their reports."""
-    from apps.compose import named
-    from apps.configuration import instantiate, whole_number
-    from apps.grid.comparing import prepare
+    from apps.cli.compose import named
+    from apps.cli.instantiate import instantiate, whole_number
+    from apps.grid.comparison import prepare
     from apps.grid.overrides import apps_of
-    from apps.report.front import write_front
-    from apps.run_folder import alone, new_folder
+    from apps.report.page.front import write_front
+    from apps.run.folder import alone, new_folder
 
     jobs = None if config.jobs is None else whole_number(config, "jobs", 1)
     launcher: Launcher = instantiate(config, "launcher")
@@ -47,10 +47,10 @@ def run(arguments: Sequence[str], config: DictConfig) -> None:
 
 def _compare(comparing: Comparing, launcher: Launcher, jobs: int | None, home: str) -> Results:
     """Score the baselines, train every strategy with every seed, write the report."""
-    from apps.grid.comparing import predictions, score_baselines
-    from apps.known import repeat
-    from apps.report.page import write_report
-    from apps.report.records import read_records
+    from apps.grid.comparison import predictions, score_baselines
+    from apps.replications import repeat
+    from apps.report.model.step_records import read_records
+    from apps.report.page.report import write_report
 
     parts, root = comparing.parts, comparing.folder
     print("\n".join([*comparing.notes, f"report folder: {root}"]), flush=True)
@@ -107,8 +107,8 @@ def _train(
 
 
 def _print_summary(results: Results, root: Path, more: list[str]) -> None:
-    from apps.report.records import read_records
-    from apps.report.words import headline
+    from apps.report.model.step_records import read_records
+    from apps.report.page.findings import headline
 
     print()
     for sentence in [*headline(results, read_records(results.shown, root)), *more]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from apps.cli import command
+from apps.cli.command import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 def run(config: DictConfig) -> None:
     """Fetch, check and convert the data, and say what there is now."""
-    from apps.configuration import instantiate
-    from apps.fit import load_data
-    from apps.trainer import quieten
+    from apps.cli.instantiate import instantiate
+    from apps.run.trainer import quieten
+    from apps.run.training import load_data
 
     quieten()
     print(load_data(instantiate(config, "app"), config).account)

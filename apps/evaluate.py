@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from apps.cli import command
+from apps.cli.command import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 def run(config: DictConfig) -> None:
     """Load the best checkpoint, score it on the test split and print the table."""
-    from apps.baselines import score_baselines
-    from apps.compose import with_decoder
+    from apps.cli.compose import with_decoder
     from apps.errors import UserError
-    from apps.fit import build
-    from apps.folds import evaluate_run
-    from apps.report.text import scores_text
-    from apps.run_folder import RunFolder
+    from apps.report.page.terminal import scores_text
+    from apps.run.baseline_scores import score_baselines
+    from apps.run.folder import RunFolder
+    from apps.run.folds import evaluate_run
+    from apps.run.training import build
 
     folder = RunFolder.open(Path(str(config.run)), app=config.app)
     folder.newest.load_checkpoint(folder.newest.best)

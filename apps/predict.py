@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from apps.cli import command
+from apps.cli.command import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -16,11 +16,11 @@ def run(config: DictConfig) -> None:
 
     One text in the place of a file is answered on the spot.
     """
-    from apps.compose import with_decoder
-    from apps.configuration import instantiate
-    from apps.fit import make_task
-    from apps.run_folder import RunFolder
-    from apps.trainer import quieten
+    from apps.cli.compose import with_decoder
+    from apps.cli.instantiate import instantiate
+    from apps.run.folder import RunFolder
+    from apps.run.trainer import quieten
+    from apps.run.training import make_task
 
     quieten()
     folder = RunFolder.open(Path(str(config.run)), app=config.app).newest

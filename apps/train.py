@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apps.cli import command
+from apps.cli.command import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 def run(config: DictConfig) -> None:
     """Train a new run, or continue an interrupted one."""
-    from apps.compose import chosen, given, is_multirun, named
+    from apps.cli.compose import chosen, given, is_multirun, named
     from apps.errors import UserError
-    from apps.folds import train_run
-    from apps.run_folder import RunFolder, new_folder
-    from apps.trainer import refuse_processes
+    from apps.run.folder import RunFolder, new_folder
+    from apps.run.folds import train_run
+    from apps.run.trainer import refuse_processes
 
     if is_multirun():
         refuse_processes(named(config), "--multirun trains")

@@ -15,8 +15,8 @@ from hydra import initialize_config_dir
 from torch import nn
 
 from apps import CONF
-from apps.compose import compose_run
-from apps.fit import build
+from apps.cli.compose import compose_run
+from apps.run.training import build
 from benchmarks.optimizer_steps import clock
 from gradclip_core import ClipNorm
 

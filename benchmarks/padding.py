@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from apps.sampler import LengthSampler
+from apps.base.sampler import LengthSampler
+from apps.base.task import Optimization
 from apps.speech.batches import Batch
 from apps.speech.features import spec_augment
 from apps.speech.model import RecurrentCTC
 from apps.speech.task import CTCTask
 from apps.speech.utterances import read_manifest
-from apps.task import Optimization
 
 FRAME = 0.03  # seconds
 BATCH_SIZE, NUM_BANDS, NUM_STACKED, NUM_OUTPUTS = 16, 40, 3, 11

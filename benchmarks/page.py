@@ -8,7 +8,7 @@ import platform
 import altair as alt
 import torch
 
-from apps.report.theme import png, specification
+from apps.report.charts.theme import png, specification
 from benchmarks.accuracy import SIZES
 from benchmarks.history import LENGTHS
 from benchmarks.measured import Measured, Row

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apps.errors import UserError
-from apps.run_folder import RunFolder
+from apps.run.folder import RunFolder
 from tests.conftest import TINY, load_table, refused
 
 

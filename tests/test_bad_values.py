@@ -9,10 +9,10 @@ import torch
 from hydra import initialize_config_dir
 
 from apps import CONF
-from apps.compose import compose_run
+from apps.cli.compose import compose_run
 from apps.errors import UserError
-from apps.folds import train_run
 from apps.grid.plan import read_seeds
+from apps.run.folds import train_run
 from tests.conftest import refused
 
 pytestmark = pytest.mark.usefixtures("empty_folder")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import apps.cli
-import apps.help
+import apps.cli.command
+import apps.cli.help
 from apps import CONF
 from tests.conftest import refused, run_verb, succeed
 
@@ -169,8 +169,8 @@ def test_an_interrupt_is_told_and_has_its_exit_code(monkeypatch):
 def test_configuration_is_found_in_a_folder_with_an_awkward_name(monkeypatch, tmp_path):
     conf = tmp_path / "it's, [a] 100% = b"
     shutil.copytree(CONF, conf)
-    monkeypatch.setattr(apps.cli, "CONF", conf)
-    monkeypatch.setattr(apps.help, "CONF", conf)
+    monkeypatch.setattr(apps.cli.command, "CONF", conf)
+    monkeypatch.setattr(apps.cli.help, "CONF", conf)
     assert "column to forecast" not in succeed("train", "--cfg", "job", "data=csv")
     assert f"file://{conf}" in succeed("train", "--info", "searchpath")
 

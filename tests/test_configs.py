@@ -14,10 +14,10 @@ from torch import nn
 
 import gradclip_core
 from apps import CONF
-from apps.cli import search_path
-from apps.configuration import instantiate, whole_number
+from apps.cli.command import search_path
+from apps.cli.instantiate import instantiate, whole_number
 from apps.errors import UserError
-from apps.run_folder import RunFolder
+from apps.run.folder import RunFolder
 from tests.apps.runs import metrics, steps
 from tests.attached import attached
 from tests.presets import suited

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from apps import CONF
+from tests.apps.run.test_resume import Killed, interrupted
 from tests.apps.runs import assert_same_run, metrics, steps, weights
-from tests.apps.test_resume import Killed, interrupted
 from tests.conftest import run_verb, succeed
 from tests.presets import suited, with_policy
 
@@ -19,7 +19,7 @@ CLIPPING = sorted(path.stem for path in (CONF / "clipping").glob("*.yaml"))
 BROKEN = (
     "training.epochs=1",
     "app.samples_per_epoch=320",
-    "+callbacks.faults={_target_: apps.faults.GradientFaults, scales: [nan, inf, 0.0, 1e30]}",
+    "+callbacks.faults={_target_: apps.run.stress.GradientFaults, scales: [nan, inf, 0.0, 1e30]}",
 )
 
 

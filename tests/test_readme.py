@@ -11,10 +11,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from apps import CONF
-from apps.cli import named_app, search_path
+from apps.base.torchaudio_import import import_torchaudio
+from apps.cli.command import named_app, search_path
+from apps.cli.help import VERBS_ON_RUNS, all_apps
 from apps.grid.overrides import first_point
-from apps.help import VERBS_ON_RUNS, all_apps
-from apps.torchaudio_import import import_torchaudio
 from tests.conftest import succeed
 
 ROOT = Path(__file__).parents[1]

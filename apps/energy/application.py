@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from apps.application import Application, Evaluation
+from apps.base.application import Application, Evaluation
+from apps.base.task import Optimization, Task
 from apps.energy.baselines import forecast_baselines
 from apps.energy.data import SeriesData
 from apps.energy.encoding import Encoding, Features, Inputs
@@ -24,9 +25,8 @@ from apps.energy.series import Series
 from apps.energy.sources import Source
 from apps.energy.task import ForecastTask, Loss
 from apps.energy.user_file import read_user_file
-from apps.report.results import Metric
-from apps.report.theme import Figure
-from apps.task import Optimization, Task
+from apps.report.charts.theme import Figure
+from apps.report.model.results import Metric
 
 
 class Energy(Application):

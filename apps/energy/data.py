@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from apps.application import DataModule
+from apps.base.application import DataModule
+from apps.base.sampler import EpochSampler
 from apps.energy.encoding import Encoding, Features, Inputs, fit_encoding
 from apps.energy.forecast import LEVELS
 from apps.energy.gaps import step_name
@@ -20,7 +21,6 @@ from apps.energy.metrics import mase_scale
 from apps.energy.series import Part
 from apps.energy.sources import Source
 from apps.errors import UserError
-from apps.sampler import EpochSampler
 
 Batch = tuple[Tensor, Tensor, Tensor]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from apps.energy.forecast import Forecast
-from apps.report.runs import UNCLIPPED
-from apps.report.theme import WIDTH, Figure, Layers, colours
-from apps.report.writing import label
+from apps.report.charts.theme import WIDTH, Figure, Layers, colours
+from apps.report.model.formatting import label
+from apps.report.model.runs import UNCLIPPED
 
 REFERENCE = "ridge"
 

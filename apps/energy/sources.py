@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+from apps.base.source import DataSet
+from apps.base.source import Source as BaseSource
 from apps.energy.gaps import Gaps
 from apps.energy.series import Series, read_csv, read_parquet
-from apps.source import DataSet
-from apps.source import Source as BaseSource
 from data_scripts.energy import prepare
 from data_scripts.manifest import Manifest
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from apps.csv_table import numbers, read_text, to_numeric
+from apps.base.csv_table import numbers, read_text, to_numeric
 from apps.energy.calendar import parse_offset
 from apps.errors import UserError
 

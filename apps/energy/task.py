@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from apps.base.task import Optimization, Task
 from apps.energy.data import Batch
-from apps.task import Optimization, Task
 
 Loss = Literal["pinball", "mse"]
 

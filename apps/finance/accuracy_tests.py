@@ -9,8 +9,8 @@ import numpy as np
 from apps.finance.backtests import diebold_mariano, fissler_ziegel, qlike
 from apps.finance.forecast import Forecast
 from apps.finance.panel import Floats
-from apps.report.tables import Cell, Column, NamedTable, Table
-from apps.report.writing import fixed, label
+from apps.report.model.formatting import fixed, label
+from apps.report.model.tables import Cell, Column, NamedTable, Table
 
 MEAN = "mean of seeds"
 

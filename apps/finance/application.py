@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from apps.application import Application, Evaluation
+from apps.base.application import Application, Evaluation
+from apps.base.task import Optimization, Task
 from apps.finance.accuracy_tests import accuracy_tests
 from apps.finance.baselines import BASELINES, Plan, anniversaries, forecast_baselines, make_plan
 from apps.finance.crash import explain
@@ -26,10 +27,9 @@ from apps.finance.recalibration import LEAST, average, recalibrate
 from apps.finance.sources import Source
 from apps.finance.split import Split, WalkForward
 from apps.finance.task import VolatilityTask, forecast
-from apps.report.records import Records
-from apps.report.tables import NamedTable
-from apps.report.theme import Figure
-from apps.task import Optimization, Task
+from apps.report.charts.theme import Figure
+from apps.report.model.step_records import Records
+from apps.report.model.tables import NamedTable
 
 Horizon = Literal[1, 5, 10, 22]
 Partner = Literal["har", "gjr_garch_t"]

@@ -11,10 +11,10 @@ import pandas as pd
 from apps.finance.crash import step_batches
 from apps.finance.data import PanelData
 from apps.finance.panel import Floats
-from apps.report.records import Records
-from apps.report.runs import UNCLIPPED
-from apps.report.theme import WIDTH, Figure
-from apps.report.writing import label
+from apps.report.charts.theme import WIDTH, Figure
+from apps.report.model.formatting import label
+from apps.report.model.runs import UNCLIPPED
+from apps.report.model.step_records import Records
 
 MARKED = 8  # days at most
 OUTLYING = 4.0  # standard deviations above the mean

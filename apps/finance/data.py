@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from apps.application import DataModule
+from apps.base.application import DataModule
+from apps.base.sampler import EpochSampler
 from apps.errors import UserError
 from apps.finance.features import Encoding, Features, base_variance, fit_encoding
 from apps.finance.panel import Panel, Part
 from apps.finance.sources import Source
 from apps.finance.split import Split
-from apps.sampler import EpochSampler
 
 Batch = tuple[Tensor, Tensor, Tensor]
 Indices = NDArray[np.intp]

@@ -12,9 +12,9 @@ import pandas as pd
 from apps.finance.baselines import BASELINES
 from apps.finance.forecast import Forecast
 from apps.finance.reliability_figures import pit_figure, tests_figure
-from apps.report.runs import UNCLIPPED
-from apps.report.theme import WIDTH, Figure, Layers
-from apps.report.writing import label
+from apps.report.charts.theme import WIDTH, Figure, Layers
+from apps.report.model.formatting import label
+from apps.report.model.runs import UNCLIPPED
 
 REFERENCE = "gjr_garch_t"
 CRISES = 3

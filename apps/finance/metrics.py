@@ -18,7 +18,7 @@ from apps.finance.backtests import (
 )
 from apps.finance.distribution import log_density
 from apps.finance.forecast import LEVELS, TAILS, Forecast
-from apps.report.results import Metric
+from apps.report.model.results import Metric
 
 METRICS = (
     Metric("qlike", "QLIKE", "", "min", 3),

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from apps.networks import CELLS, check_cell, check_sizes
+from apps.base.networks import CELLS, check_cell, check_sizes
 
 Cell = Literal["gru", "lstm", "rnn"]
 

@@ -14,8 +14,8 @@ from apps.finance.backtests import diebold_mariano
 from apps.finance.baselines import BASELINES
 from apps.finance.forecast import LEVELS, Forecast
 from apps.finance.panel import Floats
-from apps.report.theme import GREY, WIDTH, Figure, Layers, colours
-from apps.report.writing import label
+from apps.report.charts.theme import GREY, WIDTH, Figure, Layers, colours
+from apps.report.model.formatting import label
 
 CONSTANT = "historical_simulation"  # so far behind on QLIKE that it would squeeze the rest
 _IN_A_ROW = 6

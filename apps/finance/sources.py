@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from apps.base.source import DataSet
+from apps.base.source import Source as BaseSource
 from apps.errors import UserError
 from apps.finance.panel import Panel, make_panel, read_prepared
 from apps.finance.user_file import read_prices
-from apps.source import DataSet
-from apps.source import Source as BaseSource
 from data_scripts.finance import prepare
 
 

@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from apps.base.task import Optimization, Task
 from apps.finance import distribution
 from apps.finance.data import Batch, Windows
 from apps.finance.features import Encoding
 from apps.finance.forecast import LEVELS, TAILS, Forecast, make_forecast
 from apps.finance.heads import Head, Outcome
 from apps.finance.panel import Floats, Panel
-from apps.task import Optimization, Task
 
 _DEAD = 1e-3  # share of the mean training variance
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from apps.csv_table import numbers, read_text
+from apps.base.csv_table import numbers, read_text
 from apps.errors import UserError
 
 _PRICES = ("open", "high", "low", "close", "adj_close")

@@ -7,13 +7,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from apps.configuration import instantiate
+from apps.cli.instantiate import instantiate
 from apps.errors import UserError
-from apps.faults import check_faults
-from apps.fit import make_clipper, make_task
 from apps.grid.plan import Planned
-from apps.run_folder import RunFolder
-from apps.trainer import make_trainer
+from apps.run.folder import RunFolder
+from apps.run.stress import check_faults
+from apps.run.trainer import make_trainer
+from apps.run.training import make_clipper, make_task
 
 # What may differ between a run as planned and as it stands in its folder.
 _OF_PLACE = ("run_dir", "resume")

@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from apps.grid.launcher import Launcher
-from apps.grid.making import Job
 from apps.grid.plan import Planned
-from apps.trainer import make_trainer
+from apps.grid.worker import Job
+from apps.run.trainer import make_trainer
 
 
 def as_job(planned: Planned, launcher: Launcher) -> Job:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from apps.grid.making import Job
+from apps.grid.worker import Job
 
 Made = Iterator[tuple[Job, dict[str, Any]]]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.grid.launcher import Launcher, Made
-from apps.grid.making import Job, end_children, failed, make
+from apps.grid.worker import Job, end_children, failed, make
 
 
 class Local(Launcher):

@@ -15,10 +15,10 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
-from apps.compose import parse
+from apps.cli.compose import parse
 from apps.errors import UserError
-from apps.report.runs import UNCLIPPED, Value
-from apps.report.writing import value_text
+from apps.report.model.formatting import value_text
+from apps.report.model.runs import UNCLIPPED, Value
 
 # Keys that the comparison itself answers to; settings of a strategy (clipping.x) go to the runs.
 _OWN_KEY = re.compile(r"(app|clipping|seeds|tune|output_dir|jobs)$|(sweep|launcher)(\.|$)")

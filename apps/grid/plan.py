@@ -13,11 +13,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from apps.compose import compose_run
+from apps.cli.compose import compose_run
 from apps.errors import UserError
 from apps.grid.overrides import Choice, GridOverrides
-from apps.report.runs import UNCLIPPED, Value
-from apps.report.writing import settings_text
+from apps.report.model.formatting import settings_text
+from apps.report.model.runs import UNCLIPPED, Value
 
 _LONGEST_NAME = 150
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from apps.application import Application, Evaluation
-from apps.environment import environment
+from apps.base.application import Application, Evaluation
 from apps.grid.plan import Planned
-from apps.report.grids import Grid
-from apps.report.results import Results
-from apps.report.runs import Run
+from apps.report.model.grids import Grid
+from apps.report.model.results import Results
+from apps.report.model.runs import Run
+from apps.run.environment import environment
 
 # Keys that say where and how a comparison is made, not what it is.
 _OF_PLACE = ("choices", "jobs", "launcher", "output_dir", "resume", "run_dir")

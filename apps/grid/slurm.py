@@ -12,7 +12,7 @@ from typing import Any
 
 from apps.errors import UserError
 from apps.grid.launcher import Launcher, Made
-from apps.grid.making import Job, failed, make, python_path
+from apps.grid.worker import Job, failed, make, python_path
 
 _POLL_SECONDS = 1.0
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from apps.report.grids import Comparison, Grid
-from apps.report.page import write_report
-from apps.report.results import Metric, Results, read_results, write_results
-from apps.report.runs import Run
-from apps.report.theme import Figure
+from apps.report.charts.theme import Figure
+from apps.report.model.grids import Comparison, Grid
+from apps.report.model.results import Metric, Results, read_results, write_results
+from apps.report.model.runs import Run
+from apps.report.page.report import write_report
 
 __all__ = [
     "Comparison",

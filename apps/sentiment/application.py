@@ -12,10 +12,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from apps.application import Application, Evaluation
-from apps.report.results import Metric
-from apps.report.tables import NamedTable
-from apps.report.theme import Figure
+from apps.base.application import Application, Evaluation
+from apps.base.task import Optimization, Task
+from apps.report.charts.theme import Figure
+from apps.report.model.results import Metric
+from apps.report.model.tables import NamedTable
 from apps.sentiment.baselines import predict_baselines
 from apps.sentiment.data import SentimentData
 from apps.sentiment.encoding import Encoding
@@ -30,7 +31,6 @@ from apps.sentiment.sources import Source
 from apps.sentiment.task import SentimentTask, num_outputs
 from apps.sentiment.vectors import Vectors
 from apps.sentiment.vocabulary import VocabularySource, check_sizes
-from apps.task import Optimization, Task
 
 
 class Sentiment(Application):

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from apps.application import DataModule
+from apps.base.application import DataModule
+from apps.base.sampler import LengthSampler
 from apps.errors import UserError
-from apps.sampler import LengthSampler
 from apps.sentiment.corpus import Part
 from apps.sentiment.encoding import Encoding
 from apps.sentiment.sources import Source

@@ -8,9 +8,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from apps.report.runs import UNCLIPPED
-from apps.report.theme import GREY, PALETTE, Figure, Layers, colours
-from apps.report.writing import label
+from apps.report.charts.theme import GREY, PALETTE, Figure, Layers, colours
+from apps.report.model.formatting import label
+from apps.report.model.runs import UNCLIPPED
 from apps.sentiment.baselines import NAMES
 from apps.sentiment.corpus import POLARITIES, polarity
 from apps.sentiment.metrics import classes_of, decided, evaluate, is_rated

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from apps.networks import Cell, RecurrentLayer
+from apps.base.networks import Cell, RecurrentLayer
 from apps.sentiment.layers import Pool, Pooling, WordEmbedding
 from apps.sentiment.vocabulary import PADDING
 

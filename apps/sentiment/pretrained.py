@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from apps.base.torchaudio_import import import_torchaudio
 from apps.errors import UserError
 from apps.sentiment.layers import Pool, Pooling
 from apps.sentiment.subwords import extra_package, read_tokenizer
@@ -22,7 +23,6 @@ from apps.sentiment.vocabulary import (
     VocabularySource,
 )
 from apps.sentiment.words import clean
-from apps.torchaudio_import import import_torchaudio
 
 
 def _load(kind: str, path: str) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from apps.report.tables import Cell, Column, NamedTable, Table
-from apps.report.writing import fixed, label
+from apps.report.model.formatting import fixed, label
+from apps.report.model.tables import Cell, Column, NamedTable, Table
 from apps.sentiment.baselines import NAMES
 from apps.sentiment.bootstrap import correlation_interval, mean_interval
 from apps.sentiment.figures import shown

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from apps.csv_table import numbers
+from apps.base.csv_table import numbers
+from apps.base.source import DataSet
+from apps.base.source import Source as BaseSource
 from apps.errors import UserError
 from apps.sentiment.corpus import PARTS, SCALE, Corpus, check, choose_domains
 from apps.sentiment.user_file import column, read_rows
-from apps.source import DataSet
-from apps.source import Source as BaseSource
 from data_scripts.sentiment import bucket, normalise, prepare
 
 _LABELS = ("negative", "positive")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from apps.base.task import Optimization, Task
 from apps.sentiment.corpus import NEUTRAL, POLARITIES
-from apps.task import Optimization, Task
 
 Batch = tuple[Tensor, Tensor]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from apps.csv_table import check_encoding, read_text
+from apps.base.csv_table import check_encoding, read_text
 from apps.errors import UserError
 
 _JSON = (".jsonl", ".ndjson")

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from apps.application import Application, Evaluation
-from apps.report.results import Metric
-from apps.report.theme import Figure
+from apps.base.application import Application, Evaluation
+from apps.base.task import Optimization, Task
+from apps.report.charts.theme import Figure
+from apps.report.model.results import Metric
 from apps.speech.augment import Augment
 from apps.speech.baselines import fits, pocketsphinx
 from apps.speech.data import SpeechData
@@ -22,7 +23,6 @@ from apps.speech.recognition import recognise
 from apps.speech.sources import Source
 from apps.speech.task import CTCTask
 from apps.speech.transcribe import alphabet_of, transcribe
-from apps.task import Optimization, Task
 
 
 class Speech(Application):

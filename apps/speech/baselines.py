@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import resample
 
-from apps.application import Evaluation
+from apps.base.application import Evaluation
 from apps.speech.audio import load
 from apps.speech.data import SpeechData
 from apps.speech.recognition import scored

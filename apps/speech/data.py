@@ -10,9 +10,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from apps.application import DataModule
+from apps.base.application import DataModule
+from apps.base.sampler import LengthSampler
 from apps.errors import UserError
-from apps.sampler import LengthSampler
 from apps.speech.alphabet import Alphabet, fit_alphabet, least_frames
 from apps.speech.batches import Batch, Utterances
 from apps.speech.feature_store import feature_store

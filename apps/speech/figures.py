@@ -8,10 +8,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from apps.report.norms import rounded
-from apps.report.runs import UNCLIPPED
-from apps.report.theme import GREY, PALETTE, WIDTH, Figure, Layers
-from apps.report.writing import label
+from apps.report.charts.norms import rounded
+from apps.report.charts.theme import GREY, PALETTE, WIDTH, Figure, Layers
+from apps.report.model.formatting import label
+from apps.report.model.runs import UNCLIPPED
 from apps.speech.alphabet import BLANK
 from apps.speech.data import SpeechData
 from apps.speech.recognition import emissions

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.models import Conformer
 
-from apps.networks import RecurrentLayer, check_sizes
+from apps.base.networks import RecurrentLayer, check_sizes
 
 Cell = Literal["lstm", "gru"]
 

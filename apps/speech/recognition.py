@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from apps.application import Evaluation
+from apps.base.application import Evaluation
 from apps.speech.alphabet import Alphabet
 from apps.speech.audio import spoken
 from apps.speech.data import SpeechData

@@ -5,9 +5,9 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
+from apps.base.source import DataSet
+from apps.base.source import Source as BaseSource
 from apps.errors import UserError
-from apps.source import DataSet
-from apps.source import Source as BaseSource
 from apps.speech.alphabet import Units
 from apps.speech.utterances import Corpus, Part, Utterance, read_manifest
 from data_scripts.speech import prepare

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from apps.base.task import Optimization, Task
 from apps.speech.alphabet import BLANK
 from apps.speech.augment import Augment
 from apps.speech.batches import Batch, as_batch
-from apps.task import Optimization, Task
 
 
 class CTCTask(Task):

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from apps.sampler import SharedSampler
+from apps.base.sampler import SharedSampler
 
 Batch = TypeVar("Batch")
 Draw = Callable[[np.random.Generator], Batch]

@@ -74,8 +74,8 @@ def test_every_candidate_is_a_valid_choice(advised):
     from hydra import compose, initialize_config_dir
 
     from apps import CONF
-    from apps.cli import search_path
-    from apps.configuration import instantiate
+    from apps.cli.command import search_path
+    from apps.cli.instantiate import instantiate
 
     for candidate in facts(advised[1])["candidates"]:
         with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from apps.grid.making import Job
-from apps.report.results import Results, read_results, repeatable, write_results
-from apps.run_folder import RunFolder
+from apps.grid.worker import Job
+from apps.report.model.results import Results, read_results, repeatable, write_results
+from apps.run.folder import RunFolder
 from tests.apps.runs import metrics, steps
 from tests.conftest import refused, succeed
 
@@ -48,7 +48,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         write_results(results, root / "results.json")
         return root / "results.json"
 
-    monkeypatch.setattr("apps.report.page.write_report", write)
+    monkeypatch.setattr("apps.report.page.report.write_report", write)
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_a_setting_may_be_a_mapping(tiny):
     choice = "clipping=[none,per_parameter_norm]"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("apps.compare._train", _stop)
-        patch.setattr("apps.grid.comparing.score_baselines", lambda *arguments: {})
+        patch.setattr("apps.grid.comparison.score_baselines", lambda *arguments: {})
         with pytest.raises(_Stop) as stopped:
             succeed("compare", *tiny, choice, "clipping.by={head: head}", "seeds=1")
     planned = stopped.value.args[0]

@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from apps.energy.encoding import Encoding
-from apps.run_folder import RunFolder
+from apps.run.folder import RunFolder
 from tests.apps.runs import assert_same_run, metrics, steps, weights
 from tests.conftest import succeed
 

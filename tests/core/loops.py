@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset, SequentialSampler
 
-from apps.torchaudio_import import import_torchaudio
+from apps.base.torchaudio_import import import_torchaudio
 from gradclip_core import Clipper
 from gradclip_core.lightning import GradientClipping
 from gradclip_core.optimizers import clipped

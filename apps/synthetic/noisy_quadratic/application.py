@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from apps.application import Application, Evaluation
+from apps.base.application import Application, Evaluation
+from apps.base.task import Optimization, Task
 from apps.errors import UserError
-from apps.report.results import Metric
-from apps.report.theme import Figure
+from apps.report.charts.theme import Figure
+from apps.report.model.results import Metric
 from apps.synthetic.noisy_quadratic.data import NoiseData
 from apps.synthetic.noisy_quadratic.noise import Noise
 from apps.synthetic.noisy_quadratic.task import QuadraticTask
-from apps.task import Optimization, Task
 
 
 class NoisyQuadratic(Application):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from apps.application import DataModule
+from apps.base.application import DataModule
 from apps.synthetic.noisy_quadratic.noise import Noise
 from apps.synthetic.stream import stream_loader
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from apps.task import Task
+from apps.base.task import Task
 
 
 class Points(nn.Module):

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from apps.application import Application, Evaluation
+from apps.base.application import Application, Evaluation
+from apps.base.task import Optimization, Task
 from apps.errors import UserError
-from apps.report.results import Metric
-from apps.report.theme import Figure
+from apps.report.charts.theme import Figure
+from apps.report.model.results import Metric
 from apps.synthetic.temporal_order.data import SequenceData, Sequences
 from apps.synthetic.temporal_order.task import OrderTask
-from apps.task import Optimization, Task
 
 SOLVED = 1.0  # % of the test sequences called wrongly, at which the problem counts as solved
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from apps.application import DataModule
+from apps.base.application import DataModule
 from apps.synthetic.stream import stream_loader
 
 Batch = tuple[Tensor, Tensor]

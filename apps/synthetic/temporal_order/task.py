@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from apps.base.task import Task
 from apps.synthetic.temporal_order.data import Batch
-from apps.task import Task
 
 
 class OrderTask(Task):

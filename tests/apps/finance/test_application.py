@@ -13,7 +13,7 @@ import torch
 from hydra import initialize_config_dir
 
 from apps import CONF
-from apps.compose import compose_run
+from apps.cli.compose import compose_run
 from apps.finance.crash import explain
 from apps.finance.crash_figure import training_figures
 from apps.finance.data import make_windows
@@ -21,9 +21,9 @@ from apps.finance.figures import crisis_windows, figures
 from apps.finance.forecast import Forecast
 from apps.finance.recalibration import recalibrate
 from apps.finance.task import forecast
-from apps.fit import Parts, build
-from apps.report.records import Records
-from apps.report.theme import specification
+from apps.report.charts.theme import specification
+from apps.report.model.step_records import Records
+from apps.run.training import Parts, build
 from tests.apps.finance.prices import price_table, tampered
 from tests.apps.runs import metrics, steps
 from tests.conftest import refused, succeed

@@ -12,12 +12,12 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
 from apps import CONF
-from apps.compose import compose_run
+from apps.cli.compose import compose_run
 from apps.finance.application import Finance
 from apps.finance.forecast import Forecast, concatenate
 from apps.finance.metrics import evaluate
-from apps.fit import build
-from apps.folds import train_run
+from apps.run.folds import train_run
+from apps.run.training import build
 from tests.apps.finance.prices import TINY, price_table
 from tests.apps.runs import metrics, steps
 from tests.conftest import succeed
@@ -117,7 +117,7 @@ def test_an_interrupted_walk_continues(walked, prices, tmp_path, monkeypatch):
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("apps.folds._join", lost)
+        patch.setattr("apps.run.folds._join", lost)
         with pytest.raises(KeyboardInterrupt):
             train_run(configured(prices), run, quiet=True)
     (run / "folds" / "1" / "metrics.json").unlink()

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from apps import CONF
+from tests.apps.run.test_resume import interrupted
 from tests.apps.runs import assert_same_run, metrics, steps
 from tests.apps.sentiment.conftest import TINY
-from tests.apps.test_resume import interrupted
 from tests.conftest import refused, succeed
 from tests.presets import suited
 

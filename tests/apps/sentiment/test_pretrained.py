@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from apps.run_folder import RunFolder
+from apps.base.torchaudio_import import import_torchaudio
+from apps.run.folder import RunFolder
 from apps.sentiment.encoding import Encoding
 from apps.sentiment.pretrained import EncoderWords, Pretrained
 from apps.sentiment.vocabulary import FIRST
-from apps.torchaudio_import import import_torchaudio
 from tests.apps.runs import metrics
 from tests.apps.sentiment.conftest import BAD, GOOD, THINGS
 from tests.conftest import refused, succeed

@@ -9,9 +9,9 @@ import torch
 from sklearn.metrics import log_loss, mean_squared_error
 from torch import nn
 
+from apps.base.task import Optimization
 from apps.sentiment.corpus import polarity
 from apps.sentiment.task import SentimentTask, num_outputs
-from apps.task import Optimization
 
 OUTPUTS = torch.tensor([[0.3, 1.0, -1.0, 0.5], [-1.2, 0.2, 0.1, 0.0], [2.0, -1.0, 0.0, 3.0]])
 RATINGS = torch.tensor([0.49, -0.5, 3.9])

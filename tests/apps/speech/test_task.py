@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from apps.base.task import Optimization
 from apps.speech.augment import Augment
 from apps.speech.batches import Batch
 from apps.speech.model import RecurrentCTC
 from apps.speech.task import CTCTask
-from apps.task import Optimization
 from gradclip_core import ClipPerSample
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
+from apps.base.task import Optimization
 from apps.synthetic.noisy_quadratic.clipping import Growing, cclip, gclip
 from apps.synthetic.noisy_quadratic.noise import Noise
 from apps.synthetic.noisy_quadratic.task import Points, QuadraticTask
-from apps.task import Optimization
 from tests.apps.runs import metrics, steps
 from tests.conftest import refused, succeed
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from apps.run_folder import RunFolder
+from apps.run.folder import RunFolder
 from apps.synthetic.temporal_order.data import SequenceData, Sequences
 from apps.synthetic.temporal_order.model import PlainRNN
 from tests.apps.runs import assert_same_run, metrics, steps

@@ -1,0 +1,1 @@
+"""What an application is made of, and what several of them share."""

@@ -1,0 +1,141 @@
+"""What an application brings; everything else exists once, outside it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning.pytorch as pl
+import pandas as pd
+from torch import nn
+
+from apps.base.task import Optimization, Task
+from apps.errors import UserError
+from apps.report.charts.theme import Figure
+from apps.report.model.results import Metric
+from apps.report.model.step_records import Records
+from apps.report.model.tables import NamedTable
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Held-out metrics by name, and the predictions they were computed from.
+
+    fitted: what was fitted on validation data and predicting needs, as plain values; a run
+    keeps it in its description.
+    """
+
+    metrics: dict[str, float]
+    predictions: pd.DataFrame
+    fitted: dict[str, Any] = field(default_factory=dict)
+
+
+class DataModule(pl.LightningDataModule):
+    """An application's data. After `setup`, `account` says in one line what was loaded."""
+
+    account: str = ""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What a trained run has to know about its data, as plain values for a JSON file."""
+        return {}
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash that changes with the data."""
+        raise TypeError(f"{type(self).__name__} must define fingerprint")
+
+
+class Application(ABC):
+    """One domain: its networks, its task, its baselines, its pictures.
+
+    An application is named in `conf/app/<name>.yaml` and keeps its own choices of data, model,
+    experiment and sweep under `conf/<name>/`. `metric` is the primary one among `metrics`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    title: ClassVar[str]
+    metric: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]
+
+    @abstractmethod
+    def datamodule(self, source: Any, seed: int) -> DataModule:
+        """The data of a source (the object that the configuration's `data` describes)."""
+
+    @abstractmethod
+    def sizes(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of the network that follow from the data, such as the number of inputs."""
+
+    @abstractmethod
+    def task(
+        self, net: nn.Module, description: Mapping[str, Any], optimization: Optimization
+    ) -> Task:
+        """Wrap a network with its loss."""
+
+    @abstractmethod
+    def evaluate(self, task: Task, data: Any) -> Evaluation:
+        """Score a trained task on the held-out test split."""
+
+    def folds(self, data: Any) -> Sequence[Mapping[str, Any]]:
+        """Settings (key to value) of each training that a run on these data consists of.
+
+        None where it is one training.
+        """
+        return []
+
+    def evaluate_folds(self, tasks: Sequence[Task], folds: Sequence[Any], data: Any) -> Evaluation:
+        """Score the tasks of all folds together, each on its own data, as `evaluate` does one."""
+        raise NotImplementedError(f"{type(self).__name__} has no folds")
+
+    @abstractmethod
+    def baselines(self, data: Any) -> Iterator[tuple[str, Evaluation]]:
+        """Fit what a practitioner would use instead and score it on the same split."""
+
+    @abstractmethod
+    def predict(
+        self, task: Task, description: Mapping[str, Any], source: Path
+    ) -> tuple[pd.DataFrame, str]:
+        """Apply a trained task to the user's own file: a table, and one line on what was done.
+
+        Raises UserError for a file that does not fit.
+        """
+
+    def predict_text(
+        self, task: Task, description: Mapping[str, Any], text: str
+    ) -> tuple[pd.DataFrame, str]:
+        """Apply a trained task to one text, as `predict` does to a file."""
+        raise UserError(f"text: app={self.name} reads no text; give input=FILE")
+
+    @abstractmethod
+    def figures(self, data: Any, predictions: Mapping[str, pd.DataFrame]) -> Sequence[Figure]:
+        """Pictures for the report from the predictions of runs and baselines, by name."""
+
+    def tables(self, data: Any, predictions: Mapping[str, pd.DataFrame]) -> Sequence[NamedTable]:
+        """Tables for the report from the same predictions, if there are any to show."""
+        return []
+
+    def seed_tables(
+        self,
+        predictions: Mapping[str, Mapping[int, pd.DataFrame]],
+        baselines: Mapping[str, pd.DataFrame],
+    ) -> Sequence[NamedTable]:
+        """Tables for the report from the predictions of every run, by strategy and seed."""
+        return []
+
+    def training_figures(self, data: Any, records: Records) -> Sequence[Figure]:
+        """Pictures for the report from the steps of all runs, if there are any to draw."""
+        return []
+
+    def explain(self, data: Any, steps: pd.DataFrame, diverged_at: int) -> str | None:
+        """Why a run diverged at a step, in one line, as far as its `steps.csv` and data tell."""
+        return None
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know, in sentences."""
+        return []

@@ -1,0 +1,1 @@
+"""The command line: Hydra composes, mistakes end in one line, and nodes become objects."""

@@ -1,0 +1,205 @@
+"""What every console script shares: composing the configuration, help, and errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from apps import CONF
+from apps.cli.help import VERBS_ON_RUNS, all_apps, help_text
+from apps.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+DEFAULT_APP = "energy"
+_OPTIONS = {"-h", "--help", "-c", "--cfg", "-p", "--package", "--resolve", "-i", "--info"} | {
+    "-m",
+    "--multirun",
+    "--version",
+}
+
+
+def command(
+    verb: str,
+    run: Callable[[DictConfig], None],
+    prepare: Callable[[list[str]], list[str]] = list,
+) -> None:
+    """Run a console script: compose `conf/<verb>.yaml` with the command line, then call `run`.
+
+    prepare: turns the arguments into those that Hydra is to compose.
+
+    A mistake of the user's ends in one line on stderr and exit code 2, before anything is
+    written; an interrupt ends with exit code 130.
+    """
+    with warnings.catch_warnings():
+        # Not "once": Python forgets what it has shown whenever somebody adds a filter.
+        warnings.filterwarnings("always", module=r"gradclip_core\.")
+        warnings.showwarning = functools.partial(_show, verb, set())
+        _command(verb, run, prepare)
+
+
+def _command(
+    verb: str,
+    run: Callable[[DictConfig], None],
+    prepare: Callable[[list[str]], list[str]],
+) -> None:
+    try:
+        arguments = sys.argv[1:] = prepare(sys.argv[1:])
+        _check_options(arguments)
+        app = named_app(arguments)
+        if app != DEFAULT_APP and not _values("app", arguments):
+            sys.argv.append(f"app={app}")
+        if {"-h", "--help"} & set(arguments):
+            print(help_text(verb, app, arguments))
+            return
+        _run(verb, app, run)
+    except KeyboardInterrupt:
+        print(f"gradclip-{verb}: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except UserError as error:
+        _fail(verb, str(error))
+
+
+def _show(verb: str, shown: set[str], message: Warning | str, *_: Any, **__: Any) -> None:
+    """Show a warning as one line, the same one once."""
+    line = f"gradclip-{verb}: warning: {' '.join(str(message).split())}"
+    if line not in shown:
+        print(line, file=sys.stderr)
+    shown.add(line)
+
+
+def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors instead of printing them in several lines
+    import hydra
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
+    mistakes: list[Exception] = []
+
+    def job(config: DictConfig) -> None:
+        # Hydra writes a line of its own about an exception that leaves the job.
+        try:
+            if named:
+                config.app = app
+            if texts:
+                config.text = texts[-1].replace("${", "\\${")
+            run(config)
+        except (UserError, HydraException, OmegaConfBaseException) as error:
+            mistakes.append(error)
+
+    # Hydra would take app= for a choice of the group `conf/app`, which these verbs have not.
+    named = verb in VERBS_ON_RUNS and any(item.startswith("app=") for item in sys.argv)
+    if named:
+        sys.argv = [item for item in sys.argv if not item.startswith("app=")]
+    # Nor can it read a sentence, which is full of what is grammar to it.
+    texts = [item[5:] for item in sys.argv if verb == "predict" and item.startswith("text=")]
+    sys.argv = [item for item in sys.argv if not texts or not item.startswith("text=")]
+    sys.argv.append(search_path(*_rooms(verb, app)))
+    try:
+        with contextlib.ExitStack() as stack:
+            if {"-m", "--multirun"} & set(sys.argv):
+                # Hydra writes what it was asked for there, whatever becomes of it.
+                folder = stack.enter_context(tempfile.TemporaryDirectory())
+                sys.argv.append(f"hydra.sweep.dir='{_escaped(folder)}'")
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)()
+        if mistakes:
+            raise mistakes[0]
+    except MissingConfigException as error:
+        raise UserError(_missing(error.missing_cfg_file, _rooms(verb, app))) from error
+    except OverrideParseException as error:
+        raise UserError(
+            f"{error.override}: cannot be read as KEY=VALUE; quote a text that holds = , [ or {{"
+        ) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_one_line(error)) from error
+
+
+def search_path(*apps: str) -> str:
+    """The override that makes Hydra find the configuration groups of applications."""
+    places = ",".join(f"'file://{_escaped(str(CONF / app))}'" for app in apps)
+    return f"hydra.searchpath=[{places}]"
+
+
+def quoted(path: str) -> str:
+    """A path as the value of an override."""
+    return f"'{_escaped(path)}'"
+
+
+def _escaped(path: str) -> str:
+    """A path as it may stand between the quotes of an override."""
+    return path.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _check_options(arguments: list[str]) -> None:
+    """UserError for an option that is none of ours and Hydra's."""
+    for argument in arguments:
+        if argument.startswith("-") and argument.partition("=")[0] not in _OPTIONS:
+            raise UserError(f"{argument}: no such option; settings are KEY=VALUE, see --help")
+
+
+def named_app(arguments: list[str]) -> str:
+    """The application named on the command line; UserError if there is none of that name.
+
+    An experiment that one application alone has names it as well.
+    """
+    names = _values("app", arguments)
+    if not names:
+        for experiment in _values("experiment", arguments):
+            names = [file.parts[-3] for file in CONF.glob(f"*/experiment/{experiment}.yaml")]
+    app = names[-1] if names else DEFAULT_APP
+    if app not in all_apps():
+        raise UserError(f"app={app}: unknown application; known: {', '.join(all_apps())}")
+    return app
+
+
+def _values(key: str, arguments: list[str]) -> list[str]:
+    """What a key is set to on the command line, each time it is."""
+    return [value for name, _, value in (a.partition("=") for a in arguments) if name == key]
+
+
+def _rooms(verb: str, app: str) -> list[str]:
+    """The applications whose choices a verb takes: of a run's it is not known before it is read."""
+    return all_apps() if verb in VERBS_ON_RUNS else [app]
+
+
+def _missing(name: str | None, rooms: list[str]) -> str:
+    """One line for a choice that does not exist, with those that do."""
+    group, _, choice = (name or "").rpartition("/")
+    folders = [CONF / group, *(CONF / app / group for app in rooms)]
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    if not group or not known:
+        return f"no such configuration: {name}"
+    return f"{group}={choice}: unknown; known: {', '.join(known)}"
+
+
+def _one_line(error: Exception) -> str:
+    """Hydra's and OmegaConf's messages span lines; keep what names the key and the cause."""
+    cause = error.__cause__
+    message = str(error)
+    if cause is not None and "is not in struct" in str(cause):
+        key = message.split("'")[1] if "'" in message else message
+        parent = getattr(cause, "parent_node", None)
+        siblings = [str(name) for name in parent or () if name != "hydra"]
+        close = get_close_matches(key.rpartition(".")[2], siblings, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(siblings)}"
+        return f"{key}: no such key here; {hint}"
+    if message.startswith("Could not override '"):
+        return f"{message.split(chr(39))[1]}: no such choice here; see --help"
+    full_key = getattr(error, "full_key", None)
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith(("full_key:", "object_type", "See "))]
+    prefix = f"{full_key}: " if full_key and str(full_key) not in kept[0] else ""
+    return prefix + " ".join(kept[:2])
+
+
+def _fail(verb: str, message: str) -> NoReturn:
+    print(f"gradclip-{verb}: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(2)

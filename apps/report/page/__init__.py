@@ -1,0 +1,1 @@
+"""The pages of a report: sections in words, HTML, Markdown, exported files."""

@@ -1,0 +1,1 @@
+"""One run: its training, and the folder that it leaves behind."""

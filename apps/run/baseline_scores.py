@@ -1,0 +1,50 @@
+"""Scoring an application's baselines, and keeping the scores for the next time."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from apps.base.application import Application, DataModule, Evaluation
+from apps.run.folder import code_fingerprint
+
+_SCORES = "scores.json"
+
+
+def score_baselines(
+    application: Application, data: DataModule, folder: Path
+) -> dict[str, Evaluation]:
+    """Fit and score the baselines; scores kept in `folder` serve again for the same data."""
+    key = f"{code_fingerprint()}-{data.fingerprint}"
+    kept = _read(folder, key)
+    if kept is not None:
+        return kept
+    scored = dict(application.baselines(data))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, evaluation in scored.items():
+        evaluation.predictions.to_parquet(folder / f"{name}.parquet", index=False)
+    scores = {name: _plain(evaluation.metrics) for name, evaluation in scored.items()}
+    text = json.dumps({"key": key, "scores": scores}, indent=2, allow_nan=False)
+    (folder / _SCORES).write_text(text + "\n")
+    return scored
+
+
+def _read(folder: Path, key: str) -> dict[str, Evaluation] | None:
+    file = folder / _SCORES
+    record = json.loads(file.read_text()) if file.is_file() else {}
+    if record.get("key") != key:
+        return None
+    return {
+        name: Evaluation(
+            {metric: math.nan if value is None else value for metric, value in scores.items()},
+            pd.read_parquet(folder / f"{name}.parquet"),
+        )
+        for name, scores in record["scores"].items()
+    }
+
+
+def _plain(metrics: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

@@ -1,0 +1,118 @@
+"""The Trainer of a run, and what it cannot do: alone, in several processes, beside the clipper."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.strategies import ModelParallelStrategy
+from omegaconf import DictConfig
+
+from apps.base.application import DataModule
+from apps.base.sampler import SharedSampler
+from apps.cli.instantiate import instantiate
+from apps.errors import UserError
+from gradclip_core import Clipper
+from gradclip_core.lightning import refuse_strategy
+
+
+class HalfOnCPU(MixedPrecision):
+    """fp16 with a scaled loss on the CPU, without oneDNN, whose LSTM has no fp16."""
+
+    @contextmanager
+    def forward_context(self) -> Iterator[None]:
+        """What a forward pass runs in."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "TF32 acceleration on top of oneDNN")
+            without = torch.backends.mkldnn.flags(enabled=False)
+            with without, super().forward_context():
+                yield
+
+
+def make_trainer(config: DictConfig, **arguments: Any) -> pl.Trainer:
+    """The Trainer; UserError for settings that cannot work here."""
+    quieten()
+    trainer_of = instantiate(config, "trainer")
+    try:
+        if _is_half_on_cpu(config):
+            # Lightning would train in bf16 in the place of fp16, and not say so.
+            arguments |= {"precision": None, "plugins": [HalfOnCPU("16-mixed", "cpu")]}
+        # The samplers divide the training data; every process validates on all of the others.
+        trainer: pl.Trainer = trainer_of(use_distributed_sampler=False, **arguments)
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"trainer={config.choices.get('trainer')}: {error}") from error
+    if trainer.accumulate_grad_batches < 1:
+        raise UserError(
+            f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: must be >= 1"
+        )
+    if trainer.gradient_clip_val is not None:
+        raise UserError(
+            f"trainer.gradient_clip_val={trainer.gradient_clip_val}: would clip beside the "
+            "strategy; remove it and choose clipping=global_norm or another"
+        )
+    return trainer
+
+
+def _is_half_on_cpu(config: DictConfig) -> bool:
+    """Whether the Trainer is to train in fp16 on the CPU."""
+    trainer = config.trainer
+    return trainer.get("precision") in ("16-mixed", 16) and trainer.get("accelerator") == "cpu"
+
+
+def num_processes(trainer: pl.Trainer) -> int:
+    """How many processes a Trainer trains in."""
+    return trainer.num_devices * trainer.num_nodes
+
+
+def refuse_processes(config: DictConfig, where: str) -> None:
+    """UserError for settings of the Trainer that cannot work, or not where one process trains."""
+    number = num_processes(make_trainer(config, logger=False, enable_checkpointing=False))
+    if number > 1:
+        raise UserError(
+            f"trainer={config.choices.get('trainer')}: trains in {number} processes, and {where} "
+            "in one; take trainer.devices=1, or single runs of gradclip-train"
+        )
+
+
+def check_processes(
+    trainer: pl.Trainer,
+    config: DictConfig,
+    data: DataModule,
+    clipper: Clipper,
+    callbacks: Sequence[pl.Callback],
+) -> None:
+    """UserError for what several processes cannot do together."""
+    choice = f"trainer={config.choices.get('trainer')}"
+    try:
+        refuse_strategy(trainer, clipper)
+    except MisconfigurationException as error:
+        raise UserError(f"{choice}: {error}") from error
+    averages = any(isinstance(callback, WeightAveraging) for callback in callbacks)
+    if averages and isinstance(trainer.strategy, ModelParallelStrategy):
+        raise UserError(
+            f"{choice}: shards the network, of which averaging keeps a whole copy; leave it out "
+            "with '~callbacks.averaging'"
+        )
+    if num_processes(trainer) > 1:
+        sampler = data.train_dataloader().sampler
+        if not isinstance(sampler, SharedSampler):
+            raise UserError(
+                f"{choice}: trains in several processes, among which app={config.app.name} does "
+                "not divide its training data; allowed: one device"
+            )
+
+
+def quieten() -> None:
+    """Silence what Lightning tells on every run and a user can do nothing about."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
