@@ -24,11 +24,11 @@ from apps.sentiment.figures import figures
 from apps.sentiment.metrics import evaluate
 from apps.sentiment.model import TextNetwork
 from apps.sentiment.predict import answer, read_texts
-from apps.sentiment.reading import fit_reading, read_reading
 from apps.sentiment.report_tables import domains_table, mistakes_table
 from apps.sentiment.scoring import score
 from apps.sentiment.sources import Source
 from apps.sentiment.task import SentimentTask, num_outputs
+from apps.sentiment.text_reader import fit_reading, read_reading
 from apps.sentiment.vectors import Vectors
 from apps.sentiment.vocabulary import VocabularySource, check_sizes
 

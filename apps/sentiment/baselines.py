@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from apps.sentiment.corpus import NEUTRAL
-from apps.sentiment.reading import fit_reading
+from apps.sentiment.text_reader import fit_reading
 
 Floats = NDArray[np.float64]
 Classes = tuple[str, ...] | None

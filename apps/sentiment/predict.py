@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from apps.sentiment.encoding import Encoding
-from apps.sentiment.reading import Reading
 from apps.sentiment.scoring import explain, score
 from apps.sentiment.task import SentimentTask
+from apps.sentiment.text_reader import Reading
 from apps.sentiment.user_file import column, read_rows
 
 # Above this share of unknown words an answer is a guess.

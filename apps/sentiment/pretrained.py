@@ -15,6 +15,7 @@ from apps.base.torchaudio_import import import_torchaudio
 from apps.errors import UserError
 from apps.sentiment.layers import Pool, Pooling
 from apps.sentiment.subwords import extra_package, read_tokenizer
+from apps.sentiment.tokenizer import clean
 from apps.sentiment.vocabulary import (
     FIRST,
     PADDING,
@@ -22,7 +23,6 @@ from apps.sentiment.vocabulary import (
     Vocabulary,
     VocabularySource,
 )
-from apps.sentiment.words import clean
 
 
 def _load(kind: str, path: str) -> Any:

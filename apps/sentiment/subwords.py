@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.errors import UserError
+from apps.sentiment.tokenizer import clean, split_words
 from apps.sentiment.vocabulary import Piece, Vocabulary, VocabularySource, check_sizes
-from apps.sentiment.words import clean, split_words
 
 _PADDING, _UNKNOWN = "[PAD]", "[UNK]"
 

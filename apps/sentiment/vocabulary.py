@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.sentiment.words import clean, split_words
+from apps.sentiment.tokenizer import clean, split_words
 
 PADDING, UNKNOWN = 0, 1
 FIRST = 2

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.sentiment.words import clean, split_words
+from apps.sentiment.tokenizer import clean, split_words
 
 
 def forms(text: str) -> list[str]:

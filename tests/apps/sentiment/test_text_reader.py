@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from apps.errors import UserError
-from apps.sentiment.reading import fit_reading, read_reading
+from apps.sentiment.text_reader import fit_reading, read_reading
 
 
 def rated(n: int = 3000) -> tuple[np.ndarray, pd.Series]:
