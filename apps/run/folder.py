@@ -33,6 +33,7 @@ from yaml import YAMLError
 import apps
 import gradclip_core
 from apps.errors import UserError
+from apps.run.old_names import renamed
 
 LOCK = ".lock"
 
@@ -129,7 +130,7 @@ class RunFolder:
             raise UserError(f"{self.config_file}: not a configuration: {first}") from error
         if not isinstance(config, DictConfig) or OmegaConf.select(config, "app.name") is None:
             raise UserError(f"{self.config_file}: not the configuration of a run (no app.name)")
-        return config
+        return OmegaConf.create(renamed(OmegaConf.to_container(config)))
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Write what predicting has to know about the run's data."""

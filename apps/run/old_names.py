@@ -1,0 +1,30 @@
+"""Names in the configurations of older runs, and what they are called now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Modules whose classes stand in a run's configuration as `_target_`, by the name they had.
+_MODULES = {
+    "apps.averaging": "apps.run.averaging",
+    "apps.faults": "apps.run.stress",
+    "apps.mlflow": "apps.run.mlflow_logger",
+    "apps.task": "apps.base.task",
+}
+
+
+def renamed(node: Any) -> Any:
+    """A copy of a plain configuration in which every `_target_` has its present name."""
+    if isinstance(node, dict):
+        return {
+            key: _target(value) if key == "_target_" else renamed(value)
+            for key, value in node.items()
+        }
+    if isinstance(node, list):
+        return [renamed(value) for value in node]
+    return node
+
+
+def _target(path: Any) -> Any:
+    module, _, name = str(path).rpartition(".")
+    return f"{_MODULES[module]}.{name}" if module in _MODULES else path
