@@ -209,7 +209,8 @@ def test_weights_alone_cannot_be_resumed(run):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_damaged_bytes_are_never_a_traceback(trained, here, data):

@@ -57,7 +57,7 @@ def changed(series: Series, column: int, rows: slice) -> Series:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data(), zone=st.sampled_from(ZONES), horizon=st.sampled_from([1, 6, 24, 48]))
 def test_nothing_from_after_the_origin_but_known_covariates(data, zone, horizon):
     # The clock changes on 31 March in Berlin and on 7 April in Melbourne.

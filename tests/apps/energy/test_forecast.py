@@ -27,7 +27,7 @@ def assert_same(a: Forecast, b: Forecast) -> None:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(num_origins=st.integers(1, 5), horizon=st.integers(1, 6), seed=st.integers(0, 99))
 def test_frame_and_back(num_origins, horizon, seed):
     original = forecast(num_origins, horizon, seed=seed)

@@ -36,7 +36,7 @@ def test_hand_worked_scores():
     assert scores["coverage_80"] == 50.0
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999), scale=st.floats(0.1, 100.0))
 def test_scores_agree_with_the_formulas_of_gluonts(seed, scale):
     rng = np.random.default_rng(seed)

@@ -55,7 +55,7 @@ def test_past_and_every_future_step_reach_the_forecast(kind, settings):
     assert (future.grad.abs().sum(-1) > 0).all()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 10**6),
     spread=st.floats(0.01, 30),

@@ -54,7 +54,7 @@ def test_equals_a_slow_transcription(steps, every, days):
     assert (found != forecast.quantiles).any()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(changed=st.integers(0, 24), steps=st.sampled_from([4, 8, 12]))
 def test_the_truth_of_steps_after_an_origin_does_not_reach_it(changed, steps):
     forecast = make(25, steps)

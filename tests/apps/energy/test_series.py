@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.energy.calendar import split_days
@@ -64,7 +64,6 @@ def test_splits_are_whole_days_at_the_end(write):
     assert series.val_start == pd.Timestamp("2024-02-12")
 
 
-@settings(deadline=None)
 @given(
     days=st.integers(1, 900),
     val=st.floats(0.01, 0.5),

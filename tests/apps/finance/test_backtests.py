@@ -101,7 +101,7 @@ def test_qlike_is_least_at_the_true_variance():
     assert qlike(np.array([4.0]), np.array([8.0]))[0] == pytest.approx(math.log(4) + 2)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999), shift=st.floats(-1, 1), horizon=st.sampled_from([1, 22]))
 def test_diebold_mariano_agrees_with_newey_and_west(seed, shift, horizon):
     ours, theirs = np.random.default_rng(seed).normal([[shift], [0.0]], size=(2, 300))

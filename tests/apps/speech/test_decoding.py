@@ -71,7 +71,7 @@ def test_words_in_time():
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), length=st.integers(1, 5))
 def test_the_beam_finds_the_most_probable_outputs(seed, length):
     scores = torch.randn(length, 3, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)

@@ -24,7 +24,7 @@ def test_errors_are_worked_by_hand():
     assert found["wer_low"] <= found["wer"] <= found["wer_high"]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(TEXT, HEARD), min_size=1, max_size=6))
 def test_rates_equal_jiwer(pairs):
     said, heard = map(list, zip(*pairs, strict=True))

@@ -102,7 +102,7 @@ def by_hand(
     chunk=st.sampled_from([None, 1, 3]),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 def test_it_equals_a_loop_over_samples(
     kind: str, response: Any, method: Any, bound: float, size: int, chunk: Any, seed: int
 ) -> None:

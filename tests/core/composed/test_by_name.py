@@ -15,7 +15,7 @@ from torch import nn
 from gradclip_core import ByName, ClipNorm, Clipper, ClipValue, NoClip, Percentile
 from tests.core.copies import COPIES, copied
 
-examples = settings(max_examples=30, deadline=None, derandomize=True)
+examples = settings(max_examples=30)
 
 
 def net(seed: int = 0, scale: float = 1.0, dtype: torch.dtype = torch.float32) -> nn.Module:

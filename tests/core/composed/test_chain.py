@@ -53,7 +53,7 @@ cases = given(
 
 
 @cases
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_value_then_norm_equals_torch(
     holding: Holding, dtype: Any, seed: int, shape: Any, scale: float, value: float, norm: float
@@ -71,7 +71,7 @@ def test_value_then_norm_equals_torch(
 
 
 @cases
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=5)
 def test_value_then_norm_equals_optax_chain(
     holding: Holding, seed: int, shape: Any, scale: float, value: float, norm: float
 ) -> None:

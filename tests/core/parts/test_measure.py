@@ -25,7 +25,7 @@ def make(seed: int, shape_list: Any, scale: float = 1.0) -> list[torch.Tensor]:
 
 
 @given(st.integers(0, 10_000), shapes, st.floats(0.05, 5.0))
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8)
 def test_rms_by_parameter_is_optax_clip_by_block_rms(
     holding: Holding, seed: int, shape_list: Any, bound: float
 ) -> None:
@@ -45,7 +45,7 @@ def test_rms_by_parameter_is_optax_clip_by_block_rms(
     by=st.sampled_from(["model", "parameter", "row"]),
     p=st.sampled_from([1.0, 2.0, 3.0, math.inf]),
 )
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 def test_the_rms_of_the_whole_comes_from_its_parts(
     holding: Holding, seed: int, shape_list: Any, by: Any, p: float
 ) -> None:
@@ -79,7 +79,7 @@ def test_the_rms_of_a_sparse_gradient_is_that_of_the_dense_one() -> None:
     budget=st.sampled_from(["equal", "size"]),
     p=st.sampled_from([1.0, 2.0, 3.0, math.inf]),
 )
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 def test_a_shared_budget_bounds_the_whole_and_is_used_up(
     holding: Holding, seed: int, shape_list: Any, by: Any, budget: Any, p: float
 ) -> None:

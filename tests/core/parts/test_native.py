@@ -37,7 +37,7 @@ def exact(tensor: Tensor, norm_type: float) -> float:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("norm_type", [1.0, 2.0, math.inf])
 @given(sizes=st.lists(st.integers(1, 9000), min_size=1, max_size=4), seed=st.integers(0, 99))
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10)
 def test_norms_equal_float64(
     dtype: torch.dtype, norm_type: float, sizes: list[int], seed: int
 ) -> None:

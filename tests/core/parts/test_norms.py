@@ -37,7 +37,7 @@ def exact(grad: Tensor, norm_type: float) -> float:
     dtype=st.sampled_from(DTYPES),
     norm_type=st.sampled_from(ORDERS),
 )
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120)
 def test_norms_equal_float64(
     holding: Holding, seed: int, size: int, scale: float, dtype: torch.dtype, norm_type: float
 ) -> None:
@@ -116,7 +116,7 @@ def test_complex_elements_count_by_magnitude(holding: Holding, norm_type: float)
 
 
 @given(pieces=st.lists(st.floats(0, 1e30), min_size=1, max_size=9), p=st.sampled_from(ORDERS))
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 def test_the_norm_of_a_concatenation_comes_from_its_pieces(pieces: list[float], p: float) -> None:
     peak = max(pieces) or 1.0
     expected = peak * exact(torch.tensor(pieces, dtype=torch.float64) / peak, p)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("either_way")
 Holding = Callable[..., list[nn.Parameter]]
 EPS = {torch.float16: 2e-3, torch.bfloat16: 1e-2, torch.float32: 1e-5, torch.float64: 1e-12}
 shapes = st.lists(st.lists(st.integers(1, 5), max_size=4), min_size=1, max_size=4)
-examples = settings(max_examples=50, deadline=None, derandomize=True)
+examples = settings(max_examples=50)
 
 
 def random_grads(seed: int, shape_list: list[list[int]], dtype: torch.dtype) -> list[Tensor]:

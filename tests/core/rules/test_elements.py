@@ -41,7 +41,7 @@ def published(response: str, g: np.ndarray, low: float, high: float) -> np.ndarr
     dtype=st.sampled_from(list(EPS)),
     by=st.sampled_from(["model", "parameter"]),
 )
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 def test_pairs_bound_each_element_as_published(
     holding: Holding, seed: int, response: Any, pair: Any, dtype: Any, by: Any
 ) -> None:

@@ -66,7 +66,7 @@ def timm_agc() -> Callable[..., None]:
 
 
 @case
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 def test_rows_relative_to_their_weights_are_timms_agc(
     timm_agc: Any, seed: int, shape_list: Any, scale: float, factor: float
 ) -> None:
@@ -89,7 +89,7 @@ def to_optax(tensor: Tensor) -> np.ndarray:
     shape=st.sampled_from([(4,), (3, 5), (3, 2, 3, 3)]),
     scale=st.sampled_from([1e-3, 0.05, 1e3]),
 )
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=6)
 def test_rows_relative_to_their_weights_are_optax_agc(seed: int, shape: Any, scale: float) -> None:
     optax = pytest.importorskip("optax", reason="optax is not installed")
     (param,) = make(seed, [shape], scale)
@@ -136,7 +136,7 @@ def test_zero_weights_are_not_frozen_and_zero_gradients_are_not_nan(by: Any) -> 
 
 
 @given(seed=st.integers(0, 10_000), scale=st.sampled_from([2.0, 0.5, 64.0]))
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20)
 def test_scaling_weights_and_gradients_scales_the_result(seed: int, scale: float) -> None:
     first = make(seed, [(3, 5), (4,)], 1.0)
     second = copies(first)

@@ -41,7 +41,7 @@ def published(response: str, n: float, c: float) -> float:
     dtype=st.sampled_from(list(EPS)),
     p=st.sampled_from([1.0, 2.0, math.inf]),
 )
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 def test_each_part_is_scaled_as_published(
     holding: Holding,
     seed: int,

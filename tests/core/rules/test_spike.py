@@ -49,7 +49,7 @@ def is_spike(value: float, past: list[float], z: float, window: int, least: int)
     z=st.floats(1.5, 6.0),
     offset=st.sampled_from([0.0, -3.0, -1e4]),
 )
-@settings(max_examples=3, deadline=None, derandomize=True)
+@settings(max_examples=3)
 def test_the_rule_equals_numpy_over_300_steps(
     holding: Holding, seed: int, window: int, z: float, offset: float
 ) -> None:

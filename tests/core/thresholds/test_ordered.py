@@ -18,7 +18,7 @@ numbers = st.lists(st.integers(1, 9).map(float), max_size=60)
 
 
 @given(start=numbers, come=numbers, q=st.floats(0, 100), window=st.integers(1, 40))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 def test_it_is_numpys_at_every_step(
     start: list[float], come: list[float], q: float, window: int
 ) -> None:
@@ -63,7 +63,7 @@ def test_a_number_moves_no_long_list() -> None:
 
 
 @given(st.lists(st.floats(0, 1e300), min_size=3, max_size=30), st.integers(1, 20))
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 def test_sums_of_a_window_lose_nothing(series: list[float], rounds: int) -> None:
     sums = ExactSums(series)
     for number in series * rounds:

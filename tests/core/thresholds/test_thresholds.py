@@ -34,7 +34,7 @@ def norms_with_ties(seed: int, steps: int, parts: int = 1) -> np.ndarray:
     q=st.one_of(st.sampled_from(QS), st.floats(0, 100)),
     window=st.sampled_from([1, 2, 7, 50, 1000]),
 )
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15)
 def test_percentile_equals_numpy_over_the_window(seed: int, q: float, window: int) -> None:
     threshold = Percentile(q, window)
     series = norms_with_ties(seed, steps=320)

@@ -29,7 +29,7 @@ from tests.core.updates.updates import (
     values,
 )
 
-examples = settings(max_examples=40, deadline=None, derandomize=True)
+examples = settings(max_examples=40)
 
 
 def by_hand(
