@@ -48,10 +48,10 @@ def _after_each(threshold: Threshold) -> list[float]:
     times, steps = [], 0
     for length in LENGTHS:
         for norm in norms[steps:length]:
-            threshold.limit(norm)
+            threshold.scalar_threshold(norm)
         steps = length
         rest = norms[steps : steps + _CALLS]
-        times.append(_median(lambda i, rest=rest: threshold.limit(rest[i]), _CALLS))
+        times.append(_median(lambda i, rest=rest: threshold.scalar_threshold(rest[i]), _CALLS))
     return times
 
 

@@ -6,8 +6,8 @@ from gradclip_core.backward.per_sample import ClipPerSample
 from gradclip_core.backward.sample_gradients import SampleError
 from gradclip_core.clipper import Clipper
 from gradclip_core.composed.by_name import ByName
-from gradclip_core.composed.carry import UClip
 from gradclip_core.composed.chain import Chain, chain
+from gradclip_core.composed.u_clip import UClip
 from gradclip_core.guards import Guard, NonFiniteGradientError
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.acclip import ACClip

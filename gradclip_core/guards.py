@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gradclip_core.checks import check_choice, check_integer
 from gradclip_core.parts import sharding
-from gradclip_core.parts.cells import Cells
+from gradclip_core.parts.buffer_view import BufferView
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.norms import parameter_norms, scalar_dtype
 
@@ -46,7 +46,7 @@ class Guard(nn.Module):
         self.policy: Policy = policy
         self.patience = patience
         self.register_buffer("consecutive", torch.zeros((), dtype=torch.int64))
-        self._cells = Cells("consecutive")
+        self._view = BufferView("consecutive")
 
     def reads_host(self, device: torch.device) -> bool:
         """Whether the policy must know on the host if this step is finite."""
@@ -73,7 +73,7 @@ class Guard(nn.Module):
 
     def passed(self) -> None:
         """Count a finite step on CPU."""
-        self._cells(self._buffers)[0][0] = 0
+        self._view(self._buffers)[0][0] = 0
 
     def extra_repr(self) -> str:
         """The policy, for printing."""

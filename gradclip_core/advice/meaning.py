@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch.optim import Optimizer
 
-from gradclip_core.stepping.effect import one_size
+from gradclip_core.stepping.no_effect import one_size
 
 # By the names of their classes and bases, so that optimizers of other packages are known too.
 _ADAPTIVE = {

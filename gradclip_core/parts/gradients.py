@@ -34,7 +34,7 @@ class Gradients:
     `present` holds the positions that have a gradient and `grads` their gradients, in the same
     order: the dense tensor itself, or the values of a coalesced sparse one, or the local shard
     of a DTensor, so that scaling them in place scales the gradient. Where there are DTensors,
-    `spreads` says of each parameter over which processes; see `gradclip_core.parts.sharding`.
+    `layouts` says of each parameter over which processes; see `gradclip_core.parts.sharding`.
     `plain`: whether every parameter has one, a contiguous tensor; `located`: where they lie.
     """
 
@@ -43,7 +43,7 @@ class Gradients:
     groups: list[int] = field(default_factory=list)
     present: Sequence[int] = field(default_factory=list)
     grads: list[Tensor] = field(default_factory=list)
-    spreads: list[sharding.Spread | None] = field(default_factory=list)
+    layouts: list[sharding.ShardLayout | None] = field(default_factory=list)
     plain: bool = False
     located: native.Located | None = None
 
@@ -161,7 +161,7 @@ def as_groups(gradients: Gradients, positions: Iterable[int] | None = None) -> l
 
 def check_unsharded(gradients: Gradients, rule: str) -> None:
     """Raise TypeError for DTensors, to a rule that needs whole tensors."""
-    if any(gradients.spreads):
+    if any(gradients.layouts):
         raise TypeError(f"{rule} cannot take sharded gradients (DTensors); use ClipNorm")
 
 
@@ -171,7 +171,7 @@ def check_elements(gradients: Gradients, rule: str) -> None:
     Complex gradients, and sparse ones, whose values stand at places of their own.
     """
     for position, grad in zip(gradients.present, gradients.grads, strict=True):
-        shard = bool(gradients.spreads) and gradients.spreads[position] is not None
+        shard = bool(gradients.layouts) and gradients.layouts[position] is not None
         if grad.is_complex() or (not shard and grad.shape != gradients.params[position].shape):
             kind = "complex" if grad.is_complex() else "sparse"
             raise TypeError(f"{rule} cannot take {kind} gradients; use ClipNorm")

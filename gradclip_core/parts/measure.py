@@ -46,7 +46,7 @@ def measure_parts(
 def part_sizes(gradients: Gradients, partition: Partition) -> Tensor:
     """The number of elements of each part, of the parameters that are present: (k,)."""
     numel = [0] * len(gradients.params)
-    for position in sharding.held(gradients):
+    for position in sharding.present_anywhere(gradients):
         numel[position] = gradients.params[position].numel()
     device, dtype = gradients.device, norms.scalar_dtype(gradients.device)
     counts = partition.rows or (1,) * len(partition.members)

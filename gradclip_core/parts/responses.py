@@ -1,4 +1,4 @@
-"""Responses: spreading a value per part over the gradients, and scaling them in place."""
+"""Responses: a value per part brought to the gradients, and scaling them in place."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 from gradclip_core.parts import native
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.reductions import norms_of_segments
-from gradclip_core.parts.rows import over_row, spread_rows
+from gradclip_core.parts.rows import broadcast_rows, over_row
 
 _dtype = attrgetter("dtype")
 
 
-def spread(parts: Parts, values: Tensor) -> Sequence[Tensor]:
-    """Spread one value per part, (k,), over the gradients: each fit to broadcast over its own."""
+def broadcast_to_gradients(parts: Parts, values: Tensor) -> Sequence[Tensor]:
+    """One value per part, (k,), for each gradient, fit to broadcast over it."""
     if parts.partition.rows is not None:
-        return spread_rows(parts, values)
+        return broadcast_rows(parts, values)
     return per_gradient(parts, values).unbind()
 
 
 def per_gradient(parts: Parts, values: Tensor) -> Tensor:
-    """Spread one value per part, (k,), over the gradients that are present, in their order."""
+    """One value per part, (k,), as one for each gradient that is present, in their order."""
     partition, present = parts.partition, parts.gradients.present
     if partition.is_model:
         return values.expand(len(present))
@@ -93,7 +93,7 @@ def _scale_each_on_cpu(grads: list[Tensor], factors: Tensor, batch: native.Batch
 
 def _scale_rows(parts: Parts, factors: Tensor) -> None:
     """Multiply each row of each gradient by its own factor, in place."""
-    grads, each = parts.gradients.grads, spread_rows(parts, factors)
+    grads, each = parts.gradients.grads, broadcast_rows(parts, factors)
     if factors.device.type == "cpu":
         flat = torch.cat([factor.view(-1) for factor in each])
         rows = [factor.numel() for factor in each]

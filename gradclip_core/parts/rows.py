@@ -84,7 +84,7 @@ def row_index(gradients: Gradients, position: int, grad: Tensor) -> Tensor | Non
     param = gradients.params[position]
     if param.ndim < 2 or grad.shape == param.shape:
         return None
-    if gradients.spreads and gradients.spreads[position] is not None:
+    if gradients.layouts and gradients.layouts[position] is not None:
         return sharding.local_rows(param)
     if param.grad is None or param.grad.sparse_dim() != 1:
         raise ValueError(
@@ -94,17 +94,17 @@ def row_index(gradients: Gradients, position: int, grad: Tensor) -> Tensor | Non
     return param.grad._indices()[0]
 
 
-def spread_rows(parts: Parts, values: Tensor) -> list[Tensor]:
-    """Spread one value per row, (k,), over the gradients: each shaped to broadcast over its own."""
+def broadcast_rows(parts: Parts, values: Tensor) -> list[Tensor]:
+    """One value per row, (k,), for each gradient, shaped to broadcast over it."""
     found = parts.gradients
     pieces = torch.split(values, list(parts.partition.rows or ()))
-    spread = []
+    broadcast = []
     for position, grad in zip(found.present, found.grads, strict=True):
         piece, index = pieces[position], row_index(found, position, grad)
         if index is not None:
             piece = piece[index.to(piece.device)]
-        spread.append(over_row(piece, grad))
-    return spread
+        broadcast.append(over_row(piece, grad))
+    return broadcast
 
 
 def over_row(values: Tensor, grad: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class Selection:
             into.params.append(param)
             into.names.append(gradients.names[position])
             into.groups.append(gradients.groups[position])
-            into.spreads.extend(gradients.spreads[position : position + 1])
+            into.layouts.extend(gradients.layouts[position : position + 1])
         chosen.present, rest.present = of_chosen, of_rest
         return Selected(gradients, chosen, rest)
 

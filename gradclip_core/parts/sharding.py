@@ -27,7 +27,7 @@ _SMALL_POWER = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class ShardLayout:
     """Where the pieces of a DTensor are: `groups` of processes that hold different ones.
 
     has_gradient: whether this process has a gradient of it, were it an empty piece.
@@ -49,14 +49,14 @@ def localize(found: Gradients) -> Gradients:
     if kind is None or kind not in map(type, found.params):
         return found
     held = dict(zip(found.present, found.grads, strict=True))
-    spreads = [_spread(param) if type(param) is kind else None for param in found.params]
+    layouts = [_layout(param) if type(param) is kind else None for param in found.params]
     present, grads = [], []
-    for position, (param, spread) in enumerate(zip(found.params, spreads, strict=True)):
-        shared = spread is not None and len(spread.groups) > 0
+    for position, (param, layout) in enumerate(zip(found.params, layouts, strict=True)):
+        shared = layout is not None and len(layout.groups) > 0
         if position in held or (shared and param.requires_grad and param.numel()):
             present.append(position)
-            grads.append(held[position] if spread is None else _local_gradient(param))
-    return replace(found, present=present, grads=grads, spreads=spreads)
+            grads.append(held[position] if layout is None else _local_gradient(param))
+    return replace(found, present=present, grads=grads, layouts=layouts)
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -89,12 +89,12 @@ def whole(
     return norms
 
 
-def held(found: Gradients) -> Sequence[int]:
+def present_anywhere(found: Gradients) -> Sequence[int]:
     """The positions of the parameters that have a gradient on any process."""
-    if not found.spreads:
+    if not found.layouts:
         return found.present
-    spreads = found.spreads
-    here = [i for i in found.present if (s := spreads[i]) is None or s.has_gradient]
+    layouts = found.layouts
+    here = [i for i in found.present if (s := layouts[i]) is None or s.has_gradient]
     flags = torch.zeros(len(found.params))
     flags[here] = 1.0
     positions: list[int] = (
@@ -108,9 +108,9 @@ def fill(found: Gradients) -> bool:
 
     Clippers that ask if a gradient is still there then find the same on every process.
     """
-    if not any(found.spreads):
+    if not any(found.layouts):
         return False
-    missing = [found.params[i] for i in held(found) if found.params[i].grad is None]
+    missing = [found.params[i] for i in present_anywhere(found) if found.params[i].grad is None]
     for param in missing:
         param.grad = torch.zeros_like(param)
     return bool(missing)
@@ -163,7 +163,7 @@ def _dtensor() -> type | None:
     return kind
 
 
-def _spread(param: Any) -> Spread:
+def _layout(param: Any) -> ShardLayout:
     mesh = param.device_mesh
     if mesh.get_coordinate() is None:
         raise ValueError(
@@ -173,7 +173,7 @@ def _spread(param: Any) -> Spread:
     places = enumerate(param.placements)
     divided = [i for i, place in places if mesh.size(i) > 1 and not place.is_replicate()]
     groups = tuple(mesh.get_group(i) for i in divided)
-    return Spread(groups, mesh.device_type, has_gradient=param.grad is not None)
+    return ShardLayout(groups, mesh.device_type, has_gradient=param.grad is not None)
 
 
 def _local_gradient(param: Any) -> Tensor:
@@ -187,11 +187,11 @@ def _local_gradient(param: Any) -> Tensor:
 def _groups(found: Gradients) -> list[tuple[Any, str, list[int]]]:
     """Every process group with the positions of the parameters that it shares."""
     groups: dict[Any, tuple[Any, str, list[int]]] = {}
-    for position, spread in enumerate(found.spreads):
-        if spread is None:
+    for position, layout in enumerate(found.layouts):
+        if layout is None:
             continue
-        for group in spread.groups:
-            entry: tuple[Any, str, list[int]] = (group, spread.device_type, [])
+        for group in layout.groups:
+            entry: tuple[Any, str, list[int]] = (group, layout.device_type, [])
             groups.setdefault(group.group_name, entry)[2].append(position)
     return list(groups.values())
 

@@ -132,7 +132,7 @@ class ACClip(Rule):
             raise ValueError("by must not be 'row', got 'row': each element has its own threshold")
         self.eps = check_number("eps", eps, "a finite number >= 0", lambda x: 0 <= x < math.inf)
         self.momentum = elements.momentum_decay
-        self.acts_below = self.momentum > 0
+        self.changes_below_threshold = self.momentum > 0
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Check that the optimizer has no momentum beside that of the rule; see the class."""

@@ -23,7 +23,7 @@ from gradclip_core.parts.responses import scale
 from gradclip_core.parts.selection import Selected
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.rule import Rule
-from gradclip_core.stepping.fold import Fold, folds
+from gradclip_core.stepping.fused_scale import FusedScale, folds
 from gradclip_core.thresholds import Threshold, as_threshold
 
 Response: TypeAlias = Literal["hard", "soft", "tanh", "huber", "normalize", "skip"]
@@ -92,7 +92,7 @@ class ClipNorm(Rule):
             nonfinite=nonfinite,
             patience=patience,
         )
-        self._fold: Fold | None = None
+        self._fused_scale: FusedScale | None = None
         self._skipped: Tensor | None = None  # whether the step to come is, where that is not read
         self.eps = check_number("eps", eps, "a finite number >= 0", lambda x: 0 <= x < math.inf)
         self.response = check_choice("response", response, get_args(Response))
@@ -101,7 +101,7 @@ class ClipNorm(Rule):
         if budget != "each" and measure != "norm":
             raise ValueError(f"budget must be 'each' with measure={measure!r}, got {budget!r}")
         self.max_skips = _check_max_skips(max_skips, response)
-        self.acts_below = response in ("soft", "tanh", "huber", "normalize")
+        self.changes_below_threshold = response in ("soft", "tanh", "huber", "normalize")
         if response == "skip":
             self.register_buffer("consecutive_skips", torch.zeros((), dtype=torch.int64))
 
@@ -128,7 +128,7 @@ class ClipNorm(Rule):
         self.consecutive_skips += 1
         return True
 
-    def shortly(self, gradients: Gradients) -> OneNorm | EachNorm | None:
+    def fast_step(self, gradients: Gradients) -> OneNorm | EachNorm | None:
         """The hard response in few operations; a subclass may respond otherwise."""
         if type(self) is not ClipNorm or self.response != "hard" or self.budget != "each":
             return None
@@ -145,11 +145,11 @@ class ClipNorm(Rule):
         norm, each = whole.norms(self.norm_type)
         if not norm < math.inf:
             return None
-        if scale is not None and self._fold is not None:
+        if scale is not None and self._fused_scale is not None:
             each = torch.as_tensor(each, dtype=torch.float64) / scale
             norm = norm / scale.item()
-            self._fold.settle(torch.tensor(True))
-        limit, factor, folded = threshold.limit(norm), 1.0, False
+            self._fused_scale.settle(torch.tensor(True))
+        limit, factor, folded = threshold.scalar_threshold(norm), 1.0, False
         if norm > limit:
             factor = limit / (norm + self.eps)
             folded = self._folded(gradients, factor)
@@ -163,35 +163,36 @@ class ClipNorm(Rule):
         largest, norms = each.norms()
         if not largest < math.inf:
             return None
-        limits = threshold.limits_of(each)
+        limits = threshold.host_thresholds(each)
         factors = each.clip(norms, limits, self.eps)
         return EachNorm(norms, limits, factors, each.heights, gradients.names, self.norm_type)
 
     def fold_into(self, optimizer: Optimizer, scaler: GradScaler | None = None) -> bool:
-        """Let a fused Adam, AdamW, SGD or Adagrad scale the gradients in its step; see `Fold`.
+        """Let a fused Adam, AdamW, SGD or Adagrad scale the gradients in its step; see
+        `FusedScale`.
 
         scaler: the GradScaler of the loop: the clipper comes without `scaler.unscale_` then.
         Returns whether it will, which takes one part (`by="model"`, nothing excluded) and an
         optimizer that is fused in every group. Step by step it is done in place all the same
-        where the optimizer would go wrong (`Fold.takes`) and where few gradients are scaled
+        where the optimizer would go wrong (`FusedScale.takes`) and where few gradients are scaled
         quicker by the compiled kernel; `path` in the report says which.
         Between the call and `step()` the gradients are as they were. On CUDA `nonfinite="skip"`
-        reads nothing then, if the threshold has a `limit`.
+        reads nothing then, if the threshold has a `scalar_threshold`.
         """
         one_part = self.by == "model" and self.select.takes_all
         if not one_part or not folds(optimizer):
             return False
-        if self._fold is not None:
-            self._fold.remove()
-        self._fold = Fold(optimizer, scaler)
+        if self._fused_scale is not None:
+            self._fused_scale.remove()
+        self._fused_scale = FusedScale(optimizer, scaler)
         return True
 
     def detach(self) -> None:
         """Take back every hook that `attach` and `fold_into` placed."""
         super().detach()
-        if self._fold is not None:
-            self._fold.remove()
-            self._fold = None
+        if self._fused_scale is not None:
+            self._fused_scale.remove()
+            self._fused_scale = None
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Scale the parts by the factors of the response."""
@@ -204,36 +205,36 @@ class ClipNorm(Rule):
 
     def _folded(self, gradients: Gradients, factor: float | Tensor) -> bool:
         """Leave the factor to the optimizer's step, if it takes it."""
-        return self._fold is not None and self._fold.scale(gradients, factor)
+        return self._fused_scale is not None and self._fused_scale.scale(gradients, factor)
 
     def _begin(self, gradients: Gradients) -> Tensor | None:
         """Forget what an earlier call has left to a step; the loss scale that is left to this one.
 
-        Thresholds without a `limit` may look at the gradients, and "zero" changes them.
+        Thresholds without a `scalar_threshold` may look at the gradients, and "zero" changes them.
         """
-        if self._fold is None:
+        if self._fused_scale is None:
             return None
         keeps = self.threshold.takes_numbers and self.guard.policy != "zero"
         with torch.no_grad():
-            return self._fold.begin(gradients, keep_scale=keeps)
+            return self._fused_scale.begin(gradients, keep_scale=keeps)
 
     def _measure(self, gradients: Gradients) -> tuple[Parts, Tensor]:
         scale = self._begin(gradients)
         parts, each = super()._measure(gradients)
-        if scale is None or self._fold is None:
+        if scale is None or self._fused_scale is None:
             return parts, each
-        self._fold.settle(parts.norms.isfinite().all())
+        self._fused_scale.settle(parts.norms.isfinite().all())
         scale = scale.to(parts.norms)
         return replace(parts, norms=parts.norms / scale), each / scale
 
     def _guarded(self, selected: Selected) -> tuple[Parts, ClipReport, bool]:
         """Guard in the optimizer's step, without a host read, where that can be."""
         self._skipped = None
-        if self._fold is None or not self._skips_in_step(selected.every):
+        if self._fused_scale is None or not self._skips_in_step(selected.every):
             return super()._guarded(selected)
         parts, each = self._measure(selected.chosen)
         finite = parts.norms.isfinite().all()
-        self._fold.skip_unless(finite)
+        self._fused_scale.skip_unless(finite)
         self.guard.count_unread(finite)
         self._skipped = ~finite
         return parts, replace(self._untouched(parts, each), skipped=self._skipped), False
@@ -241,8 +242,8 @@ class ClipNorm(Rule):
     def _skips_in_step(self, gradients: Gradients) -> bool:
         """Whether a step that is not finite can be skipped where it is made."""
         can_wait = self.guard.can_wait(gradients.device) and self.response != "skip"
-        fold = self._fold if can_wait and self.threshold.takes_numbers else None
-        return fold is not None and fold.skips(gradients)
+        fused = self._fused_scale if can_wait and self.threshold.takes_numbers else None
+        return fused is not None and fused.skips(gradients)
 
     def _clip(self, parts: Parts, every: Gradients, report: ClipReport) -> ClipReport:
         report = super()._clip(parts, every, report)
@@ -256,7 +257,7 @@ class ClipNorm(Rule):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_fold": None, "_skipped": None}
+        return super().__getstate__() | {"_fused_scale": None, "_skipped": None}
 
     def _factors(self, norms: Tensor, thresholds: Tensor) -> Tensor:
         if self.response == "huber":

@@ -16,7 +16,7 @@ from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.measure import measure_parts
 from gradclip_core.parts.norms import By, Parts, combine
 from gradclip_core.parts.one_norm import OneNorm, Whole
-from gradclip_core.parts.responses import per_gradient, spread
+from gradclip_core.parts.responses import broadcast_to_gradients, per_gradient
 from gradclip_core.rules.rule import Rule
 from gradclip_core.thresholds import Fixed, Threshold, as_threshold
 
@@ -70,11 +70,11 @@ class ClipValue(Rule):
         if self.pair is not None and self.by == "row":
             raise ValueError("by must not be 'row' with a pair as clip_value, got 'row'")
         self.response = check_choice("response", response, get_args(ElementResponse))
-        self.acts_below = response != "clamp"
+        self.changes_below_threshold = response != "clamp"
 
-    def shortly(self, gradients: Gradients) -> OneNorm | None:
+    def fast_step(self, gradients: Gradients) -> OneNorm | None:
         """One symmetric bound in plain numbers; a subclass may respond otherwise."""
-        if type(self) is not ClipValue or self.pair is not None or self.acts_below:
+        if type(self) is not ClipValue or self.pair is not None or self.response != "clamp":
             return None
         threshold: Any = self._modules["threshold"]  # past nn.Module's way, which is slow
         if self.by != "model" or not threshold.takes_numbers:
@@ -88,7 +88,7 @@ class ClipValue(Rule):
             norm, each = whole.clamp(limit)
         else:
             norm, each = whole.norms(math.inf)
-            limit = threshold.limit(norm) if norm < math.inf else norm
+            limit = threshold.scalar_threshold(norm) if norm < math.inf else norm
             if norm > limit:
                 whole.clamp(limit)
         if not norm < math.inf:
@@ -130,7 +130,8 @@ class ClipValue(Rule):
         low, high = -thresholds, thresholds
         if self.pair is not None:
             low, high = (torch.full_like(thresholds, bound) for bound in self.pair)
-        return zip(parts.gradients.grads, spread(parts, low), spread(parts, high), strict=True)
+        bounds = broadcast_to_gradients(parts, low), broadcast_to_gradients(parts, high)
+        return zip(parts.gradients.grads, *bounds, strict=True)
 
     def _squash(self, parts: Parts, thresholds: Tensor) -> None:
         function = _tanh if self.response == "tanh" else _tamed

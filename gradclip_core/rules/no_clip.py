@@ -18,7 +18,7 @@ class NoClip(Rule):
     Non-finite gradients pass through by default, as they do without any clipper.
     """
 
-    acts = False
+    modifies_gradients = False
 
     def __init__(
         self,

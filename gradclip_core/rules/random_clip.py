@@ -12,7 +12,7 @@ from gradclip_core.checks import check_choice, check_integer, check_number
 from gradclip_core.guards import Policy
 from gradclip_core.parts.norms import By, Measure, Parts
 from gradclip_core.rules.clip_norm import Budget, ClipNorm
-from gradclip_core.rules.draws import uniform
+from gradclip_core.rules.random_stream import uniform
 from gradclip_core.thresholds import Threshold
 
 Power: TypeAlias = Literal["linear", "square"]

@@ -14,7 +14,7 @@ from gradclip_core import guards
 from gradclip_core.clipper import Clipper
 from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
 from gradclip_core.parts import norms, sharding
-from gradclip_core.parts.cells import Cells
+from gradclip_core.parts.buffer_view import BufferView
 from gradclip_core.parts.each_norm import EachNorm
 from gradclip_core.parts.gradients import Gradients, Parameters, collect
 from gradclip_core.parts.measure import check_measure, measure_parts, part_sizes
@@ -22,7 +22,7 @@ from gradclip_core.parts.norms import By, Measure, Partition, Parts
 from gradclip_core.parts.one_norm import OneNorm, Path
 from gradclip_core.parts.selection import Selected, Selection
 from gradclip_core.report import ClipReport
-from gradclip_core.stepping.effect import warn_of_no_effect
+from gradclip_core.stepping.no_effect import warn_of_no_effect
 from gradclip_core.thresholds import Threshold
 
 
@@ -54,10 +54,10 @@ class Rule(Clipper):
 
     steps: Tensor
     clipped_steps: Tensor
-    acts = True  # whether it changes gradients at all
+    modifies_gradients = True  # whether it changes gradients at all
     path: Path = "in place"  # where it changes them; see `ClipReport`
     measures_gradients = True  # or something made of them
-    acts_below = False  # whether the response changes parts that are not over their threshold
+    changes_below_threshold = False  # whether the response changes parts that are not over
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Rule(Clipper):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
         self._partition: tuple[object, Partition] | None = None
-        self._cells = Cells("steps", "clipped_steps")
+        self._view = BufferView("steps", "clipped_steps")
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Work on this model and this optimizer from now on; returns the clipper itself.
@@ -89,7 +89,7 @@ class Rule(Clipper):
         Warns (UserWarning) where the rule never acts, or cannot bound such an optimizer's step.
         """
         super().attach(model=model, optimizer=optimizer)
-        if self.acts:
+        if self.modifies_gradients:
             # A rule on the step itself bounds it, whatever the optimizer.
             bounded = None if self.acts_in_step else optimizer
             warn_of_no_effect(type(self).__name__, self.threshold, bounded)
@@ -99,7 +99,7 @@ class Rule(Clipper):
         """Bound the gradients in place; return the norms that the parts have then, (k,).
 
         `thresholds` has shape (k,). On CPU it is called only if a part is over its threshold,
-        unless `acts_below` is true.
+        unless `changes_below_threshold` is true.
         """
         raise TypeError(f"{type(self).__name__} must implement respond(parts, thresholds)")
 
@@ -119,7 +119,7 @@ class Rule(Clipper):
         """Whether to drop the step's gradients because of the parts that are over; never here."""
         return False
 
-    def shortly(self, gradients: Gradients) -> OneNorm | EachNorm | None:
+    def fast_step(self, gradients: Gradients) -> OneNorm | EachNorm | None:
         """The step in few operations; None, with the gradients unharmed, where that cannot be.
 
         Called only on CPU, where every parameter has a plain gradient, none is left alone and
@@ -134,7 +134,7 @@ class Rule(Clipper):
         """
         gradients = collect(parameters)
         # The kernel makes no graph, and turning graphs off takes as long as a small gradient.
-        report = None if gradients.located is None else self._quickly(gradients)
+        report = None if gradients.located is None else self._try_fast(gradients)
         if report is None:
             report = self._by_pytorch(gradients)
         self._keep(report)
@@ -142,10 +142,10 @@ class Rule(Clipper):
 
     @torch.no_grad()
     def _by_pytorch(self, gradients: Gradients) -> ClipReport:
-        report = self._quickly(gradients) if gradients.located is None else None
-        return self._generally(self.select(gradients)) if report is None else report
+        report = self._try_fast(gradients) if gradients.located is None else None
+        return self._full_step(self.select(gradients)) if report is None else report
 
-    def _quickly(self, gradients: Gradients) -> ClipReport | None:
+    def _try_fast(self, gradients: Gradients) -> ClipReport | None:
         """The whole step in few operations, where that can be."""
         buffers: dict[str, Any] = self._buffers
         plain = gradients.plain and gradients.grads[0].is_cpu and buffers["steps"].is_cpu
@@ -153,18 +153,18 @@ class Rule(Clipper):
             return None
         if sharding.several_processes():
             sharding.refuse_flat(gradients.params)
-        found = self.shortly(gradients)
+        found = self.fast_step(gradients)
         if found is None:
             return None
         guard: Any = self._modules["guard"]  # past nn.Module's way, which is slow
         guard.passed()
-        steps, clipped_steps = self._cells(buffers)
+        steps, clipped_steps = self._view(buffers)
         steps[0] += 1
         clipped_steps[0] += found.clipped
         found.steps, found.clipped_steps = steps[0], clipped_steps[0]
         return ClipReport.of_numbers(found)
 
-    def _generally(self, selected: Selected) -> ClipReport:
+    def _full_step(self, selected: Selected) -> ClipReport:
         gradients = selected.every
         if not gradients.grads:
             return self._untouched(*self._measure(selected.chosen))
@@ -253,7 +253,8 @@ class Rule(Clipper):
             guards.drop(every)
             nothing, yes = torch.zeros_like(parts.norms), torch.ones_like(report.skipped)
             return replace(report, clipped_norms=nothing, skipped=yes)
-        if parts.norms.device.type == "cpu" and not self.acts_below and not over.any():
+        on_cpu = parts.norms.device.type == "cpu"
+        if on_cpu and not self.changes_below_threshold and not over.any():
             return report
         left = self.respond(parts, thresholds)
         return replace(report, clipped_norms=left, path=self.path)

@@ -38,7 +38,7 @@ class SkipOnSpike(ClipNorm):
     State: that of the thresholds and three integers. Other arguments and errors: see `Rule`.
     """
 
-    acts = False  # on gradients: it drops whole steps, most of them for their loss
+    modifies_gradients = False  # on gradients: it drops whole steps, most of them for their loss
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from gradclip_core.guards import Policy
 from gradclip_core.parts.gradients import check_elements
 from gradclip_core.parts.measure import measure_parts
 from gradclip_core.parts.norms import Parts
-from gradclip_core.parts.responses import scale, spread
+from gradclip_core.parts.responses import broadcast_to_gradients, scale
 from gradclip_core.rules.rule import Rule
 from gradclip_core.stepping.momentum_reset import MomentumReset
 from gradclip_core.stepping.second_moment import check_served
@@ -66,7 +66,7 @@ class StableSpam(Rule):
     gradients. State: 5 numbers of 8 bytes for each parameter. Other arguments: see `Rule`.
     """
 
-    acts_below = True
+    changes_below_threshold = True
 
     def __init__(
         self,
@@ -111,9 +111,8 @@ class StableSpam(Rule):
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Cut the peaks and set the norms; the peaks that are left, (k,)."""
         shares = (thresholds / parts.norms).clamp(max=1.0)
-        for grad, bound, share in zip(
-            parts.gradients.grads, spread(parts, thresholds), spread(parts, shares), strict=True
-        ):
+        bounds = broadcast_to_gradients(parts, thresholds), broadcast_to_gradients(parts, shares)
+        for grad, bound, share in zip(parts.gradients.grads, *bounds, strict=True):
             wide = grad.to(torch.promote_types(grad.dtype, torch.float32))
             grad.copy_(torch.where(wide.abs() > bound.to(wide), wide * share.to(wide), wide))
         norms, _ = measure_parts(parts.gradients, parts.partition, 2.0, "norm")

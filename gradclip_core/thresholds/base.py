@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradclip_core.checks import check_number, check_positive
-from gradclip_core.parts.cells import Cells
+from gradclip_core.parts.buffer_view import BufferView
 from gradclip_core.parts.each_norm import Each
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.norms import Partition, Parts
@@ -28,26 +28,26 @@ class Threshold(nn.Module):
     from their initial size to one row per part, and load back with any number of rows.
     """
 
-    takes_numbers = False  # whether there is a `limit` that does the same as `forward`
-    takes_each = False  # whether there is a `limits_of` that does
+    takes_numbers = False  # whether there is a `scalar_threshold` that does the same as `forward`
+    takes_each = False  # whether there is a `host_thresholds` that does
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
         if "forward" in cls.__dict__:
-            cls.takes_numbers = "limit" in cls.__dict__
-            cls.takes_each = "limits_of" in cls.__dict__
+            cls.takes_numbers = "scalar_threshold" in cls.__dict__
+            cls.takes_each = "host_thresholds" in cls.__dict__
 
     def forward(self, parts: Parts) -> Tensor:
         """Thresholds of this step's parts; updates the statistics."""
         raise TypeError(f"{type(self).__name__} must implement forward(parts)")
 
-    def limit(self, norm: float) -> float:
+    def scalar_threshold(self, norm: float) -> float:
         """The threshold of the only part, of this finite norm, on CPU; updates the statistics."""
-        raise TypeError(f"{type(self).__name__} has no limit(norm)")
+        raise TypeError(f"{type(self).__name__} has no scalar_threshold(norm)")
 
-    def limits_of(self, each: Each) -> Tensor | float:
+    def host_thresholds(self, each: Each) -> Tensor | float:
         """The thresholds of all parts, (k,) or one number, where they need no statistics."""
-        raise TypeError(f"{type(self).__name__} has no limits_of(each)")
+        raise TypeError(f"{type(self).__name__} has no host_thresholds(each)")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # Rows are allocated at the first step, so a fresh module has to take the stored shape,
@@ -73,11 +73,11 @@ class Fixed(Threshold):
         """The constant, 0-d."""
         return parts.norms.new_full((), self.value)
 
-    def limit(self, norm: float) -> float:
+    def scalar_threshold(self, norm: float) -> float:
         """The constant."""
         return self.value
 
-    def limits_of(self, each: Each) -> float:
+    def host_thresholds(self, each: Each) -> float:
         """The constant."""
         return self.value
 
@@ -96,7 +96,7 @@ class Statistic(Threshold):
     def __init__(self) -> None:
         super().__init__()
         self._initial: dict[str, float] = {}
-        self._cells = Cells()
+        self._view = BufferView()
 
     def _declare(self, name: str, initial: float, *, width: int | None = None) -> None:
         """A buffer of `width` numbers (or one) for each part that begins as `initial`.
@@ -107,7 +107,7 @@ class Statistic(Threshold):
         shape = (0,) if width is None else (0, width)
         self.register_buffer(name, torch.zeros(shape, dtype=dtype))
         self._initial[name] = initial
-        self._cells = Cells(*self._initial)
+        self._view = BufferView(*self._initial)
 
     def _allocate(self, parts: Parts) -> None:
         """Make the rows at the first step; raise ValueError if the number of parts changed."""
@@ -125,11 +125,11 @@ class Statistic(Threshold):
 
     def _numbers(self) -> list[Any]:
         """The rows of the only part, on CPU, as arrays of numbers, in the order of declaration."""
-        numbers = self._cells.held(self._buffers)
+        numbers = self._view.current(self._buffers)
         if not numbers:
             norms = torch.zeros(1, dtype=torch.float64)
             self._allocate(Parts(norms, norms > 0, Partition(((),), 0), Gradients()))
-            numbers = self._cells(self._buffers)
+            numbers = self._view(self._buffers)
         return numbers
 
     def _take(self, where: Tensor, **values: Tensor) -> None:

@@ -12,7 +12,7 @@ from gradclip_core.checks import check_decay, check_finite, check_integer
 from gradclip_core.parts.measure import measure_parts
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.per_parameter import PerParameter
-from gradclip_core.parts.responses import spread
+from gradclip_core.parts.responses import broadcast_to_gradients
 from gradclip_core.thresholds.base import SD_FLOOR, Statistic
 
 
@@ -60,11 +60,13 @@ class NoiseAware(Statistic):
         """Take in the gradients of the parts that are usable, times their factors."""
         count = self.count + 1
         weight = (1 - self.decay) / (1 - self.decay ** count.to(factors.dtype))
-        scaled = zip(parts.gradients.grads, means, spread(parts, factors), strict=True)
+        grads, each = parts.gradients.grads, broadcast_to_gradients(parts, factors)
+        scaled = zip(grads, means, each, strict=True)
         changes = [grad * factor.to(mean) - mean for grad, mean, factor in scaled]
         spreads = (weight * (1 - weight)).sqrt() * _norms(parts, changes)
         sd = torch.hypot((1 - weight).sqrt() * self.sd, spreads)
-        usable, weights = spread(parts, parts.usable), spread(parts, weight)
+        usable = broadcast_to_gradients(parts, parts.usable)
+        weights = broadcast_to_gradients(parts, weight)
         moves = zip(means, changes, weights, usable, strict=True)
         moved = [
             torch.where(use.to(mean.device), mean + w.to(mean) * change, mean)

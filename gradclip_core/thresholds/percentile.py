@@ -45,7 +45,7 @@ class Percentile(Window):
             return self._on_host(parts, replaced, was_full)
         return self._on_device()
 
-    def limit(self, norm: float) -> float:
+    def scalar_threshold(self, norm: float) -> float:
         """Take in the norm of the only part and return its percentile."""
         history, count = self._numbers()
         if self._ordered is None:
@@ -121,9 +121,9 @@ class Median(Statistic):
         self.previous = self.median(parts)
         return threshold
 
-    def limit(self, norm: float) -> float:
+    def scalar_threshold(self, norm: float) -> float:
         """Return the threshold of the only part and take in its norm."""
         (previous,) = self._numbers()
         threshold: float = self.factor * previous[0]
-        previous[0] = self.median.limit(norm)
+        previous[0] = self.median.scalar_threshold(norm)
         return threshold

@@ -43,9 +43,9 @@ class Recurrence(Statistic):
         result: Tensor = threshold
         return result
 
-    def limit(self, norm: float) -> float:
+    def scalar_threshold(self, norm: float) -> float:
         """The threshold of the only part; takes in its norm."""
-        numbers, names = self._numbers(), self._cells.names
+        numbers, names = self._numbers(), self._view.names
         state = {name: row[0] for name, row in zip(names, numbers, strict=True)}
         threshold, values = self.advance(norm, **state)
         if norm > 0:

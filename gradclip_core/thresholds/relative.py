@@ -37,13 +37,13 @@ class Relative(Threshold):
     def forward(self, parts: Parts) -> Tensor:
         """The threshold of each part, (k,)."""
         found = parts.gradients
-        present = sharding.held(found)
+        present = sharding.present_anywhere(found)
         params = [sharding.local(found.params[position].detach()) for position in present]
         weights = replace(found, present=present, grads=params, plain=False)
         norms, _ = measure_parts(weights, parts.partition, parts.norm_type, parts.measure)
         return self.factor * norms.clamp(min=self.eps)
 
-    def limits_of(self, each: Each) -> Tensor:
+    def host_thresholds(self, each: Each) -> Tensor:
         """The threshold of each part, (k,)."""
         return each.weight_norms().clamp_(min=self.eps).mul_(self.factor)
 

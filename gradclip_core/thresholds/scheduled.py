@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_choice, check_finite, check_integer
-from gradclip_core.parts.cells import Cells
+from gradclip_core.parts.buffer_view import BufferView
 from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Threshold, as_threshold
 from gradclip_core.thresholds.recurrence import clamp, cos
@@ -51,7 +51,7 @@ class Scheduled(Threshold):
         self.end = check_finite("end", end)
         self.shape = check_choice("shape", shape, get_args(Shape))
         self.takes_numbers = type(self).takes_numbers and self.threshold.takes_numbers
-        self._cells = Cells("step")
+        self._view = BufferView("step")
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, parts: Parts) -> Tensor:
@@ -62,12 +62,12 @@ class Scheduled(Threshold):
         result: Tensor = factor * threshold
         return result
 
-    def limit(self, norm: float) -> float:
+    def scalar_threshold(self, norm: float) -> float:
         """The threshold of the only part."""
-        (step,) = self._cells(self._buffers)
+        (step,) = self._view(self._buffers)
         factor: float = self._factor(float(step[0]))
         step[0] += 1
-        return factor * self.threshold.limit(norm)
+        return factor * self.threshold.scalar_threshold(norm)
 
     def _factor(self, step: Any) -> Any:
         """The factor of a step, a number or a 0-d tensor."""

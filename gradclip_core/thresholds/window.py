@@ -110,7 +110,7 @@ class WindowZScore(Window):
         self._record(parts)
         return threshold
 
-    def limit(self, norm: float) -> float:
+    def scalar_threshold(self, norm: float) -> float:
         """Return the threshold of the only part and take in its norm."""
         history, count = self._numbers()
         held = min(count[0], self.window)

@@ -14,7 +14,7 @@ from torch.optim import LBFGS, Optimizer
 from gradclip_core.parts.gradients import Gradients, Parameters, collect
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.one_norm import Path
-from gradclip_core.parts.responses import spread
+from gradclip_core.parts.responses import broadcast_to_gradients
 from gradclip_core.parts.sharding import local
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.clip_norm import ClipNorm
@@ -122,8 +122,9 @@ class StepRule(ClipNorm):
         updates, on_cpu = parts.gradients, changed.device.type == "cpu"
         if on_cpu and not changed.any():
             return
+        masks = broadcast_to_gradients(parts, changed)
         for param, position, update, mask in zip(
-            params, updates.present, updates.grads, spread(parts, changed), strict=True
+            params, updates.present, updates.grads, masks, strict=True
         ):
             if on_cpu and not mask.any():
                 continue

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradclip_core.parts import native
-from gradclip_core.stepping import fold
+from gradclip_core.stepping import fused_scale
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -42,7 +42,7 @@ def _trainer(**settings: Any) -> Any:
 @pytest.fixture(autouse=True)
 def folding_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fold however few elements there are, so that small networks show it."""
-    monkeypatch.setattr(fold, "LEAST", 0)
+    monkeypatch.setattr(fused_scale, "LEAST", 0)
 
 
 @pytest.fixture(scope="module", params=["compiled", "pytorch"])

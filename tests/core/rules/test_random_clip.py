@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gradclip_core import ClipNorm, Clipper, Percentile, RandomClip
-from gradclip_core.rules.draws import uniform
+from gradclip_core.rules.random_stream import uniform
 from tests.core.copies import COPIES, copied
 
 Holding = Callable[..., list[nn.Parameter]]

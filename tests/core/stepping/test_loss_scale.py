@@ -14,7 +14,7 @@ from torch.amp import GradScaler
 from torch.optim import SGD, Optimizer
 
 from gradclip_core import ClipNorm, Ema, NonFiniteGradientError, Percentile, Scheduled
-from tests.core.stepping.test_fold import CLIPPERS, FUSED, assert_close, gradients, make_net
+from tests.core.stepping.test_fused_scale import CLIPPERS, FUSED, assert_close, gradients, make_net
 
 SCALE, STEPS, OVERFLOWS = 64.0, 14, (0, 5)
 
@@ -186,7 +186,7 @@ THRESHOLDS: dict[str, Callable[[], Any]] = {
 def _as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the optimizer's step skip what is not finite, as where a read would wait for a device."""
     monkeypatch.setattr("gradclip_core.guards.Guard.can_wait", lambda guard, device: True)
-    monkeypatch.setattr("gradclip_core.rules.rule.Rule._quickly", lambda rule, gradients: None)
+    monkeypatch.setattr("gradclip_core.rules.rule.Rule._try_fast", lambda rule, gradients: None)
 
 
 @pytest.mark.usefixtures("_as_on_a_device")

@@ -82,8 +82,8 @@ def test_sums_of_a_window_lose_nothing(series: list[float], rounds: int) -> None
 def test_a_percentile_resumes_in_the_midst_of_its_window() -> None:
     series = np.random.default_rng(1).lognormal(size=400).tolist()
     whole, first, second = (Percentile(30.0, window=150) for _ in range(3))
-    expected = [whole.limit(norm) for norm in series]
-    found = [first.limit(norm) for norm in series[:233]]
+    expected = [whole.scalar_threshold(norm) for norm in series]
+    found = [first.scalar_threshold(norm) for norm in series[:233]]
     second.load_state_dict(first.state_dict())
-    found += [second.limit(norm) for norm in series[233:]]
+    found += [second.scalar_threshold(norm) for norm in series[233:]]
     assert found == expected

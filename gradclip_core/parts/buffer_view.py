@@ -16,7 +16,7 @@ _KINDS: dict[torch.dtype, Any] = {
 }
 
 
-class Cells:
+class BufferView:
     """Some contiguous buffers of a module as arrays of plain numbers, in memory order.
 
     They are looked up once, and again whenever one was replaced or its memory has moved, which
@@ -30,7 +30,7 @@ class Cells:
         self._places: list[tuple[str, Tensor, int]] = []
         self._arrays: list[Any] = []
 
-    def held(self, buffers: Mapping[str, Tensor | None]) -> list[Any]:
+    def current(self, buffers: Mapping[str, Tensor | None]) -> list[Any]:
         """The arrays if all buffers are where they were at the last look; else nothing."""
         for name, buffer, address in self._places:
             if buffers[name] is not buffer or buffer.data_ptr() != address:
@@ -39,7 +39,7 @@ class Cells:
 
     def __call__(self, buffers: Mapping[str, Tensor | None]) -> list[Any]:
         """The arrays, one for each name; ValueError for a buffer that is not on the CPU."""
-        return self.held(buffers) or self._looked_up(buffers)
+        return self.current(buffers) or self._looked_up(buffers)
 
     def _looked_up(self, buffers: Mapping[str, Tensor | None]) -> list[Any]:
         self._places, self._arrays = [], []
@@ -53,7 +53,7 @@ class Cells:
         return self._arrays
 
     def __repr__(self) -> str:
-        return f"Cells{self.names}"
+        return f"BufferView{self.names}"
 
-    def __reduce__(self) -> tuple[type[Cells], tuple[str, ...]]:
-        return Cells, self.names
+    def __reduce__(self) -> tuple[type[BufferView], tuple[str, ...]]:
+        return BufferView, self.names

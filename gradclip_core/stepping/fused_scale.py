@@ -25,7 +25,7 @@ _MISSING = object()
 _dtype = attrgetter("dtype")
 
 
-class Fold:
+class FusedScale:
     """Hands one factor for all gradients to a fused optimizer, for its next `step()`.
 
     Fused Adam, AdamW, SGD and Adagrad divide the gradients by `optimizer.grad_scale`, which
@@ -81,7 +81,7 @@ class Fold:
         than its parameter.
         """
         groups = self._optimizer.param_groups
-        if any(gradients.spreads) or not all(group.get("fused") for group in groups):
+        if any(gradients.layouts) or not all(group.get("fused") for group in groups):
             return False
         theirs = list(chain.from_iterable(group["params"] for group in groups))
         if gradients.plain and _all_plain(gradients, theirs):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gradclip_core import ClipNorm, Ema
-from gradclip_core.parts.cells import Cells
+from gradclip_core.parts.buffer_view import BufferView
 
 
 class Holder(nn.Module):
@@ -18,12 +18,12 @@ class Holder(nn.Module):
         super().__init__()
         self.register_buffer("row", torch.tensor([1.0, 2.0], dtype=torch.float64))
         self.register_buffer("count", torch.tensor(7))
-        self.cells = Cells("row", "count")
+        self.view = BufferView("row", "count")
 
 
 def test_numbers_are_read_and_written() -> None:
     holder = Holder()
-    row, count = holder.cells(holder._buffers)
+    row, count = holder.view(holder._buffers)
     row[1] = 5.0
     count[0] += 1
     assert holder.row.tolist() == [1.0, 5.0]
@@ -43,9 +43,9 @@ def test_numbers_are_read_and_written() -> None:
 )
 def test_a_buffer_that_was_replaced_or_moved_is_looked_up_again(change: object) -> None:
     holder = Holder()
-    holder.cells(holder._buffers)
+    holder.view(holder._buffers)
     change(holder)  # type: ignore[operator]
-    row, _ = holder.cells(holder._buffers)
+    row, _ = holder.view(holder._buffers)
     assert list(row) == [3.0, 4.0]
     row[0] = 9.0
     assert holder.row[0].item() == 9.0
@@ -54,9 +54,9 @@ def test_a_buffer_that_was_replaced_or_moved_is_looked_up_again(change: object) 
 @pytest.mark.parametrize("way", [copy.deepcopy, lambda h: pickle.loads(pickle.dumps(h))])
 def test_a_copy_has_numbers_of_its_own(way: object) -> None:
     holder = Holder()
-    holder.cells(holder._buffers)
+    holder.view(holder._buffers)
     other = way(holder)  # type: ignore[operator]
-    other.cells(other._buffers)[0][0] = 50.0
+    other.view(other._buffers)[0][0] = 50.0
     assert holder.row[0].item() == 1.0
     assert other.row[0].item() == 50.0
 
@@ -77,4 +77,4 @@ def test_a_copied_clipper_goes_its_own_way() -> None:
 def test_a_buffer_elsewhere_is_refused() -> None:
     holder = Holder().to("meta")
     with pytest.raises(ValueError, match="'row' is not contiguous or not on the CPU"):
-        holder.cells(holder._buffers)
+        holder.view(holder._buffers)
