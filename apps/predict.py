@@ -18,6 +18,7 @@ def run(config: DictConfig) -> None:
     """
     from apps.cli.compose import with_decoder
     from apps.cli.instantiate import instantiate
+    from apps.cli.trust import read_trust
     from apps.run.folder import RunFolder
     from apps.run.trainer import quieten
     from apps.run.training import make_task
@@ -26,7 +27,7 @@ def run(config: DictConfig) -> None:
     folder = RunFolder.open(Path(str(config.run)), app=config.app).newest
     text, files = config.text, _files(config)
     folder.load_checkpoint(folder.best)
-    config = with_decoder(folder.config(), config.get("decoder"))
+    config = with_decoder(folder.config(read_trust(config.trust)), config.get("decoder"))
     description = folder.description()
     application = instantiate(config, "app")
     task = make_task(application, config, description)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def run(config: DictConfig) -> None:
     """Train a new run, or continue an interrupted one."""
     from apps.cli.compose import chosen, given, is_multirun, named
+    from apps.cli.trust import read_trust
     from apps.errors import UserError
     from apps.run.folder import RunFolder, new_folder
     from apps.run.folds import train_run
@@ -23,20 +24,23 @@ def run(config: DictConfig) -> None:
     if is_multirun():
         refuse_processes(named(config), "--multirun trains")
     if config.resume is None:
+        if config.trust is not None:
+            raise UserError("trust: serves resume alone; what the command line names is trusted")
         name = f"{chosen('clipping')}-seed{config.seed}"
         path = Path(str(config.run_dir or new_folder(Path("runs") / config.app.name, name)))
         metrics = _resumable(path, lambda: train_run(named(config), path))
     else:
-        others = [override for override in given() if not override.startswith("resume=")]
+        others = [item for item in given() if not item.startswith(("resume=", "trust="))]
         if others:
             raise UserError(
                 f"{others[0]}: a resumed run keeps its own configuration; allowed beside resume: "
-                "nothing"
+                "trust"
             )
         path = Path(str(config.resume))
         folder = RunFolder.open(path, "resume")
+        trust = read_trust(config.trust)
         metrics = folder.metrics() or _resumable(
-            path, lambda: train_run(folder.config(), path, resume=True)
+            path, lambda: train_run(folder.config(trust), path, resume=True)
         )
     print(describe(metrics))
     print(f"run folder: {path}")

@@ -16,7 +16,7 @@ from apps.run.trainer import make_trainer
 from apps.run.training import make_clipper, make_task
 
 # What may differ between a run as planned and as it stands in its folder.
-_OF_PLACE = ("run_dir", "resume")
+_OF_PLACE = ("run_dir", "resume", "trust")
 
 
 def check(planned: Sequence[Planned], description: Mapping[str, Any], *, here: bool) -> None:
@@ -37,7 +37,7 @@ def check(planned: Sequence[Planned], description: Mapping[str, Any], *, here: b
             if here:
                 _refuse_machines(run.config)
         folder = RunFolder(run.path)
-        if folder.holds_something and _setting(folder.config()) != _setting(run.config):
+        if folder.holds_something and _setting(folder.settings()) != _setting(run.config):
             raise UserError(
                 f"output_dir: {run.path} holds a run with another configuration; choose another "
                 "output_dir"

@@ -101,7 +101,8 @@ class Comparing:
 
     def data_of(self, compared: Comparison) -> DataModule:
         """The data that the runs of a comparison were trained on."""
-        config = RunFolder(self.folder / compared.runs[0].run_dir).config()
+        path = self.folder / compared.runs[0].run_dir
+        config = next(run.config for run in self.planned if run.path == path)
         if _data(config) == _data(self.main.runs[0].config):
             return self.parts.data
         return load_data(self.parts.application, config, config.seed)

@@ -23,7 +23,12 @@ from apps.report.model.runs import UNCLIPPED, Value
 # Keys that the comparison itself answers to; settings of a strategy (clipping.x) go to the runs.
 _OWN_KEY = re.compile(r"(app|clipping|seeds|tune|output_dir|jobs)$|(sweep|launcher)(\.|$)")
 _LISTS = ("clipping", "seeds", "tune")
-_OF_RUNS = {"seed": "give seeds=", "run_dir": "give output_dir=", "resume": "repeat the command"}
+_OF_RUNS = {
+    "seed": "give seeds=",
+    "run_dir": "give output_dir=",
+    "resume": "repeat the command",
+    "trust": "what the command line names is trusted",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 import apps
 from apps.cli.command import quoted
+from apps.cli.trust import targets
 from apps.errors import UserError
 from apps.run.folder import RunFolder, code_fingerprint
 
@@ -106,7 +107,8 @@ def _resumable(folder: RunFolder) -> bool:
 def _train_apart(job: Job, folder: RunFolder, *, resume: bool) -> dict[str, Any]:
     """Train with `gradclip-train`, which may start further processes."""
     path = quoted(str(folder.path.absolute()))
-    given = [f"resume={path}"] if resume else [*job.overrides, f"run_dir={path}"]
+    trust = f"trust=[{','.join(targets(job.config))}]"  # all are of the user's own command line
+    given = [f"resume={path}", trust] if resume else [*job.overrides, f"run_dir={path}"]
     outer = {k: v for k, v in os.environ.items() if not k.startswith(_OF_CLUSTER)}
     child = subprocess.Popen(
         [sys.executable, "-m", "apps.train", *given],

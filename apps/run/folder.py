@@ -27,13 +27,12 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 import apps
 import gradclip_core
+from apps.cli.trust import check_trusted
 from apps.errors import UserError
-from apps.run.old_names import renamed
+from apps.run.settings import read_settings
 
 LOCK = ".lock"
 
@@ -75,7 +74,7 @@ class RunFolder:
             raise UserError(f"{key}={path}: no such folder")
         if not folder.config_file.is_file():
             raise UserError(f"{key}={path}: holds no run (no {folder.config_file.name})")
-        name = folder.config().app.name
+        name = folder.settings().app.name
         if app is not None and name != app:
             raise UserError(f"{key}={path}: a run of app={name}, not of app={app}")
         return folder
@@ -121,16 +120,19 @@ class RunFolder:
             elif path.name != LOCK:
                 path.unlink()
 
-    def config(self) -> DictConfig:
-        """The run's own configuration."""
-        try:
-            config = OmegaConf.load(self.config_file)
-        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-            first = str(error).splitlines()[0]
-            raise UserError(f"{self.config_file}: not a configuration: {first}") from error
-        if not isinstance(config, DictConfig) or OmegaConf.select(config, "app.name") is None:
-            raise UserError(f"{self.config_file}: not the configuration of a run (no app.name)")
-        return OmegaConf.create(renamed(OmegaConf.to_container(config)))
+    def config(self, trust: Sequence[str] = ()) -> DictConfig:
+        """The run's own configuration, of which objects may be built.
+
+        trust: what it may name beside the classes of gradclip. Raises UserError where it names
+        others, and for a file that is no configuration.
+        """
+        config = self.settings()
+        check_trusted(config, self.config_file, trust)
+        return config
+
+    def settings(self) -> DictConfig:
+        """The run's own configuration, whoever wrote it: to compare and to show."""
+        return read_settings(self.config_file)
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Write what predicting has to know about the run's data."""
