@@ -18,7 +18,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from data_scripts.manifest import DataError, Source, check_sha256, replacing, sha256
+from data_scripts.files import replacing
+from data_scripts.manifest import DataError, Source, check_sha256, sha256
 
 PIP_TIMEOUT = 600
 

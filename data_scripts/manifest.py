@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from data_scripts.files import write_text
 
 MANIFEST = "manifest.json"
 
@@ -71,8 +69,7 @@ class Manifest:
     def write(self, folder: Path) -> Path:
         """Write `manifest.json` into `folder`, atomically, and return its path."""
         path = folder / MANIFEST
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
         return path
 
     @classmethod
@@ -124,22 +121,3 @@ def check_sha256(path: Path, expected: str, shown: object = None) -> None:
     found = sha256(path)
     if found != expected:
         raise DataError(f"{shown or path}: SHA-256 is {found}, expected {expected}")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file in the folder of `path` that replaces it if the block succeeds.
-
-    Readers see the old file or the whole new one, and two writers cannot mix their bytes.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes the file private to its owner; data is meant to be shared.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

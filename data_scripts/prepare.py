@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from data_scripts.fetch import fetch
-from data_scripts.manifest import DataError, Dataset, Manifest, replacing, sha256, verify
+from data_scripts.files import replacing
+from data_scripts.manifest import DataError, Dataset, Manifest, sha256, verify
 
 TABLE = "data.parquet"
 

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from data_scripts.manifest import DataError, Manifest, replacing, sha256
+from data_scripts.files import replacing
+from data_scripts.manifest import DataError, Manifest, sha256
 from data_scripts.prepare import command_line, prepare_folder
 from data_scripts.speech_an4 import dictionary, language_model, official_split
 from data_scripts.speech_catalogue import CONTENT, DATASETS, FSDD_SPEAKERS

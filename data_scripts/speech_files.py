@@ -15,7 +15,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from data_scripts.manifest import DataError, replacing, sha256
+from data_scripts.files import replacing
+from data_scripts.manifest import DataError, sha256
 
 PARTS = ("train", "val", "test")
 Samples = NDArray[np.float64]

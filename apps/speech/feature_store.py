@@ -20,7 +20,7 @@ from apps.speech.audio import load
 from apps.speech.features import FrontEnd
 from apps.speech.speakers import speaker_statistics
 from apps.speech.utterances import Utterance
-from data_scripts.manifest import replacing
+from data_scripts.files import replacing
 
 Report = Callable[[str], None]
 Lengths = NDArray[np.int64]

@@ -12,7 +12,6 @@ from data_scripts.manifest import (
     Dataset,
     Manifest,
     Source,
-    replacing,
     sha256,
     verify,
 )
@@ -63,18 +62,3 @@ def test_a_damaged_manifest_is_a_data_error(tmp_path, content):
     (tmp_path / MANIFEST).write_text(content)
     with pytest.raises(DataError, match="not a data manifest"):
         Manifest.read(tmp_path)
-
-
-def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def interrupted() -> None:
-        with replacing(path) as temporary:
-            temporary.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-    assert path.read_text() == "old"
