@@ -30,15 +30,17 @@ from gradclip_core import (  # noqa: E402
     chain,
 )
 from gradclip_core.lightning import GradientClipping  # noqa: E402
+from tests.tolerances import of_mixed_training, of_training  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
 Trainer = Callable[..., Any]
-STEPS = 8
+STEPS, EPOCHS, LR = 8, 2, 0.05
+BF16 = of_mixed_training(STEPS, LR, torch.bfloat16)  # to clip moves every weight by ten times that
 KINDS = ("weight", "bias")
 OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
-    "plain": lambda m: AdamW(m.parameters(), 0.05, fused=False),
-    "fused": lambda m: AdamW(m.parameters(), 0.05, fused=True),
+    "plain": lambda m: AdamW(m.parameters(), LR, fused=False),
+    "fused": lambda m: AdamW(m.parameters(), LR, fused=True),
 }
 
 
@@ -103,7 +105,7 @@ def test_weights_are_those_of_the_trainers_own_clipping(
 ) -> None:
     clipper = ClipNorm(1.0) if algorithm == "norm" else ClipValue(0.5)
     callback = GradientClipping(clipper)
-    same: dict[str, Any] = {"accumulate_grad_batches": accumulate, "max_epochs": 2}
+    same: dict[str, Any] = {"accumulate_grad_batches": accumulate, "max_epochs": EPOCHS}
     ours = fitted(trainer(callbacks=[callback], **same), Regression(optimizer))
     theirs = fitted(
         trainer(
@@ -114,7 +116,7 @@ def test_weights_are_those_of_the_trainers_own_clipping(
         Regression(optimizer),
     )
     unclipped = fitted(trainer(**same), Regression(optimizer))
-    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(ours, theirs, **of_training(EPOCHS * STEPS, LR))
     assert not torch.allclose(ours["net.0.weight"], unclipped["net.0.weight"], atol=1e-4)
     assert 0 < clip_rate(callback) < 1
 
@@ -123,7 +125,7 @@ def test_bf16_mixed_equals_the_trainers_own_clipping(trainer: Trainer) -> None:
     callback = GradientClipping(ClipNorm(1.0))
     ours = fitted(trainer(callbacks=[callback], precision="bf16-mixed"), Regression())
     theirs = fitted(trainer(gradient_clip_val=1.0, precision="bf16-mixed"), Regression())
-    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(ours, theirs, **BF16)
     assert 0 < clip_rate(callback) < 1
 
 
@@ -135,7 +137,7 @@ def test_bf16_mixed_with_a_fused_optimizer_which_the_trainer_refuses(trainer: Tr
         )
         for kind in ("fused", "plain")
     )
-    torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(fused, plain, **BF16)
 
 
 @pytest.mark.parametrize(("accumulate", "steps"), [(1, 8), (2, 4), (3, 3)])
@@ -169,7 +171,7 @@ def test_a_training_step_without_a_loss_is_passed_by(trainer: Trainer, absent: i
     callback = GradientClipping(ClipNorm(1.0))
     ours = fitted(trainer(callbacks=[callback]), module)
     theirs = fitted(trainer(gradient_clip_val=1.0), twin)
-    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(ours, theirs, **of_training(STEPS, LR))
     assert callback.clippers[0].steps.item() == STEPS - 1
 
 

@@ -18,12 +18,15 @@ from torch.optim import SGD, AdamW, Optimizer  # noqa: E402
 
 from gradclip_core import ClipNorm, Clipper, ClipReport, Percentile  # noqa: E402
 from gradclip_core.lightning import GradientClipping  # noqa: E402
+from tests.tolerances import of_mixed_training, of_training  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
 
 Trainer = Callable[..., Any]
 STEPS = 6
 SCALE = 64.0
+LR = 0.05
+FP16 = of_mixed_training(STEPS, LR, torch.float16)
 
 
 def make_nets() -> tuple[nn.Module, nn.Module]:
@@ -33,7 +36,7 @@ def make_nets() -> tuple[nn.Module, nn.Module]:
 
 def make_optimizers(first: nn.Module, second: nn.Module, fused: bool) -> list[Optimizer]:
     return [
-        AdamW(first.parameters(), 0.05, fused=fused),
+        AdamW(first.parameters(), LR, fused=fused),
         SGD(second.parameters(), 0.02, momentum=0.9, fused=fused),
     ]
 
@@ -87,7 +90,7 @@ class Single(pl.LightningModule):
         return sum(losses(self.first, self.second, batch[0]))
 
     def configure_optimizers(self) -> Optimizer:
-        return SGD(self.parameters(), 0.05, momentum=0.9, fused=self.fused)
+        return SGD(self.parameters(), LR, momentum=0.9, fused=self.fused)
 
 
 def inputs() -> Tensor:
@@ -118,8 +121,8 @@ def by_hand(clip: Callable[[int, list[nn.Module]], None], fused: bool, every: in
     return [param.detach() for net in nets for param in net.parameters()]
 
 
-def assert_close(ours: list[Tensor], theirs: list[Tensor], rtol: float = 1e-6) -> None:
-    torch.testing.assert_close(ours, theirs, rtol=rtol, atol=1e-7)
+def assert_close(ours: list[Tensor], theirs: list[Tensor]) -> None:
+    torch.testing.assert_close(ours, theirs, **of_training(STEPS, LR))
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -200,7 +203,7 @@ def fp16() -> MixedPrecision:
 def scaled_by_hand(poison: int | None = None) -> list[Tensor]:
     """Scale, backward, unscale, clip, step: the reference of PyTorch's documentation."""
     nets = nn.ModuleList(make_nets())
-    optimizer = SGD(nets.parameters(), 0.05, momentum=0.9)
+    optimizer = SGD(nets.parameters(), LR, momentum=0.9)
     scaler = torch.amp.GradScaler("cpu", init_scale=SCALE)
     for step, x in enumerate(inputs()):
         optimizer.zero_grad()
@@ -218,7 +221,7 @@ def scaled_by_hand(poison: int | None = None) -> list[Tensor]:
 def test_fp16_is_clipped_after_unscaling(trainer: Trainer) -> None:
     callback = GradientClipping(ClipNorm(0.5))
     ours = fitted(trainer(callbacks=[callback], plugins=[fp16()]), Single())
-    assert_close(ours, scaled_by_hand(), rtol=1e-5)
+    torch.testing.assert_close(ours, scaled_by_hand(), **FP16)
     assert callback.clippers[0].clipped_steps.item() == STEPS
 
 
@@ -232,7 +235,7 @@ def test_an_overflow_under_fp16_is_skipped_and_lowers_the_loss_scale(trainer: Tr
     plugin = fp16()
     callback = GradientClipping(ClipNorm(0.5))
     ours = fitted(trainer(callbacks=[callback], plugins=[plugin]), Overflowing())
-    assert_close(ours, scaled_by_hand(poison=2), rtol=1e-5)
+    torch.testing.assert_close(ours, scaled_by_hand(poison=2), **FP16)
     assert plugin.scaler is not None
     assert plugin.scaler.get_scale() == SCALE / 2
     assert callback.clippers[0].clipped_steps.item() == STEPS - 1

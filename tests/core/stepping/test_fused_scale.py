@@ -49,6 +49,7 @@ def gradients(net: nn.Module, step: int, scale: float = 1.0) -> None:
 
 
 def assert_close(net: nn.Module, other: nn.Module, rtol: float = 2e-5) -> None:
+    """Gradients are given, not a network's: a step rounds by a few eps of its rate of .05."""
     torch.testing.assert_close(net.state_dict(), other.state_dict(), rtol=rtol, atol=1e-6)
 
 
