@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.apps.runs")
@@ -98,6 +99,12 @@ def refused(verb: str, *arguments: Any) -> str:
 def snapshot(folder: Path) -> dict[str, int]:
     """Every path below a folder with the time it was last written."""
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Let a test draw the same numbers whichever ran before it in its process."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture
