@@ -7,10 +7,12 @@ DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench clean
+.PHONY: help setup demo test test-reordered test-all lint format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(APPS) ## make the environment alone
 
 demo: $(APPS) ## set up, get data, train clipped and unclipped, write the report
 	$(BIN)/gradclip-data app=energy
@@ -19,6 +21,12 @@ demo: $(APPS) ## set up, get data, train clipped and unclipped, write the report
 
 test: $(DEV) ## run the tests (a few minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto
+
+# Plain instructions and two threads add in another order than most processors do.
+test-reordered: $(DEV) ## run the numerical tests of the core with sums in another order
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=2 \
+		$(BIN)/python -m pytest -m "not slow" -n auto tests/core/*optimizers* \
+		tests/core/*lightning* tests/core/backward tests/core/rules tests/core/stepping
 
 test-all: $(DEV) ## run all tests, the slow ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
