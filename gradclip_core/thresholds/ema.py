@@ -16,6 +16,7 @@ from gradclip_core.thresholds.recurrence import (
     log,
     maximum,
     minimum,
+    newest_weight,
     real,
     sqrt,
     where,
@@ -53,7 +54,7 @@ class Moments(Recurrence):
     def _learnt(self, value: Any, mean: Any, sd: Any, count: Any) -> dict[str, Any]:
         """The state after one more value."""
         count = count + 1
-        weight = (1 - self.decay) / (1 - self.decay ** real(count, value))
+        weight = newest_weight(self.decay, real(count, value))
         mean, sd = moved(mean, sd, value, weight)
         return {"mean": mean, "sd": sd, "count": count}
 

@@ -14,6 +14,7 @@ from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.per_parameter import PerParameter
 from gradclip_core.parts.responses import broadcast_to_gradients
 from gradclip_core.thresholds.base import SD_FLOOR, Statistic
+from gradclip_core.thresholds.recurrence import newest_weight
 
 
 class NoiseAware(Statistic):
@@ -59,7 +60,7 @@ class NoiseAware(Statistic):
     def _learn(self, parts: Parts, means: list[Tensor], factors: Tensor) -> None:
         """Take in the gradients of the parts that are usable, times their factors."""
         count = self.count + 1
-        weight = (1 - self.decay) / (1 - self.decay ** count.to(factors.dtype))
+        weight = newest_weight(self.decay, count.to(factors.dtype))
         grads, each = parts.gradients.grads, broadcast_to_gradients(parts, factors)
         scaled = zip(grads, means, each, strict=True)
         changes = [grad * factor.to(mean) - mean for grad, mean, factor in scaled]

@@ -76,6 +76,17 @@ def real(x: Any, like: Any) -> Any:
     return x.to(like.dtype) if isinstance(x, Tensor) else float(x)
 
 
+def newest_weight(decay: float, count: Any) -> Any:
+    """The share of the newest of `count` values in a bias-corrected exponential average.
+
+    At most 1: where a processor rounds decay^1 up it would be more, and the root of 1 - share NaN.
+    """
+    share = (1 - decay) / (1 - decay**count)
+    if type(share) is float:
+        return share if share < 1.0 else 1.0
+    return share.clamp(max=1.0)
+
+
 def minimum(a: Any, b: Any) -> Any:
     """The smaller of two."""
     if type(a) is float:

@@ -6,8 +6,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from gradclip_core import Ema, LogZScore
+from gradclip_core.thresholds.ema import moved
+from gradclip_core.thresholds.recurrence import newest_weight
 from tests.core.thresholds.sequences import heavy_tailed, messy, thresholds_of
 
 
@@ -92,3 +95,16 @@ def test_a_lower_entry_cap_makes_a_spike_count_less() -> None:
 def test_a_mean_that_could_only_fall_is_refused(factor: float, cap: float) -> None:
     with pytest.raises(ValueError, match=r"^entry_cap must be a number > 1 / factor = "):
         Ema(factor, entry_cap=cap)
+
+
+@pytest.mark.parametrize("inexact", [0.0, 1e-15, -1e-15])
+@pytest.mark.parametrize("decay", [0.9, 0.98, 0.999])
+def test_a_power_rounded_either_way_leaves_the_first_moments_finite(
+    decay: float, inexact: float
+) -> None:
+    """A vector unit may miss b^1 by a last bit, and 1 - b over 1 - b^1 then be over 1."""
+    one = torch.tensor([1.0 + inexact], dtype=torch.float64)
+    for count, zero, norm in ((1.0 + inexact, 0.0, 5.0), (one, torch.zeros_like(one), 5 * one)):
+        mean, sd = moved(zero, zero, norm, newest_weight(decay, count))
+        assert float(mean) == pytest.approx(5.0, rel=1e-9)
+        assert float(sd) == pytest.approx(0.0, abs=1e-5)
