@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
+from typing import Any, TypeVar
+
+Kind = TypeVar("Kind", bound=type)
 
 
 def check_number(name: str, value: object, allowed: str, holds: Callable[[float], bool]) -> float:
@@ -44,3 +48,25 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     return value
+
+
+def renamed_arguments(**present: str) -> Callable[[Kind], Kind]:
+    """For a class: an argument given by a former name raises a TypeError with its present one."""
+
+    def decorate(kind: Kind) -> Kind:
+        init: Any = kind.__init__  # type: ignore[misc]
+
+        @functools.wraps(init)
+        def checked(self: Any, *args: Any, **settings: Any) -> None:
+            for former in present.keys() & settings.keys():
+                raise TypeError(
+                    f"{kind.__name__} has no argument {former!r}: it is called "
+                    f"{present[former]!r} now"
+                )
+            init(self, *args, **settings)
+
+        kind.__init__ = checked  # type: ignore[misc]
+        kind.former_arguments = present  # type: ignore[attr-defined]
+        return kind
+
+    return decorate

@@ -140,6 +140,7 @@ def test_unknown_application_is_refused_by_every_verb():
     ("override", "expected"),
     [
         ("sed=1", "sed: no such key here; did you mean seed?"),
+        ("clipping=zclip clipping.max_norm.z=3", "no such key here; it is called deviations now"),
         ("optimizer.learning=1", "optimizer.learning: no such key here; known: "),
         ("clipping.maxnorm=1", "clipping.maxnorm: no such key here; did you mean max_norm?"),
         ("optimizer=sgd,adam", "Ambiguous value for argument 'optimizer=sgd,adam'"),
@@ -150,7 +151,7 @@ def test_unknown_application_is_refused_by_every_verb():
     ],
 )
 def test_misspelt_overrides(override, expected):
-    assert expected in refused("train", override)
+    assert expected in refused("train", *override.split())
 
 
 def test_own_flags_of_hydra_still_work():

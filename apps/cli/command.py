@@ -188,6 +188,8 @@ def _one_line(error: Exception) -> str:
         key = message.split("'")[1] if "'" in message else message
         parent = getattr(cause, "parent_node", None)
         siblings = [str(name) for name in parent or () if name != "hydra"]
+        if (present := _present_key(parent, key.rpartition(".")[2])) is not None:
+            return f"{key}: no such key here; it is called {present} now"
         close = get_close_matches(key.rpartition(".")[2], siblings, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(siblings)}"
         return f"{key}: no such key here; {hint}"
@@ -198,6 +200,14 @@ def _one_line(error: Exception) -> str:
     kept = [line for line in lines if not line.startswith(("full_key:", "object_type", "See "))]
     prefix = f"{full_key}: " if full_key and str(full_key) not in kept[0] else ""
     return prefix + " ".join(kept[:2])
+
+
+def _present_key(parent: Any, key: str) -> str | None:
+    """What a key of a node is called now, if it had another name before."""
+    from apps.cli.former_keys import present_key
+
+    present = present_key(parent.get("_target_"), key) if hasattr(parent, "get") else key
+    return None if present == key else str(present)
 
 
 def _fail(verb: str, message: str) -> NoReturn:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from apps.cli.former_keys import present_key
+
 # Modules whose classes stand in a run's configuration as `_target_`, by the name they had.
 _MODULES = {
     "apps.averaging": "apps.run.averaging",
@@ -14,10 +16,11 @@ _MODULES = {
 
 
 def renamed(node: Any) -> Any:
-    """A copy of a plain configuration in which every `_target_` has its present name."""
+    """A copy of a plain configuration in which targets and their keys have present names."""
     if isinstance(node, dict):
+        target = node.get("_target_")
         return {
-            key: _target(value) if key == "_target_" else renamed(value)
+            present_key(target, key): _target(value) if key == "_target_" else renamed(value)
             for key, value in node.items()
         }
     if isinstance(node, list):

@@ -101,7 +101,7 @@ def rolling_median(*, by_parameter: bool = False) -> Candidate:
 
 def log_z() -> Candidate:
     """Four deviations over the mean of the log-norm."""
-    return Candidate("log_z", {}, LogZScore, {"z": 4.0})
+    return Candidate("log_z", {}, LogZScore, {"deviations": 4.0})
 
 
 def agc(factor: float) -> Candidate:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradclip_core.checks import check_finite, check_integer
+from gradclip_core.checks import check_finite, check_integer, renamed_arguments
 from gradclip_core.guards import Policy
 from gradclip_core.parts.gradients import Gradients, check_elements
 from gradclip_core.parts.norms import Parts
@@ -24,19 +24,21 @@ from gradclip_core.stepping.second_moment import check_served, mark_overflow, se
 from gradclip_core.thresholds import Fixed
 
 
+@renamed_arguments(grace="warmup_steps", warmup="lr_warmup_steps")
 class Spam(Rule):
     """Cuts each element whose square is over `ratio` times its second moment in the optimizer.
 
     g_i <- sign(g_i) sqrt(theta v_i) where g_i^2 > theta v_i, with theta = `ratio` and v the
     second moment before the step. Every `reset_every` steps the optimizer's moments are set to
-    zero, after which its learning rate rises again over `warmup` steps from a hundredth along a
-    cosine. Source: Huang et al. 2025, arXiv:2501.06842 (SPAM). Unlike there, an element with
-    v = 0, which has had no gradient, is not cut: it could never begin to move.
+    zero, after which its learning rate rises again over `lr_warmup_steps` steps from a hundredth
+    along a cosine. Source: Huang et al. 2025, arXiv:2501.06842 (SPAM). Unlike there, an element
+    with v = 0, which has had no gradient, is not cut: it could never begin to move.
 
-    ratio: theta, > 0. grace: steps after the start and after each reset that cut nothing,
-    since v is not known yet, >= 0.
-    reset_every: steps from one reset to the next; None never resets. warmup: >= 0; weight decay
-        that goes by the learning rate is lowered with it.
+    ratio: theta, > 0.
+    warmup_steps: steps after the start and after each reset that cut nothing, since v is not
+        known yet, >= 0.
+    reset_every: steps from one reset to the next; None never resets.
+    lr_warmup_steps: >= 0; weight decay that goes by the learning rate is lowered with it.
 
     Serves Adam, AdamW, NAdam, RAdam, RMSprop and Adadelta, once attached; ValueError for others.
     Norms in the report are max |g_i| / sqrt(v_i) of each parameter, thresholds sqrt(theta).
@@ -51,9 +53,9 @@ class Spam(Rule):
         self,
         ratio: float = 5000.0,
         *,
-        grace: int = 20,
+        warmup_steps: int = 20,
         reset_every: int | None = 500,
-        warmup: int = 150,
+        lr_warmup_steps: int = 150,
         exclude: str | None = None,
         min_ndim: int = 0,
         nonfinite: Policy = "skip",
@@ -69,8 +71,8 @@ class Spam(Rule):
             patience=patience,
         )
         self.ratio = ratio
-        self.grace = check_integer("grace", grace, least=0)
-        self.warmup = check_integer("warmup", warmup, least=0)
+        self.warmup_steps = check_integer("warmup_steps", warmup_steps, least=0)
+        self.lr_warmup_steps = check_integer("lr_warmup_steps", lr_warmup_steps, least=0)
         self.reset = MomentumReset(reset_every, restart=False)
         self._during: DuringStep | None = None
 
@@ -93,17 +95,17 @@ class Spam(Rule):
         optimizer = self._attached()
         self.reset(optimizer)
         if self._during is not None:
-            factor = warm_up(self.reset.since, self.warmup) if self.reset.happened else 1.0
+            factor = warm_up(self.reset.since, self.lr_warmup_steps) if self.reset.happened else 1.0
             change = functools.partial(scaled_rates, optimizer, factor)
             self._during.set(change if factor < 1 else None)
         thresholds = super().limits(parts)
-        young = self.reset.since < self.grace
+        young = self.reset.since < self.warmup_steps
         return torch.full_like(thresholds, math.inf) if young else thresholds
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Cut the elements that are over; the ratios that the parts have then."""
         optimizer, found = self._attached(), parts.gradients
-        if self.reset.since < self.grace:
+        if self.reset.since < self.warmup_steps:
             return parts.norms
         for position, grad in zip(found.present, found.grads, strict=True):
             moment = second_moment(optimizer, found.params[position])

@@ -7,7 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
-from gradclip_core.checks import check_decay, check_finite, check_integer, check_number
+from gradclip_core.checks import (
+    check_decay,
+    check_finite,
+    check_integer,
+    check_number,
+    renamed_arguments,
+)
 from gradclip_core.thresholds.base import SD_FLOOR
 from gradclip_core.thresholds.recurrence import (
     Recurrence,
@@ -104,31 +110,34 @@ class Ema(Moments):
         return threshold, self._learnt(entry, mean, sd, count)
 
 
+@renamed_arguments(z="deviations", warmup="warmup_steps")
 class LogZScore(Moments):
-    """Mean plus `z` standard deviations of the logarithm of the norms before this step.
+    """Mean plus `deviations` standard deviations of the logarithm of the norms before this step.
 
-    tau = exp(mu + z * sd), with mu and sd the bias-corrected exponential mean and standard
-    deviation of min(log n, log tau); inf for the first `warmup` norms. Source: Chen et al. 2018,
-    arXiv:1804.09849 (RNMT+), section 4, who abort a step over four deviations. Norms are
-    positive and skewed to the right and their logarithm is nearly normal, so that z means what
-    it says, and one huge norm moves the mean little.
+    tau = exp(mu + z * sd), with z = `deviations`, mu and sd the bias-corrected exponential mean
+    and standard deviation of min(log n, log tau); inf for the first `warmup_steps` norms. Source:
+    Chen et al. 2018, arXiv:1804.09849 (RNMT+), section 4, who abort a step over four deviations.
+    Norms are positive and skewed to the right and their logarithm is nearly normal, so that z
+    means what it says, and one huge norm moves the mean little.
 
-    z: standard deviations, > 0.
+    deviations: z, > 0.
     decay: the weight of the past: 0.99 looks back about 100 steps.
-    warmup: norms to see before the first threshold, >= 1.
+    warmup_steps: norms to see before the first threshold, >= 1.
 
     The standard deviation is at least 0.001. A spike enters as its threshold: above z = 1 the
     deviation then grows by itself until a lasting new level is let through. State: 3 numbers of
     8 bytes for each part. Raises ValueError for values out of range.
     """
 
-    def __init__(self, z: float = 4.0, decay: float = 0.99, warmup: int = 25) -> None:
+    def __init__(
+        self, deviations: float = 4.0, decay: float = 0.99, warmup_steps: int = 25
+    ) -> None:
         super().__init__(decay)
-        self.z = check_finite("z", z)
-        self.warmup = check_integer("warmup", warmup)
+        self.deviations = check_finite("deviations", deviations)
+        self.warmup_steps = check_integer("warmup_steps", warmup_steps)
 
     def advance(self, norm: Any, *, mean: Any, sd: Any, count: Any) -> tuple[Any, dict[str, Any]]:
         """The threshold, and the state after this norm."""
         spread = where(sd < SD_FLOOR, SD_FLOOR, sd)
-        highest = where(count < self.warmup, math.inf, mean + self.z * spread)
+        highest = where(count < self.warmup_steps, math.inf, mean + self.deviations * spread)
         return exp(highest), self._learnt(minimum(log(norm), highest), mean, sd, count)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gradclip_core.checks import check_decay, check_finite, check_integer
+from gradclip_core.checks import check_decay, check_finite, check_integer, renamed_arguments
 from gradclip_core.parts.measure import measure_parts
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.per_parameter import PerParameter
@@ -17,17 +17,18 @@ from gradclip_core.thresholds.base import SD_FLOOR, Statistic
 from gradclip_core.thresholds.recurrence import newest_weight
 
 
+@renamed_arguments(z="deviations", warmup="warmup_steps")
 class NoiseAware(Statistic):
-    """Norm of the mean gradient plus `z` standard deviations of the gradient around it.
+    """Norm of the mean gradient plus `deviations` standard deviations of the gradient around it.
 
-    tau = ||m|| + z * max(sd, ||m|| / 1000), with m the bias-corrected exponential mean of the
-    gradients before this step and sd^2 that of ||g - m||^2: a norm over tau is more than signal
-    and noise explain. It is the noise scale of McCandlish et al. 2018, arXiv:1812.06162, kept
-    for each part over time. inf for the first `warmup` norms.
+    tau = ||m|| + z * max(sd, ||m|| / 1000), with z = `deviations`, m the bias-corrected exponential
+    mean of the gradients before this step and sd^2 that of ||g - m||^2: a norm over tau is more
+    than signal and noise explain. It is the noise scale of McCandlish et al. 2018,
+    arXiv:1812.06162, kept for each part over time. inf for the first `warmup_steps` norms.
 
-    z: standard deviations, > 0; over 1, or the threshold could only fall.
+    deviations: z, > 0; over 1, or the threshold could only fall.
     decay: the weight of the past: 0.98 looks back about 50 steps.
-    warmup: norms to see before the first threshold, >= 1.
+    warmup_steps: norms to see before the first threshold, >= 1.
 
     A gradient over the threshold enters as it was clipped. Norms are those of the rule. State:
     one tensor for each parameter (float32 beside half precision; of sparse gradients only the
@@ -38,11 +39,13 @@ class NoiseAware(Statistic):
     sd: Tensor
     count: Tensor
 
-    def __init__(self, z: float = 2.0, decay: float = 0.98, warmup: int = 25) -> None:
+    def __init__(
+        self, deviations: float = 2.0, decay: float = 0.98, warmup_steps: int = 25
+    ) -> None:
         super().__init__()
-        self.z = check_finite("z", z)
+        self.deviations = check_finite("deviations", deviations)
         self.decay = check_decay("decay", decay)
-        self.warmup = check_integer("warmup", warmup)
+        self.warmup_steps = check_integer("warmup_steps", warmup_steps)
         self.mean = PerParameter()
         self._declare("sd", 0.0)
         self._declare("count", 0)
@@ -52,8 +55,8 @@ class NoiseAware(Statistic):
         self._allocate(parts)
         means = self.mean.read(parts.gradients)
         signal = _norms(parts, means)
-        threshold = signal + self.z * torch.maximum(self.sd, SD_FLOOR * signal)
-        threshold = threshold.masked_fill(self.count < self.warmup, math.inf)
+        threshold = signal + self.deviations * torch.maximum(self.sd, SD_FLOOR * signal)
+        threshold = threshold.masked_fill(self.count < self.warmup_steps, math.inf)
         self._learn(parts, means, (threshold / parts.norms).clamp(max=1.0))
         return threshold
 

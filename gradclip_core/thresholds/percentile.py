@@ -15,6 +15,8 @@ from gradclip_core.thresholds.base import Statistic
 from gradclip_core.thresholds.ordered import RollingPercentile
 from gradclip_core.thresholds.window import Window
 
+_PERCENTILES = "a percentile: 0, or from 1 to 100 (10 for a share of 0.1 of the norms)"
+
 
 class Percentile(Window):
     """The q-th percentile of the norms seen so far, this step's included: AutoClip.
@@ -26,14 +28,13 @@ class Percentile(Window):
     is the rolling quantile of Merad and Gaiffas 2023, arXiv:2309.17316.
 
     State: `window` + 1 numbers of 8 bytes for each part. The update costs O(log window) on CPU
-    and one sort of the window on CUDA, without a host synchronisation. Raises ValueError unless
-    0 <= q <= 100 and window >= 1.
+    and one sort of the window on CUDA, without a host synchronisation. Raises ValueError for
+    a q out of range, or between 0 and 1, which would be a share, and unless window >= 1.
     """
 
     def __init__(self, q: float = 10.0, window: int = 10_000) -> None:
         super().__init__(window)
-        allowed = "a percentile between 0 and 100"
-        self.q = check_number("q", q, allowed, lambda number: 0 <= number <= 100)
+        self.q = check_number("q", q, _PERCENTILES, lambda q: q == 0 or 1 <= q <= 100)
         self._ordered: list[RollingPercentile] | None = None  # of the history, on CPU only
 
     def forward(self, parts: Parts) -> Tensor:

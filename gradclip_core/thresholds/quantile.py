@@ -33,7 +33,10 @@ class QuantileTracker(Recurrence):
     ) -> None:
         super().__init__()
         self.quantile = check_number(
-            "quantile", quantile, "a number > 0 and < 1", lambda x: 0 < x < 1
+            "quantile",
+            quantile,
+            "a share > 0 and < 1 (0.1 for a percentile of 10)",
+            lambda x: 0 < x < 1,
         )
         self.rate = check_number("rate", rate, "a number > 0 and <= 1", lambda x: 0 < x <= 1)
         self.initial = None if initial is None else check_finite("initial", initial)

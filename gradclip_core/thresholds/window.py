@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from gradclip_core.checks import check_finite, check_integer
+from gradclip_core.checks import check_finite, check_integer, renamed_arguments
 from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import SD_FLOOR, Statistic
 
@@ -79,28 +79,29 @@ class Window(Statistic):
         return places >= self._filled().unsqueeze(1)
 
 
+@renamed_arguments(z="deviations", least="warmup_steps")
 class WindowZScore(Window):
-    """Mean plus `z` standard deviations of the norms in a window before this step.
+    """Mean plus `deviations` standard deviations of the norms in a window before this step.
 
-    tau_t = mean(W) + z * max(sd(W), mean(W) / 1000), W = {n_{t-window}, ..., n_{t-1}}, sd with
-    the divisor |W| - 1; inf until W holds `least` norms. Source: the skip rule of OLMo-core's
-    optimizers. Unclipped norms are kept, as there: one huge norm lifts the threshold until it
-    leaves the window; `Median` and `LogZScore` resist.
+    tau_t = mean(W) + z * max(sd(W), mean(W) / 1000), z = `deviations`, W = {n_{t-window}, ...,
+    n_{t-1}}, sd with the divisor |W| - 1; inf until W holds `warmup_steps` norms. Source: the skip
+    rule of OLMo-core's optimizers. Unclipped norms are kept, as there: one huge norm lifts the
+    threshold until it leaves the window; `Median` and `LogZScore` resist.
 
-    z: standard deviations, > 0. window: norms kept, >= 2. least: norms to see before the first
-    threshold, from 2 to `window`.
+    deviations: z, > 0. window: norms kept, >= 2.
+    warmup_steps: norms to see before the first threshold, from 2 to `window`.
 
     State: `window` + 1 numbers of 8 bytes for each part. Raises ValueError for values out of
     range.
     """
 
-    def __init__(self, z: float = 6.0, window: int = 128, least: int = 64) -> None:
+    def __init__(self, deviations: float = 6.0, window: int = 128, warmup_steps: int = 64) -> None:
         super().__init__(check_integer("window", window, 2))
-        self.z = check_finite("z", z)
-        self.least = check_integer("least", least, 2)
+        self.deviations = check_finite("deviations", deviations)
+        self.warmup_steps = check_integer("warmup_steps", warmup_steps, 2)
         self._sums: ExactSums | None = None  # of the window, while it is followed in numbers
-        if least > window:
-            raise ValueError(f"least must be at most window = {window}, got {least}")
+        if warmup_steps > window:
+            raise ValueError(f"warmup_steps must be at most window = {window}, got {warmup_steps}")
 
     def forward(self, parts: Parts) -> Tensor:
         """Return the thresholds, (k,), and take in this step's norms."""
@@ -117,9 +118,9 @@ class WindowZScore(Window):
         if self._sums is None:
             self._sums = ExactSums(history[:held])
         threshold = math.inf
-        if held >= self.least:
+        if held >= self.warmup_steps:
             mean, variation = self._sums.moments()
-            threshold = mean * (1 + self.z * max(variation, SD_FLOOR))
+            threshold = mean * (1 + self.deviations * max(variation, SD_FLOOR))
         if norm > 0:
             place = count[0] % self.window
             self._sums.add(norm)
@@ -137,8 +138,8 @@ class WindowZScore(Window):
         mean = ratios.sum(dim=1, keepdim=True) / number
         squares = (ratios - mean).square().masked_fill(self._empty(), 0.0)
         sd = (squares.sum(dim=1, keepdim=True) / (number - 1)).sqrt()
-        limit = peak * (mean + self.z * torch.maximum(sd, SD_FLOOR * mean.abs()))
-        return limit.masked_fill(number < self.least, math.inf).squeeze(1)
+        limit = peak * (mean + self.deviations * torch.maximum(sd, SD_FLOOR * mean.abs()))
+        return limit.masked_fill(number < self.warmup_steps, math.inf).squeeze(1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._sums = None

@@ -13,6 +13,7 @@ from gradclip_core.checks import (
     check_finite,
     check_integer,
     check_positive,
+    renamed_arguments,
 )
 from gradclip_core.thresholds.base import SD_FLOOR
 from gradclip_core.thresholds.ema import moved
@@ -29,25 +30,26 @@ from gradclip_core.thresholds.recurrence import (
 Mode: TypeAlias = Literal["adaptive_scaling", "mean", "percentile"]
 
 
+@renamed_arguments(z="deviations", warmup="warmup_steps", patience="max_spikes")
 class ZScore(Recurrence):
-    """The rule of ZClip: norms more than `z` deviations over their mean are spikes.
+    """The rule of ZClip: norms many standard deviations over their mean are spikes.
 
-    With s = max(sd, mu / 1000), n is a spike where n > mu + z * s, and then
+    With z = `deviations` and s = max(sd, mu / 1000), n is a spike where n > mu + z * s, and then
     adaptive_scaling: tau = factor * (mu + (z * s)^2 / (n - mu)), which falls as n grows;
     mean: tau = mu; percentile: tau = mu + z * s. Otherwise n is left alone, and mu + z * s is
     reported. Then, with x = min(n, tau): mu <- a * mu + (1 - a) * x and
-    sd^2 <- a * sd^2 + (1 - a) * (x - mu)^2. The first `warmup` norms give mu and sd as their
+    sd^2 <- a * sd^2 + (1 - a) * (x - mu)^2. The first `warmup_steps` norms give mu and sd as their
     mean and standard deviation. Source: Kumar, Owen, Roy Chowdhury and Gura 2025,
     arXiv:2504.02507, and its code.
 
-    z: deviations, > 0. decay: a. factor: of adaptive_scaling, > 0.
-    warmup: norms to see first, >= 1.
+    deviations: z, > 0. decay: a. factor: of adaptive_scaling, > 0.
+    warmup_steps: norms to see first, >= 1.
     cap: largest threshold of all, in the warm-up too (the source's `max_grad_norm`); None: none.
     skip_update_on_spike: whether spikes stay out of mu and sd.
-    patience: from this many spikes in a row on, they enter mu and sd as they are, still clipped,
+    max_spikes: from this many spikes in a row on, they enter mu and sd as they are, still clipped,
         so that a lasting new level is not clipped for ever; None: never.
 
-    Unlike the source: s has a floor in place of 1e-6 in a divisor, and there is `patience`.
+    Unlike the source: s has a floor in place of 1e-6 in a divisor, and there is `max_spikes`.
     State: 4 numbers of 8 bytes for each part. Raises ValueError for values out of range.
     """
 
@@ -58,28 +60,28 @@ class ZScore(Recurrence):
 
     def __init__(
         self,
-        z: float = 2.5,
+        deviations: float = 2.5,
         decay: float = 0.97,
         mode: Mode = "adaptive_scaling",
         factor: float = 1.0,
-        warmup: int = 25,
+        warmup_steps: int = 25,
         cap: float | None = 1.0,
         skip_update_on_spike: bool = False,
-        patience: int | None = 25,
+        max_spikes: int | None = 25,
     ) -> None:
         super().__init__()
-        self.z = check_finite("z", z)
+        self.deviations = check_finite("deviations", deviations)
         self.decay = check_decay("decay", decay)
         self.mode = check_choice("mode", mode, get_args(Mode))
         self.factor = check_finite("factor", factor)
-        self.warmup = check_integer("warmup", warmup)
+        self.warmup_steps = check_integer("warmup_steps", warmup_steps)
         self.cap = None if cap is None else check_positive("cap", cap)
         if not isinstance(skip_update_on_spike, bool):
             raise ValueError(
                 f"skip_update_on_spike must be True or False, got {skip_update_on_spike!r}"
             )
         self.skip_update_on_spike = skip_update_on_spike
-        self.patience = None if patience is None else check_integer("patience", patience)
+        self.max_spikes = None if max_spikes is None else check_integer("max_spikes", max_spikes)
         self._declare("mean", 0.0)
         self._declare("sd", 0.0)
         self._declare("count", 0)
@@ -89,8 +91,8 @@ class ZScore(Recurrence):
         self, norm: Any, *, mean: Any, sd: Any, count: Any, streak: Any
     ) -> tuple[Any, dict[str, Any]]:
         """The threshold, and the state after this norm."""
-        distance = self.z * maximum(sd, SD_FLOOR * mean)
-        boundary, warm = mean + distance, count < self.warmup
+        distance = self.deviations * maximum(sd, SD_FLOOR * mean)
+        boundary, warm = mean + distance, count < self.warmup_steps
         spike = where(warm, False, norm > boundary)
         (threshold,) = either(
             spike, lambda: (self._bound(norm, mean, distance),), lambda: (boundary,)
@@ -98,8 +100,8 @@ class ZScore(Recurrence):
         threshold = where(warm, math.inf, threshold)
         streak = where(spike, streak + 1, 0)
         resisted = spike
-        if self.patience is not None:
-            resisted = where(streak < self.patience, spike, False)
+        if self.max_spikes is not None:
+            resisted = where(streak < self.max_spikes, spike, False)
         values = self._learnt(where(resisted, minimum(norm, threshold), norm), mean, sd, count)
         if self.skip_update_on_spike:
             old = {"mean": mean, "sd": sd, "count": count}
@@ -119,7 +121,7 @@ class ZScore(Recurrence):
 
     def _learnt(self, entry: Any, mean: Any, sd: Any, count: Any) -> dict[str, Any]:
         mean, sd = either(
-            count < self.warmup,
+            count < self.warmup_steps,
             lambda: moved(mean, sd, entry, 1.0 / real(count + 1, entry)),
             lambda: self._later(entry, mean, sd),
         )

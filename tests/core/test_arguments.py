@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +19,11 @@ from gradclip_core import (
     LogZScore,
     Median,
     NoClip,
+    NoiseAware,
     Percentile,
     QuantileTracker,
     Scheduled,
+    Spam,
     TrailingNorm,
     WindowZScore,
     ZScore,
@@ -38,11 +42,19 @@ def test_bounds_are_checked(make: Callable[[Any], Any], name: str, bad: Any) -> 
     assert str(caught.value).endswith(f"got {bad!r}")
 
 
-@pytest.mark.parametrize("bad", [-0.1, 100.1, math.nan, math.inf, True, "10", None])
+# A percentile between 0 and 1 would be a share: 0.1 for 10.
+@pytest.mark.parametrize(
+    "bad", [-0.1, 0.1, 0.5, 0.999, 100.1, math.nan, math.inf, True, "10", None]
+)
 def test_q_is_checked(bad: Any) -> None:
-    with pytest.raises(ValueError, match=r"^q must be a percentile between 0 and 100") as caught:
+    with pytest.raises(ValueError, match=r"^q must be a percentile: 0, or from 1 to 100") as caught:
         Percentile(bad)
     assert str(caught.value).endswith(f"got {bad!r}")
+
+
+@pytest.mark.parametrize("q", [0, 1, 1.0, 99.5, 100])
+def test_percentiles_are_taken(q: float) -> None:
+    assert Percentile(q).q == q
 
 
 @pytest.mark.parametrize("bad", [0, -3, 2.5, True, "9", None, math.inf])
@@ -108,22 +120,33 @@ LEARNT: list[tuple[Any, str, tuple[str, list[Any]]]] = [
     *[(Ema, "factor", FINITE), (Ema, "decay", DECAY)],
     (Ema, "deviations", ("a finite number >= 0", [-0.1, math.nan, math.inf, True, "1", None])),
     (Ema, "entry_cap", ("a number > 1 / factor", [0.6, -1, math.nan, True, "1", None])),
-    *[(LogZScore, "z", FINITE), (LogZScore, "decay", DECAY), (LogZScore, "warmup", INTEGER)],
-    *[(ZScore, "z", FINITE), (ZScore, "decay", DECAY), (ZScore, "factor", FINITE)],
-    *[(ZScore, "warmup", INTEGER), (ZScore, "patience", INTEGER), (ZScore, "cap", POSITIVE)],
+    *[
+        (LogZScore, "deviations", FINITE),
+        (LogZScore, "decay", DECAY),
+        (LogZScore, "warmup_steps", INTEGER),
+    ],
+    *[(ZScore, "deviations", FINITE), (ZScore, "decay", DECAY), (ZScore, "factor", FINITE)],
+    *[
+        (ZScore, "warmup_steps", INTEGER),
+        (ZScore, "max_spikes", INTEGER),
+        (ZScore, "cap", POSITIVE),
+    ],
     (ZScore, "mode", ("one of adaptive_scaling, mean, percentile", ["median", "", None, 1])),
     (ZScore, "skip_update_on_spike", ("True or False", [1, None, "yes"])),
     *[(Median, "factor", FINITE), (Median, "window", INTEGER)],
-    *[(WindowZScore, "z", FINITE), (WindowZScore, "window", FROM_2)],
-    *[(WindowZScore, "least", FROM_2), (WindowZScore, "least", ("at most window = 128", [129]))],
-    (TrailingNorm, "relative", ("a finite number > 1", [1, math.inf, math.nan, True, "2", None])),
-    *[(TrailingNorm, "decay", DECAY), (TrailingNorm, "warmup", INTEGER)],
+    *[(WindowZScore, "deviations", FINITE), (WindowZScore, "window", FROM_2)],
+    *[
+        (WindowZScore, "warmup_steps", FROM_2),
+        (WindowZScore, "warmup_steps", ("at most window = 128", [129])),
+    ],
+    (TrailingNorm, "factor", ("a finite number > 1", [1, math.inf, math.nan, True, "2", None])),
+    *[(TrailingNorm, "decay", DECAY), (TrailingNorm, "warmup_steps", INTEGER)],
     (TrailingNorm, "absolute", POSITIVE),
     (TrailingNorm, "floor", ("from 0 to 1", [-0.1, 1.1, math.nan, True, "0", None])),
     (
         QuantileTracker,
         "quantile",
-        ("a number > 0 and < 1", [0, 1, 50, math.nan, True, "0.5", None]),
+        ("a share > 0 and < 1", [0, 1, 50, math.nan, True, "0.5", None]),
     ),
     (QuantileTracker, "rate", ("a number > 0 and <= 1", [0, 1.1, math.nan, True, "0.5", None])),
     (QuantileTracker, "initial", ("a finite number > 0", [0, -1, math.inf, math.nan, True, "1"])),
@@ -145,3 +168,26 @@ def test_the_settings_of_learnt_thresholds_are_checked(
         make(**{name: bad})
     assert str(caught.value).endswith(f"got {bad!r}")
     assert "\n" not in str(caught.value)
+
+
+FORMER = [
+    *[(kind, "z", "deviations") for kind in (ZScore, LogZScore, WindowZScore, NoiseAware)],
+    *[(kind, "warmup", "warmup_steps") for kind in (ZScore, LogZScore, NoiseAware, TrailingNorm)],
+    (WindowZScore, "least", "warmup_steps"),
+    (ZScore, "patience", "max_spikes"),
+    (TrailingNorm, "relative", "factor"),
+    (Spam, "grace", "warmup_steps"),
+    (Spam, "warmup", "lr_warmup_steps"),
+]
+
+
+@pytest.mark.parametrize(("kind", "former", "present"), FORMER)
+def test_a_former_name_is_answered_with_the_present_one(
+    kind: Any, former: str, present: str
+) -> None:
+    assert present in inspect.signature(kind).parameters
+    said = f"{kind.__name__} has no argument '{former}': it is called '{present}' now"
+    with pytest.raises(TypeError, match=f"^{re.escape(said)}$"):
+        kind(**{former: 3})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nothing'"):
+        kind(nothing=3)

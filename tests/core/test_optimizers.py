@@ -153,7 +153,7 @@ MADE: dict[str, Callable[[nn.Module], Any]] = {
     ),
     "update": lambda n: optimizers.RMSprop(n.parameters(), 0.02, clipper=ClipUpdate(0.05)),
     "spam": lambda n: optimizers.Adam(
-        n.parameters(), 0.02, clipper=Spam(2.0, grace=1, reset_every=4, warmup=2)
+        n.parameters(), 0.02, clipper=Spam(2.0, warmup_steps=1, reset_every=4, lr_warmup_steps=2)
     ),
     "own": lambda n: clipped(_Own)(n.parameters(), 0.02, clipper=ClipNorm(Percentile(30.0))),
 }

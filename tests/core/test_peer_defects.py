@@ -237,7 +237,7 @@ LEARNT: dict[str, Callable[[], Threshold]] = {
     "log z": LogZScore,
     "window": lambda: WindowZScore(6.0, 40, 20),
     "tracker": lambda: QuantileTracker(0.5),
-    "adagc": lambda: TrailingNorm(warmup=20),
+    "adagc": lambda: TrailingNorm(warmup_steps=20),
 }
 
 

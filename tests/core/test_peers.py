@@ -116,7 +116,7 @@ def test_adam_under_adagc_is_adagc() -> None:
     twin = copy.deepcopy(net)
     ours = torch.optim.AdamW(net.parameters(), 0.01, weight_decay=0.1)
     theirs = peer.AdaGC(twin.parameters(), 0.01, weight_decay=0.1, warmup_steps=51)
-    clipper = ClipNorm(TrailingNorm(warmup=50, floor=0.0), by="parameter", eps=0)
+    clipper = ClipNorm(TrailingNorm(warmup_steps=50, floor=0.0), by="parameter", eps=0)
     generator = torch.Generator().manual_seed(1)
     for step in range(320):
         for a, b in zip(net.parameters(), twin.parameters(), strict=True):

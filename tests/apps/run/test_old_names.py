@@ -75,3 +75,17 @@ def test_other_names_are_left_alone():
         "_target_": "torch.optim.AdamW",
         "callbacks": [{"_target_": "apps.run.stress.X", "a": None}],
     }
+
+
+def test_keys_of_thresholds_get_their_present_names():
+    old = {"_target_": "gradclip_core.ZScore", "z": 3.0, "warmup": 5, "patience": 4, "cap": None}
+    rule = {"_target_": "gradclip_core.ClipNorm", "max_norm": old, "patience": 2}
+    assert renamed(rule) == rule | {
+        "max_norm": {
+            "_target_": "gradclip_core.ZScore",
+            "deviations": 3.0,
+            "warmup_steps": 5,
+            "max_spikes": 4,
+            "cap": None,
+        }
+    }

@@ -127,7 +127,7 @@ STRATEGIES: dict[str, Make] = {
     "value tamed": lambda: ClipValue(0.2, response="tamed", by="parameter"),
     "autoclip": lambda: ClipNorm(Percentile(10)),
     "ema by row": lambda: ClipNorm(Ema(), by="row"),
-    "adagc": lambda: ClipNorm(TrailingNorm(warmup=2), by="parameter", eps=0),
+    "adagc": lambda: ClipNorm(TrailingNorm(warmup_steps=2), by="parameter", eps=0),
     "zero": lambda: ClipNorm(1.0, nonfinite="zero"),
     "pass": lambda: ClipNorm(1.0, nonfinite="pass"),
     "pass inf by parameter": lambda: ClipNorm(

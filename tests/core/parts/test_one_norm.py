@@ -49,13 +49,15 @@ THRESHOLDS: dict[str, Callable[[], Threshold]] = {
     "percentile": lambda: Percentile(30.0, window=7),
     "median": lambda: Median(1.1, window=5),
     "ema": lambda: Ema(1.1, deviations=0.5),
-    "log z-score": lambda: LogZScore(1.0, warmup=3),
-    "z-score": lambda: ZScore(1.0, warmup=3, patience=3, cap=None),
-    "z-score without spikes": lambda: ZScore(1.0, warmup=2, skip_update_on_spike=True, cap=4.0),
-    "mean of z-score": lambda: ZScore(1.0, warmup=3, mode="mean", cap=None),
+    "log z-score": lambda: LogZScore(1.0, warmup_steps=3),
+    "z-score": lambda: ZScore(1.0, warmup_steps=3, max_spikes=3, cap=None),
+    "z-score without spikes": lambda: ZScore(
+        1.0, warmup_steps=2, skip_update_on_spike=True, cap=4.0
+    ),
+    "mean of z-score": lambda: ZScore(1.0, warmup_steps=3, mode="mean", cap=None),
     "quantile": lambda: QuantileTracker(0.5),
-    "window": lambda: WindowZScore(1.0, window=6, least=3),
-    "trailing": lambda: TrailingNorm(warmup=5, absolute=2.0),
+    "window": lambda: WindowZScore(1.0, window=6, warmup_steps=3),
+    "trailing": lambda: TrailingNorm(warmup_steps=5, absolute=2.0),
     "scheduled": lambda: Scheduled(Ema(1.1), warmup_steps=4, start=0.3, decay_steps=9, end=0.5),
     "linear": lambda: Scheduled(2.0, decay_steps=9, end=0.5, shape="linear"),
 }

@@ -20,7 +20,7 @@ from gradclip_core import ACClip, Clipper, NonFiniteGradientError, Spam, StableS
 
 Holding = Callable[..., list[nn.Parameter]]
 CLIPPERS: dict[str, Callable[..., Clipper]] = {
-    "spam": lambda **kw: Spam(50.0, grace=3, reset_every=11, warmup=5, **kw),
+    "spam": lambda **kw: Spam(50.0, warmup_steps=3, reset_every=11, lr_warmup_steps=5, **kw),
     "stable_spam": lambda **kw: StableSpam(reset_every=9, **kw),
     "acclip": lambda **kw: ACClip(0.0, **kw),
 }
@@ -70,7 +70,7 @@ def test_adam_under_spam_is_spam() -> None:
         update_proj_gap=70,
         eps=1e-30,
     )
-    clipper = Spam(50.0, grace=10, reset_every=70, warmup=30).attach(optimizer=ours)
+    clipper = Spam(50.0, warmup_steps=10, reset_every=70, lr_warmup_steps=30).attach(optimizer=ours)
     for step in range(300):
         for n in (net, twin):
             gradients(n, step)
@@ -138,7 +138,7 @@ def test_spam_bounds_what_has_a_moment_and_leaves_the_rest(
     optimizer.state[weight]["exp_avg_sq"][0] = 0.0
     gradients(net, seed + 1, scale)
     before, moment = weight.grad.clone(), optimizer.state[weight]["exp_avg_sq"]
-    clipper = Spam(ratio, grace=0, reset_every=None).attach(optimizer=optimizer)
+    clipper = Spam(ratio, warmup_steps=0, reset_every=None).attach(optimizer=optimizer)
     report = clipper(net)
     assert torch.equal(weight.grad[0], before[0])
     bound = (ratio**0.5 * moment[1:].double().sqrt()) * (1 + 4 * torch.finfo(dtype).eps)
@@ -159,7 +159,9 @@ def test_spam_bounds_what_has_a_moment_and_leaves_the_rest(
 def test_spam_reads_and_resets_every_optimizer_it_serves(make: Any) -> None:
     net = make_net()
     optimizer = make(net.parameters())
-    clipper = Spam(2.0, grace=2, reset_every=5, warmup=3).attach(optimizer=optimizer)
+    clipper = Spam(2.0, warmup_steps=2, reset_every=5, lr_warmup_steps=3).attach(
+        optimizer=optimizer
+    )
     key = "square_avg" if isinstance(optimizer, (RMSprop, Adadelta)) else "exp_avg_sq"
     rate, weight = float(optimizer.param_groups[0]["lr"]), net[0].weight
     seen: list[float] = []
@@ -189,7 +191,7 @@ def test_spam_reads_and_resets_every_optimizer_it_serves(make: Any) -> None:
 def test_a_broken_off_step_leaves_no_lowered_rate_behind() -> None:
     net = make_net()
     optimizer = Adam(net.parameters(), 0.01)
-    clipper = Spam(reset_every=1, warmup=10, grace=0).attach(optimizer=optimizer)
+    clipper = Spam(reset_every=1, lr_warmup_steps=10, warmup_steps=0).attach(optimizer=optimizer)
 
     def fails() -> float:
         gradients(net, 0)
@@ -325,9 +327,9 @@ def test_complex_and_sparse_gradients_are_refused(holding: Holding, make: Any) -
     ("make", "message"),
     [
         (lambda: Spam(0.0), "ratio must be a finite number > 0, got 0.0"),
-        (lambda: Spam(grace=-1), "grace must be an integer >= 0, got -1"),
+        (lambda: Spam(warmup_steps=-1), "warmup_steps must be an integer >= 0, got -1"),
         (lambda: Spam(reset_every=0), "reset_every must be an integer >= 1 or None, got 0"),
-        (lambda: Spam(warmup=-1), "warmup must be an integer >= 0, got -1"),
+        (lambda: Spam(lr_warmup_steps=-1), "lr_warmup_steps must be an integer >= 0, got -1"),
         (lambda: StableSpam(peak_decay=1.0), "peak_decay must be a number >= 0 and < 1, got 1.0"),
         (lambda: StableSpam(eps=-1.0), "eps must be a finite number >= 0, got -1.0"),
         (lambda: ACClip(1.0), "momentum must be a number >= 0 and < 1, got 1.0"),

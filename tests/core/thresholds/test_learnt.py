@@ -35,13 +35,15 @@ Make = Callable[[], Threshold]
 MAKE: dict[str, Make] = {
     "rolling quantile": lambda: Percentile(90.0, window=20),
     "ema": lambda: Ema(1.5, deviations=1.0),
-    "zscore": lambda: ZScore(cap=None, warmup=10, patience=5),
-    "zscore mean": lambda: ZScore(cap=None, warmup=10, mode="mean", skip_update_on_spike=True),
-    "zscore percentile": lambda: ZScore(cap=None, warmup=10, mode="percentile"),
-    "log z": lambda: LogZScore(warmup=10),
+    "zscore": lambda: ZScore(cap=None, warmup_steps=10, max_spikes=5),
+    "zscore mean": lambda: ZScore(
+        cap=None, warmup_steps=10, mode="mean", skip_update_on_spike=True
+    ),
+    "zscore percentile": lambda: ZScore(cap=None, warmup_steps=10, mode="percentile"),
+    "log z": lambda: LogZScore(warmup_steps=10),
     "median": lambda: Median(2.0, window=30),
-    "window z": lambda: WindowZScore(6.0, window=40, least=20),
-    "trailing": lambda: TrailingNorm(2.0, 0.9, warmup=10, absolute=math.inf),
+    "window z": lambda: WindowZScore(6.0, window=40, warmup_steps=20),
+    "trailing": lambda: TrailingNorm(2.0, 0.9, warmup_steps=10, absolute=math.inf),
     "tracker": lambda: QuantileTracker(0.5),
     "scheduled": lambda: Scheduled(Ema(), warmup_steps=50, start=4.0),
 }

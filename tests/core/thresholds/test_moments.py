@@ -78,7 +78,7 @@ def test_log_z_is_a_weighted_sum(seed: int, settings: tuple[float, float, int]) 
 
 
 def test_log_z_has_no_threshold_in_the_warm_up_and_one_after_it() -> None:
-    rows = thresholds_of(LogZScore(warmup=7), heavy_tailed(1, steps=20))
+    rows = thresholds_of(LogZScore(warmup_steps=7), heavy_tailed(1, steps=20))
     assert np.isinf(rows[:7]).all()
     assert np.isfinite(rows[7:]).all()
 

@@ -111,7 +111,7 @@ def test_no_gradient_poisons_or_freezes_it(holding: Holding, policy: Any, bad: f
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_the_mean_is_kept_in_float32_at_least(holding: Holding, dtype: Any) -> None:
-    clipper = ClipNorm(NoiseAware(warmup=2))
+    clipper = ClipNorm(NoiseAware(warmup_steps=2))
     for value in (1.0, 1.001, 1.002, 1.003):
         clipper(holding(torch.full((3,), value, dtype=dtype)))
     assert clipper.threshold.mean.get_buffer("0").dtype is torch.float32
@@ -120,7 +120,7 @@ def test_the_mean_is_kept_in_float32_at_least(holding: Holding, dtype: Any) -> N
 @pytest.mark.parametrize("by", ["model", "parameter", "row"])
 def test_sparse_gradients_that_hold_every_row_equal_dense_ones(by: Any) -> None:
     embeddings = [nn.Embedding(3, 2, sparse=sparse) for sparse in (True, False)]
-    clippers = [ClipNorm(NoiseAware(warmup=3), by=by) for _ in range(2)]
+    clippers = [ClipNorm(NoiseAware(warmup_steps=3), by=by) for _ in range(2)]
     for step in range(40):
         reports = []
         for embedding, clipper in zip(embeddings, clippers, strict=True):
@@ -151,9 +151,9 @@ def test_a_copy_goes_on_bit_for_bit(holding: Holding, kind: str) -> None:
 @pytest.mark.parametrize(
     ("name", "allowed", "bad"),
     [
-        *[("z", "a finite number > 0", v) for v in (0, -1.0, math.inf, True, "x", None)],
+        *[("deviations", "a finite number > 0", v) for v in (0, -1.0, math.inf, True, "x", None)],
         *[("decay", "a number >= 0 and < 1", v) for v in (1.0, -0.1, True, "x", None)],
-        *[("warmup", "an integer >= 1", v) for v in (0, 1.5, True, "x", None)],
+        *[("warmup_steps", "an integer >= 1", v) for v in (0, 1.5, True, "x", None)],
     ],
 )
 def test_arguments_are_checked(name: str, allowed: str, bad: Any) -> None:

@@ -65,7 +65,7 @@ def test_norms_after_clipping_are_those_of_adagc(
 
 
 def test_adagc_clips_gradients(holding: Holding) -> None:
-    clipper = ClipNorm(TrailingNorm(warmup=3), by="parameter", eps=0)
+    clipper = ClipNorm(TrailingNorm(warmup_steps=3), by="parameter", eps=0)
     series = heavy_tailed(7, steps=12, parts=2)
     for row, wanted in zip(series, adagc(series, 1.05, 0.98, 3, 1.0, 0.1), strict=True):
         params = holding(*[torch.full((4,), norm / 2, dtype=torch.float64) for norm in row])
@@ -88,7 +88,7 @@ def test_a_part_that_wakes_late_has_a_warm_up_of_its_own() -> None:
     series = np.full((60, 2), 0.5)
     series[:30, 1] = 0.0
     series[50, :] = 100.0
-    rows = clipped(TrailingNorm(warmup=10), series)
+    rows = clipped(TrailingNorm(warmup_steps=10), series)
     assert rows[30:50, 1] == pytest.approx(0.5)
     assert rows[50] == pytest.approx([0.525, 0.525])
 

@@ -67,6 +67,6 @@ def test_nan_does_not_blind_the_window(bad: float) -> None:
 def test_a_spike_leaves_the_window() -> None:
     series = heavy_tailed(4, steps=60) * 0 + 1.0
     series[20] = 1e6
-    rows = thresholds_of(WindowZScore(window=10, least=5), series)
+    rows = thresholds_of(WindowZScore(window=10, warmup_steps=5), series)
     assert (rows[21:31] > 1e5).all()
     assert (rows[31:] < 1.1).all()

@@ -18,13 +18,13 @@ MODES: list[Mode] = ["adaptive_scaling", "mean", "percentile"]
 def zclip(
     norms: list[float],
     mode: str,
-    z: float = 2.5,
+    deviations: float = 2.5,
     decay: float = 0.97,
     factor: float = 1.0,
-    warmup: int = 25,
+    warmup_steps: int = 25,
     cap: float | None = 1.0,
     skip_update_on_spike: bool = False,
-    patience: int | None = None,
+    max_spikes: int | None = None,
     floor: float = 1e-3,
     eps: float = 0.0,
 ) -> list[float]:
@@ -37,7 +37,7 @@ def zclip(
         if not (math.isfinite(norm) and norm > 0):
             rows.append(math.nan)
             continue
-        if len(seen) < warmup:
+        if len(seen) < warmup_steps:
             seen.append(norm)
             mean, var = float(np.mean(seen)), float(np.var(seen))
             rows.append(min(norm, top))
@@ -45,12 +45,13 @@ def zclip(
         sd = max(math.sqrt(var), floor * mean)
         score = (norm - mean) / (sd + eps)
         tau = None
-        if score > z:
-            scaled = factor * (mean + z * sd / (score / z))
-            tau = {"adaptive_scaling": scaled, "mean": mean, "percentile": mean + z * sd}[mode]
+        if score > deviations:
+            beyond = deviations * sd
+            scaled = factor * (mean + beyond / (score / deviations))
+            tau = {"adaptive_scaling": scaled, "mean": mean, "percentile": mean + beyond}[mode]
         streak = streak + 1 if tau is not None else 0
         rows.append(min(norm, norm if tau is None else tau, top))
-        accepted = patience is not None and streak >= patience
+        accepted = max_spikes is not None and streak >= max_spikes
         if tau is not None and skip_update_on_spike and not accepted:
             continue
         entry = norm if tau is None or accepted else min(norm, tau)
@@ -67,11 +68,11 @@ def clipped(threshold: ZScore, series: np.ndarray) -> np.ndarray:
 
 SETTINGS: list[dict[str, Any]] = [
     {},
-    {"cap": None, "patience": None},
-    {"cap": None, "patience": 3, "z": 1.0, "decay": 0.9},
-    {"cap": 3.0, "skip_update_on_spike": True, "warmup": 5, "patience": 4},
-    {"cap": None, "skip_update_on_spike": True, "patience": None, "factor": 0.7},
-    {"cap": None, "factor": 1.4, "warmup": 1, "z": 2.0, "patience": 10},
+    {"cap": None, "max_spikes": None},
+    {"cap": None, "max_spikes": 3, "deviations": 1.0, "decay": 0.9},
+    {"cap": 3.0, "skip_update_on_spike": True, "warmup_steps": 5, "max_spikes": 4},
+    {"cap": None, "skip_update_on_spike": True, "max_spikes": None, "factor": 0.7},
+    {"cap": None, "factor": 1.4, "warmup_steps": 1, "deviations": 2.0, "max_spikes": 10},
 ]
 
 
@@ -82,7 +83,7 @@ def test_norms_after_clipping_are_those_of_zclip(
     mode: Mode, settings: dict[str, Any], seed: int
 ) -> None:
     series = messy(seed, parts=3)
-    wanted = {"patience": 25} | settings
+    wanted = {"max_spikes": 25} | settings
     oracle = np.array([zclip(column.tolist(), mode, **wanted) for column in series.T]).T
     assert (oracle < series).sum() > 5
     np.testing.assert_allclose(clipped(ZScore(mode=mode, **settings), series), oracle, rtol=1e-8)
@@ -92,7 +93,7 @@ def test_norms_after_clipping_are_those_of_zclip(
 def test_the_floor_hardly_differs_from_the_source_where_norms_vary(mode: Mode) -> None:
     series = heavy_tailed(5)
     source = zclip(series[:, 0].tolist(), mode, cap=None, floor=0.0, eps=1e-6)
-    ours = clipped(ZScore(mode=mode, cap=None, patience=None), series)
+    ours = clipped(ZScore(mode=mode, cap=None, max_spikes=None), series)
     np.testing.assert_allclose(ours[:, 0], source, rtol=1e-4)
 
 
@@ -107,26 +108,26 @@ def test_nan_does_not_poison(mode: Mode) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("skip", [True, False])
-def test_a_lasting_new_level_is_accepted_after_patience(mode: Mode, skip: bool) -> None:
+def test_a_lasting_new_level_is_accepted_after_max_spikes(mode: Mode, skip: bool) -> None:
     random = np.random.default_rng(1)
     series = random.lognormal(0.0, 0.05, (400, 1))
     series[100:] *= 1000
     settings: dict[str, Any] = {"mode": mode, "cap": None, "skip_update_on_spike": skip}
-    patient = thresholds_of(ZScore(patience=20, **settings), series)
+    patient = thresholds_of(ZScore(max_spikes=20, **settings), series)
     assert (patient[100:119] < series[100:119]).all()
     assert (patient[200:] > series[200:]).mean() > 0.95
     if skip:
-        stubborn = thresholds_of(ZScore(patience=None, **settings), series)
+        stubborn = thresholds_of(ZScore(max_spikes=None, **settings), series)
         assert (stubborn[100:] < 2).all()
 
 
-def test_patience_counts_spikes_in_a_row_alone() -> None:
+def test_max_spikes_counts_spikes_in_a_row_alone() -> None:
     series = np.ones((200, 1))
     series[30::2] = 1e6
-    rows = thresholds_of(ZScore(mode="mean", cap=None, patience=2), series)
+    rows = thresholds_of(ZScore(mode="mean", cap=None, max_spikes=2), series)
     assert (rows[30:] < 1.1).all()
     series[31::2] = math.nan  # neither a spike nor the end of a row of them
-    rows = thresholds_of(ZScore(mode="mean", cap=None, patience=2), series)
+    rows = thresholds_of(ZScore(mode="mean", cap=None, max_spikes=2), series)
     assert rows[-1, 0] > 1e5
 
 
