@@ -19,17 +19,17 @@ def run(config: DictConfig) -> None:
     from apps.cli.instantiate import whole_number
     from apps.report.charts.advice import write_advice
     from apps.run.advising import advise_on
+    from apps.run.experiment import Experiment
     from apps.run.folder import new_folder
-    from apps.run.training import build
     from gradclip_core.advice import MIN_STEPS
 
     config = named(config)
     steps = whole_number(config, "steps", MIN_STEPS)
     default = new_folder(Path("advice") / config.app.name, chosen("optimizer"))
     folder = _unused(Path(str(config.output_dir or default)))
-    parts = build(config)
-    print(f"{parts.data.account}\n{steps} steps without clipping ...\n", flush=True)
-    advice, record = advise_on(config, parts, steps)
+    experiment = Experiment(config)
+    print(f"{experiment.data.account}\n{steps} steps without clipping ...\n", flush=True)
+    advice, record = advise_on(experiment, steps)
     line = shlex.join(["gradclip-train", *_for_training(given()), *advice.choice.line.split()])
     write_advice(advice, record, folder, line)
     print(advice.text(overrides=True))

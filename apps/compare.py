@@ -52,7 +52,7 @@ def _compare(comparing: Comparing, launcher: Launcher, jobs: int | None, home: s
     from apps.report.model.step_records import read_records
     from apps.report.page.report import write_report
 
-    parts, root = comparing.parts, comparing.folder
+    experiment, root = comparing.experiment, comparing.folder
     print("\n".join([*comparing.notes, f"report folder: {root}"]), flush=True)
     # First, since it is they who refuse a series too short for them.
     if comparing.shares_data:
@@ -65,12 +65,12 @@ def _compare(comparing: Comparing, launcher: Launcher, jobs: int | None, home: s
     found = {name: next(iter(seeds.values())) for name, seeds in by_seed.items()} | classical
     data = comparing.data_of(shown)
     figures = [
-        *parts.application.figures(data, found),
-        *parts.application.training_figures(data, read_records(shown, root)),
+        *experiment.application.figures(data, found),
+        *experiment.application.training_figures(data, read_records(shown, root)),
     ]
     tables = [
-        *parts.application.tables(data, found),
-        *parts.application.seed_tables(by_seed, classical),
+        *experiment.application.tables(data, found),
+        *experiment.application.seed_tables(by_seed, classical),
     ]
     known = repeat(comparing.config.choices.get("experiment"), results, root)
     if known is not None:

@@ -12,12 +12,9 @@ if TYPE_CHECKING:
 
 def run(config: DictConfig) -> None:
     """Fetch, check and convert the data, and say what there is now."""
-    from apps.cli.instantiate import instantiate
-    from apps.run.trainer import quieten
-    from apps.run.training import load_data
+    from apps.run.experiment import Experiment
 
-    quieten()
-    print(load_data(instantiate(config, "app"), config).account)
+    print(Experiment(config).data.account)
 
 
 def main() -> None:

@@ -18,24 +18,24 @@ def run(config: DictConfig) -> None:
     from apps.errors import UserError
     from apps.report.page.terminal import scores_text
     from apps.run.baseline_scores import score_baselines
+    from apps.run.experiment import Experiment
     from apps.run.folder import RunFolder
     from apps.run.folds import evaluate_run
-    from apps.run.training import build
 
     folder = RunFolder.open(Path(str(config.run)), app=config.app)
     folder.newest.load_checkpoint(folder.newest.best)
     run_config = with_decoder(folder.config(read_trust(config.trust)), config.get("decoder"))
-    parts = build(run_config)
-    evaluation = evaluate_run(run_config, parts, folder)
+    experiment = Experiment(run_config)
+    evaluation = evaluate_run(experiment, folder)
     if evaluation is None:
         raise UserError(f"run={folder.path}: not all of its folds have a checkpoint")
     scores = {folder.path.name: evaluation.metrics}
     if config.baselines:
-        baselines = score_baselines(parts.application, parts.data, folder.path / "baselines")
+        baselines = score_baselines(experiment, folder.path / "baselines")
         scores |= {name: evaluation.metrics for name, evaluation in baselines.items()}
-    print(parts.data.account)
-    print(scores_text(scores, parts.application.metrics))
-    for note in parts.application.notes:
+    print(experiment.data.account)
+    print(scores_text(scores, experiment.application.metrics))
+    for note in experiment.application.notes:
         print(note)
 
 

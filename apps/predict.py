@@ -17,21 +17,17 @@ def run(config: DictConfig) -> None:
     One text in the place of a file is answered on the spot.
     """
     from apps.cli.compose import with_decoder
-    from apps.cli.instantiate import instantiate
     from apps.cli.trust import read_trust
+    from apps.run.experiment import Experiment
     from apps.run.folder import RunFolder
-    from apps.run.trainer import quieten
-    from apps.run.training import make_task
 
-    quieten()
     folder = RunFolder.open(Path(str(config.run)), app=config.app).newest
     text, files = config.text, _files(config)
     folder.load_checkpoint(folder.best)
     config = with_decoder(folder.config(read_trust(config.trust)), config.get("decoder"))
     description = folder.description()
-    application = instantiate(config, "app")
-    task = make_task(application, config, description)
-    folder.load_weights(task)
+    experiment = Experiment(config, description)
+    application, task = experiment.application, experiment.best_task(folder)
     if files is None:
         answer, account = application.predict_text(task, description, str(text))
         print(f"{answer.iloc[0].dropna().to_string()}\n{account}")

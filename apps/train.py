@@ -17,18 +17,19 @@ def run(config: DictConfig) -> None:
     from apps.cli.compose import chosen, given, is_multirun, named
     from apps.cli.trust import read_trust
     from apps.errors import UserError
+    from apps.run.experiment import Experiment
     from apps.run.folder import RunFolder, new_folder
     from apps.run.folds import train_run
-    from apps.run.trainer import refuse_processes
+    from apps.run.trainer import bare_trainer, refuse_processes
 
     if is_multirun():
-        refuse_processes(named(config), "--multirun trains")
+        refuse_processes(bare_trainer(named(config)), named(config), "--multirun trains")
     if config.resume is None:
         if config.trust is not None:
             raise UserError("trust: serves resume alone; what the command line names is trusted")
         name = f"{chosen('clipping')}-seed{config.seed}"
         path = Path(str(config.run_dir or new_folder(Path("runs") / config.app.name, name)))
-        metrics = _resumable(path, lambda: train_run(named(config), path))
+        metrics = _resumable(path, lambda: train_run(Experiment(named(config)), path))
     else:
         others = [item for item in given() if not item.startswith(("resume=", "trust="))]
         if others:
@@ -40,7 +41,7 @@ def run(config: DictConfig) -> None:
         folder = RunFolder.open(path, "resume")
         trust = read_trust(config.trust)
         metrics = folder.metrics() or _resumable(
-            path, lambda: train_run(folder.config(trust), path, resume=True)
+            path, lambda: train_run(Experiment(folder.config(trust)), path, resume=True)
         )
     print(describe(metrics))
     print(f"run folder: {path}")

@@ -16,7 +16,7 @@ from torch import nn
 
 from apps import CONF
 from apps.cli.compose import compose_run
-from apps.run.training import build
+from apps.run.experiment import Experiment
 from benchmarks.optimizer_steps import clock
 from gradclip_core import ClipNorm
 
@@ -67,9 +67,9 @@ def application_rows(apps: list[str], device: str, rounds: float) -> list[Steps]
 def _steps(app: str, device: str, number: int) -> list[Steps]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose_run(app, [f"app={app}"])
-    parts = build(config)
-    task = parts.task.to(device)
-    batches = list(islice(parts.data.train_dataloader(), BATCHES))
+    experiment = Experiment(config)
+    task = experiment.task.to(device)
+    batches = list(islice(experiment.data.train_dataloader(), BATCHES))
     batches = [task.transfer_batch_to_device(batch, torch.device(device), 0) for batch in batches]
     ways = {
         "no clipping": Training(task, lambda _: None),

@@ -10,10 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from apps.cli.instantiate import instantiate
 from apps.errors import UserError
 from apps.grid.plan import Planned
+from apps.run.experiment import Experiment
 from apps.run.folder import RunFolder
-from apps.run.stress import check_faults
-from apps.run.trainer import make_trainer
-from apps.run.training import make_clipper, make_task
+from apps.run.trainer import bare_trainer
 
 # What may differ between a run as planned and as it stands in its folder.
 _OF_PLACE = ("run_dir", "resume", "trust")
@@ -30,10 +29,7 @@ def check(planned: Sequence[Planned], description: Mapping[str, Any], *, here: b
     for run in planned:
         if run.config.seed == seed:  # the others differ in nothing else
             instantiate(run.config, "data")
-            task = make_task(instantiate(run.config, "app"), run.config, description)
-            make_clipper(run.config, task)
-            callbacks = instantiate(run.config, "callbacks").values()
-            check_faults(callbacks, task, run.config.app.name)
+            Experiment(run.config, description).check()
             if here:
                 _refuse_machines(run.config)
         folder = RunFolder(run.path)
@@ -45,7 +41,7 @@ def check(planned: Sequence[Planned], description: Mapping[str, Any], *, here: b
 
 
 def _refuse_machines(config: DictConfig) -> None:
-    trainer = make_trainer(config, logger=False, enable_checkpointing=False)
+    trainer = bare_trainer(config)
     if trainer.num_nodes > 1:
         raise UserError(
             f"trainer.num_nodes={trainer.num_nodes}: a run of a comparison trains on one machine; "

@@ -19,8 +19,8 @@ from apps.report.model.formatting import listing
 from apps.report.model.grids import Comparison, Grid
 from apps.report.model.results import Results
 from apps.run import baseline_scores as scoring
+from apps.run.experiment import Experiment
 from apps.run.folder import RunFolder
-from apps.run.training import Parts, build, load_data, read_predictions
 
 # What of a configuration the data depend on, and so the baselines.
 _OF_DATA = ("app", "data", "split")
@@ -49,7 +49,7 @@ class Comparing:
     config: DictConfig
     folder: Path
     arguments: Sequence[str]
-    parts: Parts
+    experiment: Experiment
     main: PlannedGrid
     sweep: PlannedGrid | None
 
@@ -66,7 +66,7 @@ class Comparing:
     @property
     def notes(self) -> list[str]:
         """What has to be said of the data: which they are, and where there are no baselines."""
-        account = self.parts.data.account
+        account = self.experiment.data.account
         if self.shares_data:
             return [account]
         differing = f"the runs differ in {listing(self._differing)}, on which they depend"
@@ -91,7 +91,7 @@ class Comparing:
         sweep = self.sweep.made(metrics, self.folder) if self.sweep else None
         return as_results(
             self.config,
-            self.parts.application,
+            self.experiment.application,
             self.main.made(metrics, self.folder),
             sweep,
             baselines,
@@ -104,8 +104,8 @@ class Comparing:
         path = self.folder / compared.runs[0].run_dir
         config = next(run.config for run in self.planned if run.path == path)
         if _data(config) == _data(self.main.runs[0].config):
-            return self.parts.data
-        return load_data(self.parts.application, config, config.seed)
+            return self.experiment.data
+        return Experiment(config).data
 
 
 def prepare(arguments: Sequence[str], app: str, folder: Path, *, here: bool) -> Comparing:
@@ -124,8 +124,10 @@ def prepare(arguments: Sequence[str], app: str, folder: Path, *, here: bool) -> 
         runs = plan(app, swept, read_seeds(config.sweep.seeds), [], folder / "sweep")
         fixed = [override for override in own if override in swept.shared]
         sweep = PlannedGrid(swept, runs, [], fixed)
-    comparing = Comparing(config, folder, arguments, build(main.runs[0].config), main, sweep)
-    check(comparing.planned, comparing.parts.data.description, here=here)
+    first = Experiment(main.runs[0].config)
+    first.check()
+    comparing = Comparing(config, folder, arguments, first, main, sweep)
+    check(comparing.planned, first.description, here=here)
     return comparing
 
 
@@ -133,15 +135,14 @@ def score_baselines(comparing: Comparing) -> dict[str, Evaluation]:
     """The scores of the baselines; none where the runs do not share their data."""
     if not comparing.shares_data:
         return {}
-    parts = comparing.parts
-    return scoring.score_baselines(parts.application, parts.data, comparing.folder / "baselines")
+    return scoring.score_baselines(comparing.experiment, comparing.folder / "baselines")
 
 
 def predictions(compared: Comparison, root: Path) -> dict[str, dict[int, Any]]:
     """Predictions of every finished run, by strategy and seed."""
     found: dict[str, dict[int, Any]] = {}
     for run in compared.runs:
-        table = read_predictions(RunFolder(root / run.run_dir))
+        table = RunFolder(root / run.run_dir).read_predictions()
         if run.status == "completed" and table is not None:
             found.setdefault(run.clipping, {})[run.seed] = table
     return found

@@ -58,9 +58,11 @@ def make(job: Job) -> dict[str, Any]:
                 folder.clear()  # the checks have found it to be this very run
         if job.apart:
             return _train_apart(job, folder, resume=resume)
+        from apps.run.experiment import Experiment
         from apps.run.folds import train_run
 
-        return train_run(OmegaConf.create(job.config), folder.path, resume=resume, quiet=True)
+        experiment = Experiment(OmegaConf.create(job.config))
+        return train_run(experiment, folder.path, resume=resume, quiet=True)
     except UserError as error:
         return failed(str(error))
     except SystemExit:  # Lightning's answer to SIGTERM; a pool would go on with the next run

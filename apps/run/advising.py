@@ -5,40 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
-from omegaconf import DictConfig
 from torch import Tensor
 
-from apps.cli.instantiate import instantiate
 from apps.errors import UserError
+from apps.run.experiment import Experiment
 from apps.run.history import RandomState
-from apps.run.trainer import make_trainer, refuse_processes
-from apps.run.training import Parts, fit
+from apps.run.trainer import refuse_processes
+from apps.run.training import fit
 from gradclip_core import Advice, Advisor
 from gradclip_core.advice import Record
 from gradclip_core.lightning import GradientClipping
 
 
-def advise_on(config: DictConfig, parts: Parts, steps: int) -> tuple[Advice, Record]:
+def advise_on(experiment: Experiment, steps: int) -> tuple[Advice, Record]:
     """Make the first steps that `train` would make, unclipped; advice on them, and their norms.
 
     Ends early after a step whose loss is not finite. Raises UserError where the whole run has
     fewer steps, or training broke down after so few that nothing can be said.
     """
-    refuse_processes(config, "gradclip-advise trains")
     clipping = GradientClipping(Advisor(window=steps), log_prefix=None)
-    trainer = make_trainer(
-        config,
-        callbacks=[
-            clipping,
-            _Until(steps),
-            RandomState(config.seed),
-            *instantiate(config, "callbacks").values(),
-        ],
+    trainer = experiment.trainer(
+        [clipping, _Until(steps), RandomState(experiment.config.seed)],
         logger=False,
         enable_checkpointing=False,
         limit_val_batches=0,
     )
-    fit(trainer, parts)
+    refuse_processes(trainer, experiment.config, "gradclip-advise trains")
+    fit(trainer, experiment)
     advisor = clipping.clippers[0]
     assert isinstance(advisor, Advisor)
     try:

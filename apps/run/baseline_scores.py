@@ -8,21 +8,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from apps.base.application import Application, DataModule, Evaluation
+from apps.base.application import Evaluation
+from apps.run.experiment import Experiment
 from apps.run.folder import code_fingerprint
 
 _SCORES = "scores.json"
 
 
-def score_baselines(
-    application: Application, data: DataModule, folder: Path
-) -> dict[str, Evaluation]:
+def score_baselines(experiment: Experiment, folder: Path) -> dict[str, Evaluation]:
     """Fit and score the baselines; scores kept in `folder` serve again for the same data."""
-    key = f"{code_fingerprint()}-{data.fingerprint}"
+    key = f"{code_fingerprint()}-{experiment.data.fingerprint}"
     kept = _read(folder, key)
     if kept is not None:
         return kept
-    scored = dict(application.baselines(data))
+    scored = dict(experiment.application.baselines(experiment.data))
     folder.mkdir(parents=True, exist_ok=True)
     for name, evaluation in scored.items():
         evaluation.predictions.to_parquet(folder / f"{name}.parquet", index=False)

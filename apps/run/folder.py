@@ -185,6 +185,10 @@ class RunFolder:
             predictions.to_parquet(self.predictions, index=False)
         _write(self.metrics_file, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 
+    def read_predictions(self) -> pd.DataFrame | None:
+        """The forecasts of a finished run; None where it made none."""
+        return pd.read_parquet(self.predictions) if self.predictions.is_file() else None
+
     def metrics(self) -> dict[str, Any] | None:
         """What `finish` wrote; None for a run that has not ended."""
         if not self.metrics_file.is_file():

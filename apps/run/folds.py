@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +17,33 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from apps.base.application import Evaluation
-from apps.cli.instantiate import instantiate
+from apps.run.experiment import Experiment
 from apps.run.folder import RunFolder
-from apps.run.trainer import refuse_processes
-from apps.run.training import Parts, best_task, build, evaluate, make_clipper, train
+from apps.run.trainer import bare_trainer, refuse_processes
+from apps.run.training import evaluate, train
 
 
 def train_run(
-    config: DictConfig, path: Path, *, resume: bool = False, quiet: bool = False
+    experiment: Experiment, path: Path, *, resume: bool = False, quiet: bool = False
 ) -> dict[str, Any]:
     """Train, score on the test split and return the run's metrics; see `training.train`."""
-    parts = build(config)
-    folds = fold_configs(config, parts)
+    experiment.check()
+    folds = fold_experiments(experiment)
     if not folds:
-        return train(config, path, parts, resume=resume, quiet=quiet)
-    make_clipper(config, parts.task)
-    instantiate(config, "callbacks")
-    refuse_processes(config, "a run of several folds trains")
+        return train(experiment, path, resume=resume, quiet=quiet)
+    config = experiment.config
+    refuse_processes(bare_trainer(config), config, "a run of several folds trains")
     folder = RunFolder(path)
     if not resume:
         folder.refuse_others()
     with folder.claim():
         if not resume:
-            RunFolder.create(path, config, parts.data.description)
-        return _train_folds(config, parts, folder, folds, quiet=quiet)
+            RunFolder.create(path, config, experiment.description)
+        return _train_folds(experiment, folder, folds, quiet=quiet)
 
 
 def _train_folds(
-    config: DictConfig,
-    parts: Parts,
-    folder: RunFolder,
-    folds: list[DictConfig],
-    *,
-    quiet: bool,
+    experiment: Experiment, folder: RunFolder, folds: Sequence[Experiment], *, quiet: bool
 ) -> dict[str, Any]:
     """Train all folds in a folder that is ready, and score them together."""
     metrics = []
@@ -58,40 +52,37 @@ def _train_folds(
         if not quiet:
             print(f"fold {number + 1} of {len(folds)}: {metrics[-1]['status']}", flush=True)
     _join(folder, metrics)
-    evaluation = evaluate_run(config, parts, folder)
+    evaluation = evaluate_run(experiment, folder)
     summary = _summary(metrics, evaluation)
     folder.finish(summary, evaluation.predictions if evaluation else None)
     return summary
 
 
-def fold_configs(config: DictConfig, parts: Parts) -> list[DictConfig]:
-    """The configuration of every fold of a run; none where the run is one training."""
+def fold_experiments(experiment: Experiment) -> list[Experiment]:
+    """Every fold of a run as an experiment; none where the run is one training."""
     found = []
-    for settings in parts.application.folds(parts.data):
-        fold = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    for settings in experiment.application.folds(experiment.data):
+        fold = OmegaConf.create(OmegaConf.to_container(experiment.config, resolve=True))
         for key, value in settings.items():
             OmegaConf.update(fold, key, value)
         assert isinstance(fold, DictConfig)
-        found.append(fold)
+        found.append(Experiment(fold))
     return found
 
 
-def evaluate_run(config: DictConfig, parts: Parts, folder: RunFolder) -> Evaluation | None:
+def evaluate_run(experiment: Experiment, folder: RunFolder) -> Evaluation | None:
     """Score a run's best checkpoints; None where a training diverged before it had one."""
-    configs = fold_configs(config, parts)
-    if not configs:
-        return evaluate(config, parts, folder)
-    if not all(folder.fold(number).best.is_file() for number in range(len(configs))):
+    folds = fold_experiments(experiment)
+    if not folds:
+        return evaluate(experiment, folder)
+    if not all(folder.fold(number).best.is_file() for number in range(len(folds))):
         return None
-    folds = [build(fold) for fold in configs]
-    tasks = [
-        best_task(fold, part, folder.fold(number))
-        for number, (fold, part) in enumerate(zip(configs, folds, strict=True))
-    ]
-    return parts.application.evaluate_folds(tasks, [part.data for part in folds], parts.data)
+    tasks = [fold.best_task(folder.fold(number)) for number, fold in enumerate(folds)]
+    data = [fold.data for fold in folds]
+    return experiment.application.evaluate_folds(tasks, data, experiment.data)
 
 
-def _train_fold(config: DictConfig, folder: RunFolder, *, quiet: bool) -> dict[str, Any]:
+def _train_fold(experiment: Experiment, folder: RunFolder, *, quiet: bool) -> dict[str, Any]:
     """Train a fold, continue it where it was interrupted, or read what it left."""
     metrics = folder.metrics()
     if metrics is not None:
@@ -99,7 +90,7 @@ def _train_fold(config: DictConfig, folder: RunFolder, *, quiet: bool) -> dict[s
     resume = folder.last.is_file()
     if not resume and folder.path.exists():
         shutil.rmtree(folder.path)  # interrupted before its first checkpoint
-    return train(config, folder.path, build(config), resume=resume, quiet=quiet)
+    return train(experiment, folder.path, resume=resume, quiet=quiet)
 
 
 def _join(folder: RunFolder, metrics: list[dict[str, Any]]) -> None:

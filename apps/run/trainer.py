@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import DictConfig
 
-from apps.base.application import DataModule
-from apps.base.sampler import SharedSampler
 from apps.cli.instantiate import instantiate
 from apps.errors import UserError
-from gradclip_core import Clipper
-from gradclip_core.lightning import refuse_strategy
 
 
 class HalfOnCPU(MixedPrecision):
@@ -72,42 +66,19 @@ def num_processes(trainer: pl.Trainer) -> int:
     return trainer.num_devices * trainer.num_nodes
 
 
-def refuse_processes(config: DictConfig, where: str) -> None:
-    """UserError for settings of the Trainer that cannot work, or not where one process trains."""
-    number = num_processes(make_trainer(config, logger=False, enable_checkpointing=False))
+def bare_trainer(config: DictConfig) -> pl.Trainer:
+    """A Trainer that is asked what it would use, and trains nothing."""
+    return make_trainer(config, logger=False, enable_checkpointing=False)
+
+
+def refuse_processes(trainer: pl.Trainer, config: DictConfig, where: str) -> None:
+    """UserError for a Trainer of several processes, where one must train alone."""
+    number = num_processes(trainer)
     if number > 1:
         raise UserError(
             f"trainer={config.choices.get('trainer')}: trains in {number} processes, and {where} "
             "in one; take trainer.devices=1, or single runs of gradclip-train"
         )
-
-
-def check_processes(
-    trainer: pl.Trainer,
-    config: DictConfig,
-    data: DataModule,
-    clipper: Clipper,
-    callbacks: Sequence[pl.Callback],
-) -> None:
-    """UserError for what several processes cannot do together."""
-    choice = f"trainer={config.choices.get('trainer')}"
-    try:
-        refuse_strategy(trainer, clipper)
-    except MisconfigurationException as error:
-        raise UserError(f"{choice}: {error}") from error
-    averages = any(isinstance(callback, WeightAveraging) for callback in callbacks)
-    if averages and isinstance(trainer.strategy, ModelParallelStrategy):
-        raise UserError(
-            f"{choice}: shards the network, of which averaging keeps a whole copy; leave it out "
-            "with '~callbacks.averaging'"
-        )
-    if num_processes(trainer) > 1:
-        sampler = data.train_dataloader().sampler
-        if not isinstance(sampler, SharedSampler):
-            raise UserError(
-                f"{choice}: trains in several processes, among which app={config.app.name} does "
-                "not divide its training data; allowed: one device"
-            )
 
 
 def quieten() -> None:

@@ -1,167 +1,88 @@
-"""One training run, from its configuration to its metrics."""
+"""One training: fit, keep the best checkpoint, score it."""
 
 from __future__ import annotations
 
 import math
 import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import pandas as pd
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from apps.base.application import Application, DataModule, Evaluation
-from apps.base.task import Task
-from apps.cli.instantiate import instantiate, whole_number
+from apps.base.application import Evaluation
 from apps.errors import UserError
+from apps.run.experiment import Experiment
 from apps.run.folder import RunFolder, code_fingerprint
 from apps.run.history import RandomState, RunHistory
-from apps.run.stress import check_faults
-from apps.run.trainer import check_processes, make_trainer, quieten
-from data_scripts.manifest import DataError
-from gradclip_core import Clipper, NonFiniteGradientError, SampleError
+from gradclip_core import NonFiniteGradientError, SampleError
 from gradclip_core.lightning import GradientClipping
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The objects that a configuration describes."""
-
-    application: Application
-    data: DataModule
-    task: Task
-
-
-def build(config: DictConfig) -> Parts:
-    """Make the application, its data and its task, with weights drawn from `config.seed`.
-
-    Raises UserError for a configuration that cannot work.
-    """
-    quieten()
-    seed = whole_number(config, "seed", 0, 2**32 - 1)
-    whole_number(config, "training.epochs", 1)
-    torch.set_num_threads(whole_number(config, "num_threads", 1))
-    pl.seed_everything(seed, workers=True, verbose=False)
-    application: Application = instantiate(config, "app")
-    data = load_data(application, config, seed)
-    return Parts(application, data, make_task(application, config, data.description))
-
-
-def load_data(application: Application, config: DictConfig, seed: int = 0) -> DataModule:
-    """Fetch and read the data of a configuration; UserError for data that do not fit."""
-    data = application.datamodule(instantiate(config, "data"), seed)
-    try:
-        data.prepare_data()
-        data.setup("fit")
-    except DataError as error:
-        raise UserError(str(error)) from error
-    return data
-
-
-def make_task(application: Application, config: DictConfig, description: Mapping[str, Any]) -> Task:
-    """The network and its task for data of a description."""
-    optimization = instantiate(config, "optimization", optimizer=instantiate(config, "optimizer"))
-    net = instantiate(config, "model", **application.sizes(description))
-    try:
-        optimization.make_optimizer(net)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"optimizer: {error}") from error
-    return application.task(net, description, optimization)
-
-
-def make_clipper(config: DictConfig, task: Task) -> Clipper:
-    """The clipper of a configuration; UserError if it cannot serve the task and its optimizer."""
-    clipper: Clipper = instantiate(config, "clipping")
-    try:
-        clipper.attach(model=task, optimizer=task.make_optimizer()).detach()
-    except ValueError as error:
-        raise UserError(f"clipping: {error}") from error
-    return clipper
-
-
 def train(
-    config: DictConfig, path: Path, parts: Parts, *, resume: bool = False, quiet: bool = False
+    experiment: Experiment, path: Path, *, resume: bool = False, quiet: bool = False
 ) -> dict[str, Any]:
     """Train once, keep the best checkpoint, score it on the test split; return the run's metrics.
 
-    parts: what `build` has just made of the configuration. Nothing is written before the whole
-    configuration has been checked. Of several processes that train together only the first
-    writes, scores and returns; the others end here.
+    Nothing is written before the whole configuration has been checked. Of several processes that
+    train together only the first writes, scores and returns; the others end here.
     """
     if quiet:  # the comparison has said it
         warnings.filterwarnings("ignore", module=r"gradclip_core\.")
-    clipper = make_clipper(config, parts.task)
-    callbacks = list(instantiate(config, "callbacks").values())
-    check_faults(callbacks, parts.task, config.app.name)
-    trainer = make_trainer(config, logger=False, enable_checkpointing=False)
-    check_processes(trainer, config, parts.data, clipper, callbacks)
+    experiment.check()
     folder = RunFolder(path)
+    history = RunHistory(folder, quiet=quiet)
+    logger = experiment.logger(path)
+    clipping = GradientClipping(
+        experiment.clipper,
+        log_prefix="grad/" if logger else None,  # logging takes longer than a small step
+        on_report=history.on_report,
+    )
+    callbacks = [clipping, history, RandomState(experiment.config.seed), _checkpoints(folder)]
+    trainer = experiment.trainer(callbacks, logger=logger)
+    experiment.check_processes(trainer)
     if resume:
-        RunFolder.open(path, "resume").check_resumable(parts.task)
-    logger: Logger | Literal[False] = False
-    if config.logger:
-        logger = instantiate(config, "logger", save_dir=str(path))
+        RunFolder.open(path, "resume").check_resumable(experiment.task)
     if not trainer.is_global_zero:
-        return _train(config, folder, parts, clipper, callbacks, logger, resume, quiet)
+        _fit(trainer, experiment, history, folder, resume=resume)
+        raise SystemExit
     if not resume:
         folder.refuse_others()
     with folder.claim():
         if not resume:
-            RunFolder.create(path, config, parts.data.description)
-        return _train(config, folder, parts, clipper, callbacks, logger, resume, quiet)
+            RunFolder.create(path, experiment.config, experiment.description)
+        return _fit_and_score(trainer, experiment, history, folder, resume=resume)
 
 
-def _train(
-    config: DictConfig,
+def _fit_and_score(
+    trainer: pl.Trainer,
+    experiment: Experiment,
+    history: RunHistory,
     folder: RunFolder,
-    parts: Parts,
-    clipper: Clipper,
-    callbacks: list[pl.Callback],
-    logger: Logger | Literal[False],
+    *,
     resume: bool,
-    quiet: bool,
 ) -> dict[str, Any]:
     """Train and score in a folder that is ready."""
+    logger = trainer.logger
     if logger:
-        plain: Any = OmegaConf.to_container(config, resolve=True)
+        plain: Any = OmegaConf.to_container(experiment.config, resolve=True)
         logger.log_hyperparams(plain)
-    record = RunHistory(folder, quiet=quiet)
-    trainer = make_trainer(
-        config,
-        callbacks=[
-            GradientClipping(
-                clipper,
-                log_prefix="grad/" if logger else None,  # logging takes longer than a small step
-                on_report=record.on_report,
-            ),
-            record,
-            RandomState(config.seed),
-            *callbacks,
-            _checkpoints(folder),
-        ],
-        logger=logger,
-    )
     started = time.monotonic()
-    error = _fit(trainer, parts, str(folder.last) if resume else None, record)
-    if not trainer.is_global_zero:
-        raise SystemExit
-    if record.is_worse:
+    error = _fit(trainer, experiment, history, folder, resume=resume)
+    if history.is_worse:
         error = "the validation loss ended above that of the untrained network"
-    elif error is None and record.diverged_at is not None:
+    elif error is None and history.diverged_at is not None:
         steps = pd.read_csv(folder.steps)
-        error = parts.application.explain(parts.data, steps, record.diverged_at)
-    evaluation = evaluate(config, parts, folder)
-    metrics = _summary(config, record, error, evaluation, time.monotonic() - started)
+        error = experiment.application.explain(experiment.data, steps, history.diverged_at)
+    evaluation = evaluate(experiment, folder)
+    metrics = _summary(experiment, history, error, evaluation, time.monotonic() - started)
     if evaluation and evaluation.fitted:
-        folder.describe(parts.data.description | evaluation.fitted)
+        folder.describe({**experiment.description, **evaluation.fitted})
     folder.finish(metrics, evaluation.predictions if evaluation else None)
     if logger:
         _log_scores(logger, metrics)
@@ -187,10 +108,10 @@ def _checkpoints(folder: RunFolder) -> ModelCheckpoint:
     )
 
 
-def fit(trainer: pl.Trainer, parts: Parts, checkpoint: str | None = None) -> None:
+def fit(trainer: pl.Trainer, experiment: Experiment, checkpoint: Path | None = None) -> None:
     """Train; an interrupt is raised as the KeyboardInterrupt that it is."""
     try:
-        trainer.fit(parts.task, parts.data, ckpt_path=checkpoint)
+        trainer.fit(experiment.task, experiment.data, ckpt_path=checkpoint and str(checkpoint))
     except SystemExit as end:
         # Lightning answers an interrupt by leaving the process with code 1.
         if isinstance(end.__context__, KeyboardInterrupt) and trainer.is_global_zero:
@@ -201,39 +122,37 @@ def fit(trainer: pl.Trainer, parts: Parts, checkpoint: str | None = None) -> Non
 
 
 def _fit(
-    trainer: pl.Trainer, parts: Parts, checkpoint: str | None, record: RunHistory
+    trainer: pl.Trainer,
+    experiment: Experiment,
+    history: RunHistory,
+    folder: RunFolder,
+    *,
+    resume: bool,
 ) -> str | None:
     """Train; a guard that gives up is a result, returned as its message."""
     try:
-        fit(trainer, parts, checkpoint)
+        fit(trainer, experiment, folder.last if resume else None)
     except NonFiniteGradientError as error:
-        record.diverged_at = trainer.global_step
+        history.diverged_at = trainer.global_step
         return str(error)
     return None
 
 
-def evaluate(config: DictConfig, parts: Parts, folder: RunFolder) -> Evaluation | None:
+def evaluate(experiment: Experiment, folder: RunFolder) -> Evaluation | None:
     """The best checkpoint's score; None where a run diverged before it had one."""
     if not folder.best.is_file():
         return None
-    return parts.application.evaluate(best_task(config, parts, folder), parts.data)
-
-
-def best_task(config: DictConfig, parts: Parts, folder: RunFolder) -> Task:
-    """A task with the weights of the best checkpoint."""
-    # A fresh one: that which was trained may hold shards alone.
-    task = make_task(parts.application, config, parts.data.description)
-    folder.load_weights(task)
-    return task
+    return experiment.application.evaluate(experiment.best_task(folder), experiment.data)
 
 
 def _summary(
-    config: DictConfig,
-    record: RunHistory,
+    experiment: Experiment,
+    history: RunHistory,
     error: str | None,
     evaluation: Evaluation | None,
     seconds: float,
 ) -> dict[str, Any]:
+    config = experiment.config
     test = evaluation.metrics if evaluation else {}
     return {
         "app": config.app.name,
@@ -241,19 +160,14 @@ def _summary(
         "optimizer": config.choices.optimizer,
         "lr": config.optimizer.lr,
         "seed": config.seed,
-        "status": "completed" if record.diverged_at is None else "diverged",
-        "diverged_at": record.diverged_at,
+        "status": "completed" if history.diverged_at is None else "diverged",
+        "diverged_at": history.diverged_at,
         "error": error,
-        "val_loss": record.best_val_loss,
+        "val_loss": history.best_val_loss,
         "test": {name: value if math.isfinite(value) else None for name, value in test.items()},
-        "steps": record.num_steps,
-        "clip_rate": record.clip_rate,
-        "skipped": record.num_skipped,
+        "steps": history.num_steps,
+        "clip_rate": history.clip_rate,
+        "skipped": history.num_skipped,
         "seconds": round(seconds, 2),
         "code": code_fingerprint(),
     }
-
-
-def read_predictions(folder: RunFolder) -> pd.DataFrame | None:
-    """The forecasts of a finished run; None where it made none."""
-    return pd.read_parquet(folder.predictions) if folder.predictions.is_file() else None

@@ -23,16 +23,16 @@ from apps.finance.recalibration import recalibrate
 from apps.finance.task import forecast
 from apps.report.charts.theme import specification
 from apps.report.model.step_records import Records
-from apps.run.training import Parts, build
+from apps.run.experiment import Experiment
 from tests.apps.finance.prices import price_table, tampered
 from tests.apps.runs import metrics, steps
 from tests.conftest import refused, succeed
 from tests.presets import suited
 
 
-def parts(small: list[str], *more: str) -> Parts:
+def parts(small: list[str], *more: str) -> Experiment:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return build(compose_run("finance", [*small, *more]))
+        return Experiment(compose_run("finance", [*small, *more]))
 
 
 @pytest.mark.parametrize(

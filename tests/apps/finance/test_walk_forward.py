@@ -16,8 +16,8 @@ from apps.cli.compose import compose_run
 from apps.finance.application import Finance
 from apps.finance.forecast import Forecast, concatenate
 from apps.finance.metrics import evaluate
+from apps.run.experiment import Experiment
 from apps.run.folds import train_run
-from apps.run.training import build
 from tests.apps.finance.prices import TINY, price_table
 from tests.apps.runs import metrics, steps
 from tests.conftest import succeed
@@ -36,7 +36,7 @@ def configured(path: Path, *more: str) -> DictConfig:
 def walked(prices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run over two blocks; read only."""
     path = tmp_path_factory.mktemp("walked") / "run"
-    train_run(configured(prices), path, quiet=True)
+    train_run(Experiment(configured(prices)), path, quiet=True)
     return path
 
 
@@ -65,9 +65,9 @@ def test_the_record_is_that_of_all_trainings(walked):
 
 
 def test_a_later_block_is_trained_on_more(prices):
-    parts = build(configured(prices))
+    parts = Experiment(configured(prices))
     assert isinstance(parts.application, Finance)
-    blocks = [build(configured(prices, f"split.block={block}")).data for block in (0, 1)]
+    blocks = [Experiment(configured(prices, f"split.block={block}")).data for block in (0, 1)]
     first, second = (data.origins("train") for data in blocks)
     assert second[0] == first[0]
     assert second[-1] > first[-1]
@@ -78,8 +78,8 @@ def test_a_later_block_is_trained_on_more(prices):
 
 
 def test_the_baselines_are_fitted_on_the_same_schedule(prices):
-    parts = build(configured(prices))
-    blocks = [build(configured(prices, f"split.block={block}")).data for block in (0, 1)]
+    parts = Experiment(configured(prices))
+    blocks = [Experiment(configured(prices, f"split.block={block}")).data for block in (0, 1)]
     plan: Any = parts.application._plan(parts.data)  # type: ignore[attr-defined]
     assert [block[0] for block in plan.blocks] == [data.origins("test")[0] for data in blocks]
     assert any("for the same blocks" in note for note in parts.application.notes)
@@ -91,7 +91,7 @@ def test_the_future_moves_no_forecast_of_a_walk(walked, prices, tmp_path):
     for name in ("open", "high", "low", "close"):
         table.loc[later, name] **= 1.5
     table.to_csv(tmp_path / "other.csv", index=False)
-    train_run(configured(tmp_path / "other.csv"), tmp_path / "run", quiet=True)
+    train_run(Experiment(configured(tmp_path / "other.csv")), tmp_path / "run", quiet=True)
     before, after = forecast(walked), forecast(tmp_path / "run")
     known = before.origins <= pd.Timestamp(table["date"][CHANGED])
     assert 300 < known.sum() < len(known)
@@ -103,7 +103,7 @@ def test_the_future_moves_no_forecast_of_a_walk(walked, prices, tmp_path):
 
 def test_recalibration_and_averaging_go_through_all_blocks(prices, tmp_path):
     more = ("app.recalibration_days=250", "app.average_with=har")
-    train_run(configured(prices, *more), tmp_path / "run", quiet=True)
+    train_run(Experiment(configured(prices, *more)), tmp_path / "run", quiet=True)
     whole, alone = forecast(tmp_path / "run"), forecast(tmp_path / "run" / "folds" / "1")
     later = whole.between(alone.origins[0], whole.origins[-1] + pd.Timedelta(days=1))
     # Errors before the second block are those of the first network, not the second.
@@ -119,7 +119,7 @@ def test_an_interrupted_walk_continues(walked, prices, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("apps.run.folds._join", lost)
         with pytest.raises(KeyboardInterrupt):
-            train_run(configured(prices), run, quiet=True)
+            train_run(Experiment(configured(prices)), run, quiet=True)
     (run / "folds" / "1" / "metrics.json").unlink()
     out = succeed("train", f"resume={run}")
     assert "held-out test: qlike" in out

@@ -9,8 +9,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from apps.run.experiment import Experiment
 from apps.run.folder import RunFolder
-from apps.run.training import build
 from gradclip_core import ClipNorm
 from tests.apps.runs import steps
 
@@ -19,8 +19,8 @@ FIELDS = ["loss", "lr", "norm", "clipped_norm", "coefficient", "threshold", "cli
 
 def by_hand(config, accumulate: int, max_norm: float) -> pd.DataFrame:
     """Train as `apps.run.training` does, in a plain loop."""
-    parts = build(config)
-    net, data, task = parts.task.net, parts.data, parts.task
+    experiment = Experiment(config)
+    net, data, task = experiment.task.net, experiment.data, experiment.task
     task.train()
     optimizer = torch.optim.SGD(net.parameters(), lr=config.optimizer.lr, momentum=0.9)
     clipper = ClipNorm(max_norm)

@@ -1,0 +1,145 @@
+"""What one configuration describes: every object of a run, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import ModelParallelStrategy
+from omegaconf import DictConfig
+
+from apps.base.application import Application, DataModule
+from apps.base.sampler import SharedSampler
+from apps.base.task import Task
+from apps.cli.instantiate import instantiate, whole_number
+from apps.errors import UserError
+from apps.run.folder import RunFolder
+from apps.run.stress import check_faults
+from apps.run.trainer import make_trainer, num_processes, quieten
+from data_scripts.manifest import DataError
+from gradclip_core import Clipper
+from gradclip_core.lightning import refuse_strategy
+
+
+class Experiment:
+    """The application, data, task, clipper and callbacks of a configuration.
+
+    Each is made when it is first asked for, and once. Every one of them raises UserError for a
+    configuration that cannot work.
+
+    description: of the data, where it is known from an earlier run; they are not read then.
+    """
+
+    def __init__(self, config: DictConfig, description: Mapping[str, Any] | None = None) -> None:
+        quieten()
+        self.config = config
+        self._description = description
+
+    @cached_property
+    def application(self) -> Application:
+        """The application that `app` describes."""
+        application: Application = instantiate(self.config, "app")
+        return application
+
+    @cached_property
+    def data(self) -> DataModule:
+        """The data, fetched and read."""
+        source = instantiate(self.config, "data")
+        data = self.application.datamodule(source, self.config.get("seed", 0))
+        try:
+            data.prepare_data()
+            data.setup("fit")
+        except DataError as error:
+            raise UserError(str(error)) from error
+        return data
+
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """What a network has to know about the data."""
+        return self.data.description if self._description is None else self._description
+
+    @cached_property
+    def task(self) -> Task:
+        """The task that is trained, with weights drawn from `seed`."""
+        seed = whole_number(self.config, "seed", 0, 2**32 - 1)
+        whole_number(self.config, "training.epochs", 1)
+        torch.set_num_threads(whole_number(self.config, "num_threads", 1))
+        description = self.description
+        pl.seed_everything(seed, workers=True, verbose=False)
+        return self._new_task(description)
+
+    def best_task(self, folder: RunFolder) -> Task:
+        """A task with the weights of a run's best checkpoint."""
+        # A fresh one: that which was trained may hold shards alone.
+        task = self._new_task(self.description)
+        folder.load_weights(task)
+        return task
+
+    def _new_task(self, description: Mapping[str, Any]) -> Task:
+        optimizer = instantiate(self.config, "optimizer")
+        optimization = instantiate(self.config, "optimization", optimizer=optimizer)
+        net = instantiate(self.config, "model", **self.application.sizes(description))
+        try:
+            optimization.make_optimizer(net)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise UserError(f"optimizer: {error}") from error
+        return self.application.task(net, description, optimization)
+
+    @cached_property
+    def clipper(self) -> Clipper:
+        """The clipper, which has been found to fit the task and its optimizer."""
+        clipper: Clipper = instantiate(self.config, "clipping")
+        try:
+            clipper.attach(model=self.task, optimizer=self.task.make_optimizer()).detach()
+        except ValueError as error:
+            raise UserError(f"clipping: {error}") from error
+        return clipper
+
+    @cached_property
+    def callbacks(self) -> Sequence[pl.Callback]:
+        """The callbacks that the configuration names, which can serve the task."""
+        callbacks = list(instantiate(self.config, "callbacks").values())
+        check_faults(callbacks, self.task, self.config.app.name)
+        return callbacks
+
+    def check(self) -> None:
+        """Make all that training needs but the Trainer, so that a mistake shows now."""
+        _ = self.task, self.clipper, self.callbacks
+
+    def trainer(self, callbacks: Sequence[pl.Callback], **arguments: Any) -> pl.Trainer:
+        """A Trainer with these callbacks, those of the configuration, and these arguments."""
+        return make_trainer(self.config, callbacks=[*callbacks, *self.callbacks], **arguments)
+
+    def check_processes(self, trainer: pl.Trainer) -> None:
+        """UserError for what the processes of a Trainer cannot do together."""
+        choice = f"trainer={self.config.choices.get('trainer')}"
+        try:
+            refuse_strategy(trainer, self.clipper)
+        except MisconfigurationException as error:
+            raise UserError(f"{choice}: {error}") from error
+        averages = any(isinstance(callback, WeightAveraging) for callback in self.callbacks)
+        if averages and isinstance(trainer.strategy, ModelParallelStrategy):
+            raise UserError(
+                f"{choice}: shards the network, of which averaging keeps a whole copy; leave it "
+                "out with '~callbacks.averaging'"
+            )
+        divides = isinstance(self.data.train_dataloader().sampler, SharedSampler)
+        if num_processes(trainer) > 1 and not divides:
+            raise UserError(
+                f"{choice}: trains in several processes, among which app={self.config.app.name} "
+                "does not divide its training data; allowed: one device"
+            )
+
+    def logger(self, path: Path) -> Logger | Literal[False]:
+        """The logger of a run in a folder; False where there is none."""
+        if not self.config.logger:
+            return False
+        logger: Logger = instantiate(self.config, "logger", save_dir=str(path))
+        return logger
