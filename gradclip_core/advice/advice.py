@@ -57,7 +57,14 @@ class Advice:
 
         overrides: whether to name rules by overrides of a command line instead of as Python.
         """
-        return advice_text(self, overrides=overrides)
+        return advice_text(
+            choice=self.choice,
+            trials=self.trials,
+            norms=self.norms,
+            modules=self.modules,
+            sentences=(*self.reasons, *self.notes),
+            overrides=overrides,
+        )
 
     def __str__(self) -> str:
         return self.text()

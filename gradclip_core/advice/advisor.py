@@ -17,7 +17,8 @@ from gradclip_core.advice.record import Record
 from gradclip_core.checks import check_integer
 from gradclip_core.clipper import Clipper
 from gradclip_core.parts import norms
-from gradclip_core.parts.gradients import Gradients, Parameters, collect
+from gradclip_core.parts.collect import collect
+from gradclip_core.parts.gradients import Gradients, Parameters
 from gradclip_core.parts.norms import By, Parts
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.no_clip import NoClip

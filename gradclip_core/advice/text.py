@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from gradclip_core.advice.candidates import Candidate
+from gradclip_core.advice.candidates import Candidate, Trial
 from gradclip_core.advice.statistics import NormStatistics, PartStatistics
-
-if TYPE_CHECKING:
-    from gradclip_core.advice.advice import Advice
 
 WIDTH = 100
 MOST_PARTS = 8
 
 
-def advice_text(advice: Advice, *, overrides: bool = False) -> str:
-    """The advice in lines of at most 100 characters; rules as Python or as overrides."""
+def advice_text(
+    *,
+    choice: Candidate,
+    trials: Sequence[Trial],
+    norms: NormStatistics,
+    modules: Sequence[PartStatistics],
+    sentences: Sequence[str],
+    overrides: bool,
+) -> str:
+    """An advice in lines of at most 100 characters; rules as Python or as overrides."""
 
     def named(candidate: Candidate) -> str:
         return candidate.line if overrides else candidate.code
 
     return "\n\n".join(
         [
-            _norms(advice.norms),
-            _parts(advice.modules),
-            _trials(advice, [named(trial.candidate) for trial in advice.trials]),
-            f"use: {named(advice.choice)}",
-            "\n".join(_bullet(sentence) for sentence in (*advice.reasons, *advice.notes)),
+            _norms(norms),
+            _parts(modules),
+            _trials(trials, choice, [named(trial.candidate) for trial in trials]),
+            f"use: {named(choice)}",
+            "\n".join(map(_bullet, sentences)),
         ]
     )
 
@@ -63,17 +67,17 @@ def _parts(parts: Sequence[PartStatistics]) -> str:
     return _table(rows) + (f"\nand {rest} more" if rest > 0 else "")
 
 
-def _trials(advice: Advice, names: list[str]) -> str:
+def _trials(trials: Sequence[Trial], choice: Candidate, names: list[str]) -> str:
     rows = [["", "steps clipped", "parts clipped", "smallest factor", "rule"]]
     rows += [
         [
-            ">" if trial.candidate == advice.choice else "",
+            ">" if trial.candidate == choice else "",
             f"{trial.clipped_steps:.1%}",
             "-" if trial.clipped_parts is None else f"{trial.clipped_parts:.1%}",
             _number(trial.coefficient),
             name,
         ]
-        for trial, name in zip(advice.trials, names, strict=True)
+        for trial, name in zip(trials, names, strict=True)
     ]
     return _table(rows, left=(0, 4))
 

@@ -20,7 +20,8 @@ from gradclip_core.backward.sample_gradients import (
 from gradclip_core.checks import check_choice, check_finite, check_integer
 from gradclip_core.composed.composite import Composite
 from gradclip_core.guards import Policy
-from gradclip_core.parts.gradients import Parameters, as_groups, collect
+from gradclip_core.parts.collect import collect
+from gradclip_core.parts.gradients import Parameters, as_groups
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.no_clip import NoClip
 

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from gradclip_core.clipper import Clipper
 from gradclip_core.composed.composite import Composite, check_parts, collect_filled, dropped
 from gradclip_core.guards import drop
-from gradclip_core.parts.gradients import Gradients, Parameters, as_groups, collect
+from gradclip_core.parts.collect import collect
+from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
 from gradclip_core.parts.norms import total
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.no_clip import NoClip

@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 
 from gradclip_core.clipper import Clipper
 from gradclip_core.composed.composite import Composite, check_parts, collect_filled, dropped
-from gradclip_core.parts.gradients import Gradients, Parameters, as_groups, collect
+from gradclip_core.parts.collect import collect
+from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
 from gradclip_core.report import ClipReport
 
 # What the report of a step needs that is complete only after `step()`: the parameters' names,

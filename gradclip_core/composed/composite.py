@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 
 from gradclip_core.clipper import Clipper
 from gradclip_core.parts import norms, sharding
-from gradclip_core.parts.gradients import Gradients, Parameters, as_groups, collect
+from gradclip_core.parts.collect import collect
+from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.rule import Rule
 

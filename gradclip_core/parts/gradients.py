@@ -1,16 +1,15 @@
-"""Collecting the gradients of one optimizer step from whatever the caller holds."""
+"""The gradients of one optimizer step: whose they are, where they lie, how they are sharded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from gradclip_core.parts import native, sharding
+from gradclip_core.parts import native
 
 Parameters: TypeAlias = (
     nn.Module
@@ -21,8 +20,17 @@ Parameters: TypeAlias = (
     | Iterable[Mapping[str, Any]]
 )
 
-_grad = attrgetter("grad")
-_PLAIN, _PARAMETERS = {Tensor}, {Tensor, nn.Parameter}
+
+@dataclass(frozen=True, slots=True)
+class ShardLayout:
+    """Where the pieces of a DTensor are: `groups` of processes that hold different ones.
+
+    has_gradient: whether this process has a gradient of it, were it an empty piece.
+    """
+
+    groups: tuple[Any, ...]
+    device_type: str
+    has_gradient: bool
 
 
 @dataclass(slots=True)
@@ -43,7 +51,7 @@ class Gradients:
     groups: list[int] = field(default_factory=list)
     present: Sequence[int] = field(default_factory=list)
     grads: list[Tensor] = field(default_factory=list)
-    layouts: list[sharding.ShardLayout | None] = field(default_factory=list)
+    layouts: list[ShardLayout | None] = field(default_factory=list)
     plain: bool = False
     located: native.Located | None = None
 
@@ -66,86 +74,6 @@ class Gradients:
         held = [self.params[position] for position in self.present]
         pairs = zip(held, self.grads, strict=True)
         return native.batch(self.grads, [len(g) if p.ndim > 1 else 1 for p, g in pairs])
-
-
-def collect(parameters: Parameters) -> Gradients:
-    """Gather the gradients of a model, an optimizer, its parameter groups or plain parameters.
-
-    Accepts a module, an optimizer, one tensor, or an iterable of tensors, of `(name, tensor)`
-    pairs (`model.named_parameters()`) or of parameter groups (`{"params": [...]}`). A parameter
-    that occurs several times counts once. Sparse gradients are coalesced in place; empty
-    gradients count as absent. Of DTensors the local shard is taken.
-
-    Raises TypeError for anything else.
-    """
-    params, names, groups = _listed(parameters)
-    grads: list[Any] = list(map(_grad, params))
-    plain = set(map(type, grads)) == _PLAIN
-    located = native.locate(grads) if plain else None
-    # Where no two gradients share memory, no parameter occurs twice.
-    if located is None and len(set(map(id, params))) < len(params):
-        params, names, groups = _distinct(params, names, groups)
-        grads = list(map(_grad, params))
-    if located is not None or (plain and _all_plain(grads)):
-        return Gradients(params, names, groups, range(len(params)), grads, [], True, located)
-    return _collect_each(Gradients(params, names, groups), grads)
-
-
-@torch.no_grad()
-def _collect_each(found: Gradients, grads: list[Any]) -> Gradients:
-    present = []
-    for position, (param, grad) in enumerate(zip(found.params, grads, strict=True)):
-        if grad is None or grad.numel() == 0:
-            continue
-        if grad.layout is torch.sparse_coo:
-            param.grad = grad.coalesce()
-            grad = param.grad._values()
-            if grad.numel() == 0:
-                continue
-        present.append(position)
-        found.grads.append(grad)
-    found.present = present
-    return sharding.localize(found)
-
-
-_Listed: TypeAlias = tuple[list[Tensor], list[str | None], list[int]]
-
-
-def _listed(parameters: Parameters) -> _Listed:
-    """The parameters that the caller handed in, with their names and groups."""
-    if type(parameters) is list and set(map(type, parameters)) <= _PARAMETERS:
-        return list(parameters), [None] * len(parameters), [0] * len(parameters)
-    if isinstance(parameters, nn.Module):
-        pairs = list(parameters.named_parameters())
-        return [param for _, param in pairs], [name for name, _ in pairs], [0] * len(pairs)
-    if isinstance(parameters, Iterator):
-        parameters = list(parameters)
-        return _listed(parameters)
-    if type(parameters) is list and _are_pairs(parameters):
-        names, params = zip(*parameters, strict=True)
-        if set(map(type, names)) == {str} and set(map(type, params)) <= _PARAMETERS:
-            return list(params), list(names), [0] * len(params)
-    entries = list(_walk(parameters))
-    return [e[2] for e in entries], [e[1] for e in entries], [e[0] for e in entries]
-
-
-def _are_pairs(entries: list[Any]) -> bool:
-    return set(map(type, entries)) == {tuple} and set(map(len, entries)) == {2}
-
-
-def _distinct(params: list[Tensor], names: list[str | None], groups: list[int]) -> _Listed:
-    """Each parameter once, where it occurs first."""
-    first = {id(param): i for i, param in reversed(list(enumerate(params)))}
-    kept = sorted(first.values())
-    return [params[i] for i in kept], [names[i] for i in kept], [groups[i] for i in kept]
-
-
-def _all_plain(grads: list[Tensor]) -> bool:
-    """Whether all are contiguous and none is empty; some sparse layouts refuse to say."""
-    try:
-        return all(map(Tensor.is_contiguous, grads)) and 0 not in map(Tensor.numel, grads)
-    except RuntimeError:
-        return False
 
 
 def as_groups(gradients: Gradients, positions: Iterable[int] | None = None) -> list[dict[str, Any]]:
@@ -175,46 +103,3 @@ def check_elements(gradients: Gradients, rule: str) -> None:
         if grad.is_complex() or (not shard and grad.shape != gradients.params[position].shape):
             kind = "complex" if grad.is_complex() else "sparse"
             raise TypeError(f"{rule} cannot take {kind} gradients; use ClipNorm")
-
-
-def _walk(parameters: Parameters) -> Iterator[tuple[int, str | None, Tensor]]:
-    """Yield (group index, name, parameter) for every parameter the caller handed in."""
-    if isinstance(parameters, Tensor):
-        yield 0, None, parameters
-    elif isinstance(parameters, torch.optim.Optimizer):
-        yield from _walk(parameters.param_groups)
-    elif isinstance(parameters, Iterable):
-        for index, entry in enumerate(parameters):
-            if isinstance(entry, Tensor):
-                yield 0, None, entry
-            elif isinstance(entry, Mapping):
-                yield from _walk_group(index, entry)
-            else:
-                yield 0, *_named(entry)
-    else:
-        raise TypeError(f"cannot take gradients from {type(parameters).__name__}: {_ALLOWED}")
-
-
-def _walk_group(index: int, group: Mapping[str, Any]) -> Iterator[tuple[int, str | None, Tensor]]:
-    params = group["params"]
-    params = [params] if isinstance(params, Tensor) else list(params)
-    names = group.get("param_names") or [None] * len(params)
-    for name, entry in zip(names, params, strict=True):
-        if isinstance(entry, Tensor):
-            yield index, name, entry
-        else:
-            yield index, *_named(entry)
-
-
-def _named(entry: object) -> tuple[str, Tensor]:
-    if (
-        isinstance(entry, tuple)
-        and len(entry) == 2
-        and isinstance(entry[0], str)
-        and isinstance(entry[1], Tensor)
-    ):
-        return entry
-    raise TypeError(f"cannot take a gradient from {type(entry).__name__}: {_ALLOWED}")
-
-
-_ALLOWED = "pass a module, an optimizer, tensors, (name, tensor) pairs or parameter groups"

@@ -11,31 +11,18 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.gradients import Gradients, ShardLayout
 
 _AVAILABLE = dist.is_available()
 # Powers up to this one of any float32 number but 0 and inf fit into float64.
 _SMALL_POWER = 6
-
-
-@dataclass(frozen=True, slots=True)
-class ShardLayout:
-    """Where the pieces of a DTensor are: `groups` of processes that hold different ones.
-
-    has_gradient: whether this process has a gradient of it, were it an empty piece.
-    """
-
-    groups: tuple[Any, ...]
-    device_type: str
-    has_gradient: bool
 
 
 def localize(found: Gradients) -> Gradients:

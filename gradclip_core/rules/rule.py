@@ -15,8 +15,9 @@ from gradclip_core.clipper import Clipper
 from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
 from gradclip_core.parts import norms, sharding
 from gradclip_core.parts.buffer_view import BufferView
+from gradclip_core.parts.collect import collect
 from gradclip_core.parts.each_norm import EachNorm
-from gradclip_core.parts.gradients import Gradients, Parameters, collect
+from gradclip_core.parts.gradients import Gradients, Parameters
 from gradclip_core.parts.measure import check_measure, measure_parts, part_sizes
 from gradclip_core.parts.norms import By, Measure, Partition, Parts
 from gradclip_core.parts.one_norm import OneNorm, Path

@@ -9,7 +9,7 @@ from torch.amp import GradScaler
 from torch.amp.grad_scaler import OptState
 from torch.optim import Optimizer
 
-from gradclip_core.parts.gradients import collect
+from gradclip_core.parts.collect import collect
 from gradclip_core.stepping.during_step import DuringStep
 
 

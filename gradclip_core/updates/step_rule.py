@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import LBFGS, Optimizer
 
-from gradclip_core.parts.gradients import Gradients, Parameters, collect
+from gradclip_core.parts.collect import collect
+from gradclip_core.parts.gradients import Gradients, Parameters
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.one_norm import Path
 from gradclip_core.parts.responses import broadcast_to_gradients

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gradclip_core import ClipNorm
-from gradclip_core.parts.gradients import collect
+from gradclip_core.parts.collect import collect
 from gradclip_core.parts.norms import combine, parameter_norms, partition, total
 
 pytestmark = pytest.mark.usefixtures("either_way")

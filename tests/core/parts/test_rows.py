@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gradclip_core import ClipNorm, ClipValue, Percentile
-from gradclip_core.parts.gradients import collect
+from gradclip_core.parts.collect import collect
 from gradclip_core.parts.rows import row_norms
 
 pytestmark = pytest.mark.usefixtures("either_way")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gradclip_core import ClipNorm
-from gradclip_core.parts.gradients import collect
+from gradclip_core.parts.collect import collect
 
 Holding = Callable[..., list[nn.Parameter]]
 
