@@ -49,18 +49,18 @@ clean: ## remove the environment, caches and build products; data, runs and repo
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # torch first and pinned: a looser requirement would choose a build of its own.
-$(APPS): pyproject.toml constraints.txt
+$(APPS): pyproject.toml apps/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Setting up $(VENV): a few minutes, once."
 	@$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt torch
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[apps]'
+	$(PIP) install --quiet --constraint constraints.txt --editable . --editable ./apps
 	@touch $@
 
 $(DEV): $(APPS)
 	@echo "Installing what the tests need: a minute or two, once."
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]' --editable './apps[all]'
 # A peer of which one file is read; its package wants torchvision.
 	$(PIP) install --quiet --constraint constraints.txt --no-deps timm
 	@touch $@

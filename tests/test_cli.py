@@ -96,6 +96,22 @@ def test_console_script_and_module_agree(verb):
     assert by_script.stdout == by_module.stdout != ""
 
 
+@pytest.mark.parametrize("package", ["hydra", "lightning"])
+def test_a_package_that_is_not_installed_is_one_line(package):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "import apps.train\n"
+        "sys.argv = ['gradclip-train', 'clipping=none', 'run_dir=run']\n"
+        "apps.train.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"gradclip-train: needs the package {package}, which is not installed; in the folder of "
+        "the clone: pip install --constraint constraints.txt --editable . --editable ./apps\n"
+    )
+
+
 @pytest.mark.parametrize("verb", ["train", "evaluate"])
 def test_a_mistake_is_one_line_in_a_process_of_its_own(verb):
     command = [sys.executable, "-m", f"apps.{verb}", "nonsense=1"]

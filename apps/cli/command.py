@@ -66,6 +66,19 @@ def _command(
         raise SystemExit(130) from None
     except UserError as error:
         _fail(verb, str(error))
+    except ModuleNotFoundError as error:
+        _fail(verb, _not_installed(error))
+
+
+def _not_installed(error: ModuleNotFoundError) -> str:
+    """One line for a package of the applications that is not there."""
+    package = str(error.name).partition(".")[0]
+    if package in ("apps", "data_scripts", "gradclip_core", "None"):
+        raise error
+    return (
+        f"needs the package {package}, which is not installed; in the folder of the clone: "
+        "pip install --constraint constraints.txt --editable . --editable ./apps"
+    )
 
 
 def _show(verb: str, shown: set[str], message: Warning | str, *_: Any, **__: Any) -> None:
@@ -92,7 +105,7 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
             if texts:
                 config.text = texts[-1].replace("${", "\\${")
             run(config)
-        except (UserError, HydraException, OmegaConfBaseException) as error:
+        except (UserError, ModuleNotFoundError, HydraException, OmegaConfBaseException) as error:
             mistakes.append(error)
 
     # Hydra would take app= for a choice of the group `conf/app`, which these verbs have not.

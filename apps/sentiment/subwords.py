@@ -20,7 +20,8 @@ def extra_package(name: str, key: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise UserError(
-            f"{key}: needs the package {name}, which is not installed: pip install 'gradclip[text]'"
+            f"{key}: needs the package {name}, which is not installed: "
+            "pip install --editable './apps[text]'"
         ) from None
 
 

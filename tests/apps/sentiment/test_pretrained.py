@@ -157,4 +157,4 @@ def test_without_the_packages_one_line_says_what_to_install(monkeypatch, folder,
     columns = [x for x in rated if not x.startswith("model.")]
     line = refused("train", *columns, "model=pretrained", f"model.path={folder}")
     assert "model=pretrained: needs the package transformers" in line
-    assert "pip install 'gradclip[text]'" in line
+    assert "pip install --editable './apps[text]'" in line
