@@ -9,6 +9,7 @@ from gradclip_core.composed.by_name import ByName
 from gradclip_core.composed.chain import Chain, chain
 from gradclip_core.composed.u_clip import UClip
 from gradclip_core.guards import Guard, NonFiniteGradientError
+from gradclip_core.in_step import ClippedStep, clip_in_step
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.acclip import ACClip
 from gradclip_core.rules.clip_norm import ClipNorm
@@ -49,6 +50,7 @@ __all__ = [
     "ClipUpdate",
     "ClipValue",
     "Clipper",
+    "ClippedStep",
     "Clippy",
     "Ema",
     "Fixed",
@@ -77,6 +79,7 @@ __all__ = [
     "advise",
     "chain",
     "clip_backward",
+    "clip_in_step",
 ]
 
 __version__ = "0.1.0"

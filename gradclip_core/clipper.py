@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import weakref
+from collections.abc import Mapping
 from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from gradclip_core.parts.gradients import Parameters
 from gradclip_core.report import ClipReport
+from gradclip_core.stepping.step_hooks import StepHooks, hooked
 
 
 class Clipper(nn.Module):
@@ -31,8 +34,10 @@ class Clipper(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.last_report: ClipReport | None = None
-        self._optimizer: Optimizer | None = None
-        self._handles: list[RemovableHandle] = []
+        # No parts of it, and not kept alive by it.
+        self._steps_of: weakref.ref[Optimizer] | None = None
+        self._named: weakref.ref[nn.Module] | None = None
+        self._handles: list[StepHooks] = []
 
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
         """Clip the gradients of a model, optimizer, parameters or named parameters in place.
@@ -45,11 +50,38 @@ class Clipper(nn.Module):
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Work on this model and this optimizer from now on; returns the clipper itself.
 
-        Raises ValueError for a model or an optimizer that the rule cannot serve.
+        Called again, it adds what was left out before: a model gives the parameters of an
+        optimizer their names. Raises ValueError for a model or an optimizer that the rule cannot
+        serve and for a second optimizer, TypeError for one whose `step()` calls no hooks.
         """
-        self.detach()
-        self._optimizer = optimizer
+        model, optimizer = self._together(model, optimizer)
+        self._named = None if model is None else weakref.ref(model)
+        self._steps_of = None if optimizer is None else weakref.ref(optimizer)
+        self._unhook()
         return self
+
+    def _together(
+        self, model: nn.Module | None, optimizer: Optimizer | None
+    ) -> tuple[nn.Module | None, Optimizer | None]:
+        """What is attached after this, with what was before; raises what `attach` does."""
+        attached = self._optimizer
+        optimizer = attached if optimizer is None else hooked(optimizer)
+        if attached is not None and attached is not optimizer:
+            raise ValueError(
+                f"this {type(self).__name__} is attached to another optimizer "
+                f"({type(attached).__name__}): give each a copy (copy.deepcopy(clipper)), or call "
+                "clipper.detach() first"
+            )
+        return self._attached_model() if model is None else model, optimizer
+
+    @property
+    def _optimizer(self) -> Optimizer | None:
+        """The optimizer that is attached; None where there is none, or no longer."""
+        return None if self._steps_of is None else self._steps_of()
+
+    def _attached_model(self) -> nn.Module | None:
+        """The model that is attached; None where there is none, or no longer."""
+        return None if self._named is None else self._named()
 
     def fold_into(self, optimizer: Optimizer, scaler: GradScaler | None = None) -> bool:
         """Let a fused optimizer scale the gradients in its step, in place of this clipper.
@@ -62,23 +94,51 @@ class Clipper(nn.Module):
         return False
 
     def detach(self) -> None:
+        """Leave the model and the optimizer alone from now on."""
+        self._steps_of = self._named = None
+        self._unhook()
+
+    def _unhook(self) -> None:
         """Take back every hook that `attach` placed."""
-        self._optimizer = None
         while self._handles:
             self._handles.pop().remove()
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Restore what `state_dict` returned.
+
+        Raises ValueError, with nothing loaded, for the state of another clipper.
+        """
+        try:
+            nn.Module.load_state_dict(copy.deepcopy(self), state_dict, strict, assign)
+        except (RuntimeError, KeyError) as error:
+            differences = " ".join(str(error).split()).partition(": ")[2]
+            raise ValueError(
+                f"this state is of another clipper than {type(self).__name__}, or of other "
+                f"settings: {differences}"
+            ) from None
+        return super().load_state_dict(state_dict, strict, assign)
 
     def _keep(self, report: ClipReport) -> None:
         """Make a report the last one; past nn.Module, whose way takes as long as a small clip."""
         self.__dict__["last_report"] = report
 
     def _attached(self) -> Optimizer:
-        if self._optimizer is None:
+        optimizer = self._optimizer
+        if optimizer is None:
             raise ValueError(
                 f"{type(self).__name__} needs the optimizer: call "
                 "clipper.attach(optimizer=optimizer) first"
             )
-        return self._optimizer
+        return optimizer
 
     def __getstate__(self) -> dict[str, Any]:
         # Hooks belong to one model and one optimizer, and a report to one step.
-        return self.__dict__ | {"_handles": [], "_optimizer": None, "last_report": None}
+        belongings: dict[str, Any] = {
+            "_handles": [],
+            "_steps_of": None,
+            "_named": None,
+            "last_report": None,
+        }
+        return self.__dict__ | belongings

@@ -6,25 +6,24 @@ optimizer = gradclip_core.optimizers.AdamW(model.parameters(), 1e-3, clipper=Cli
 from __future__ import annotations
 
 import inspect
-from typing import Any, cast
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import nn
 from torch.optim import Optimizer
 
 from gradclip_core.clipper import Clipper
+from gradclip_core.in_step import clip_in_step
 from gradclip_core.report import ClipReport
-from gradclip_core.stepping.loss_scale import StepScale
+from gradclip_core.stepping.step_hooks import hooked
 
 
 class Clipping(Optimizer):
     """What `clipped` adds to an optimizer; `isinstance` tells such an optimizer by it.
 
-    `step()` clips the gradients first; with a closure, after every time it is evaluated, with
-    the loss that it returns. Gradients that carry the scale of a GradScaler, as fused optimizers
-    take them, are measured without it. `clipper` is attached to the optimizer, and its state is in
-    `state_dict()`. Names of parameters are known if the optimizer was given them
-    (`model.named_parameters()`).
+    `step()` clips the gradients first, as `clip_in_step` has it, and `state_dict()` holds the
+    clipper's state. Names of parameters are known if the optimizer was given them
+    (`model.named_parameters()`), or `attach(model=model)` was called.
     """
 
     clipper: Clipper
@@ -34,33 +33,18 @@ class Clipping(Optimizer):
         """What the latest step did; None before the first."""
         return self.clipper.last_report
 
-    def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state, and the clipper's under `clipper`."""
-        return {**super().state_dict(), "clipper": dict(self.clipper.state_dict())}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned; ValueError for the state of a plain optimizer."""
-        if "clipper" not in state_dict:
-            raise ValueError(
-                f"this state is of an optimizer without a clipper; give {type(self).__name__} "
-                "one of its own"
-            )
-        super().load_state_dict(state_dict)
-        self.clipper.load_state_dict(state_dict["clipper"])
+    def attach(self, *, model: nn.Module) -> Self:
+        """Give the parameters the names that they have in a model; returns the optimizer."""
+        self.clipper.attach(model=model)
+        return self
 
     def _install(self, clipper: Clipper) -> None:
-        if not isinstance(clipper, Clipper):
-            raise TypeError(f"clipper must be a Clipper, got {type(clipper).__name__}")
-        self.clipper = clipper.attach(optimizer=self)
-        self._scale = None if clipper.fold_into(self) else StepScale(self)
-        # Not a method `step` of this class: torch would wrap it and the one below it, and every
-        # hook would be called twice.
-        self.register_step_pre_hook(_before_step)
-
-    def _clip(self, loss: Any = None) -> None:
-        if self._scale is not None:  # else the clipper leaves the loss scale to the step
-            self._scale.unscale()
-        self.clipper(self, loss=loss.detach() if isinstance(loss, Tensor) else None)
+        if hooked(self) is not self:
+            raise TypeError(
+                f"{type(self).__name__} wraps an optimizer: give the clipper to that one, with "
+                "clip_in_step(optimizer, clipper)"
+            )
+        self.clipper = clip_in_step(self, clipper).clipper
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "clipper": self.clipper}
@@ -103,31 +87,13 @@ def _make_class(base: type[Optimizer]) -> type[Clipping]:
         self._install(clipper)
 
     doc = f"`{base.__name__}` with a clipper; see `Clipping` and `{base.__module__}`."
-    kind = type(base.__name__, (Clipping, base), {"__init__": init, "__doc__": doc})
-    kind.__module__ = __name__
+    kind = type(f"Clipped{base.__name__}", (Clipping, base), {"__init__": init, "__doc__": doc})
+    kind.__module__, kind.__qualname__ = __name__, base.__name__
     given = inspect.signature(base)
     clipper = inspect.Parameter("clipper", inspect.Parameter.KEYWORD_ONLY, annotation=Clipper)
     parameters = sorted([*given.parameters.values(), clipper], key=lambda p: p.kind)
     kind.__signature__ = given.replace(parameters=parameters)  # type: ignore[attr-defined]
     return kind
-
-
-def _before_step(optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
-    """Clip before the step, or after each evaluation of its closure."""
-    clipping = cast(Clipping, optimizer)
-    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-    if closure is None:
-        clipping._clip()
-        return None
-
-    def clips() -> Any:
-        with torch.enable_grad():
-            loss = closure()
-        clipping._clip(loss)
-        return loss
-
-    rest = {name: value for name, value in kwargs.items() if name != "closure"}
-    return (args[0], clips, *args[2:]), rest
 
 
 def _blank(kind: type[Optimizer]) -> Optimizer:

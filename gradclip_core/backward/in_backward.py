@@ -79,7 +79,7 @@ class ClipBackward(Rule):
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Clip inside this model; raises ValueError if it has no recurrent layer."""
-        super().attach(model=model, optimizer=optimizer)
+        model, optimizer = self._together(model, optimizer)
         layers = [] if model is None else [m for m in model.modules() if isinstance(m, nn.RNNBase)]
         if not layers:
             given = "no model" if model is None else type(model).__name__
@@ -87,14 +87,15 @@ class ClipBackward(Rule):
                 "ClipBackward needs a model with nn.RNN, nn.LSTM or nn.GRU layers, got "
                 f"{given}; elsewhere call clip_backward(tensor)"
             )
+        super().attach(model=model, optimizer=optimizer)
         for layer in layers:
             self._replaced.append((layer, layer.__dict__.get("forward")))
             layer.forward = functools.partial(self._run, layer, layer.forward)
         return self
 
-    def detach(self) -> None:
+    def _unhook(self) -> None:
         """Give the layers their own `forward` back."""
-        super().detach()
+        super()._unhook()
         self._clipped = None
         while self._replaced:
             layer, own = self._replaced.pop()

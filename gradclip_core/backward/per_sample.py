@@ -90,7 +90,7 @@ class ClipPerSample(Composite):
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Take this model apart by samples; raises ValueError for one that mixes them."""
-        super().attach(model=model, optimizer=optimizer)
+        model, optimizer = self._together(model, optimizer)
         if model is None:
             raise ValueError("ClipPerSample needs the model: call clipper.attach(model=model)")
         for name, module in model.named_modules():
@@ -104,12 +104,13 @@ class ClipPerSample(Composite):
                 "method must be 'auto' or 'loop' for a model with recurrent layers or sparse "
                 "embeddings, got 'vmap'"
             )
+        super().attach(model=model, optimizer=optimizer)
         self._model = [model]
         return self
 
-    def detach(self) -> None:
+    def _unhook(self) -> None:
         """Forget the model."""
-        super().detach()
+        super()._unhook()
         self._model, self._seen = [], []
 
     def backward(self, loss_of: LossOf, batch: Any, *, weight: float = 1.0) -> Tensor:

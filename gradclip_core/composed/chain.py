@@ -14,6 +14,7 @@ from gradclip_core.composed.composite import Composite, check_parts, collect_fil
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
 from gradclip_core.report import ClipReport
+from gradclip_core.stepping.step_hooks import StepHooks
 
 # What the report of a step needs that is complete only after `step()`: the parameters' names,
 # the norms before, the norm after, and the reports of the clippers.
@@ -42,9 +43,9 @@ class Chain(Composite):
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Attach every clipper; raises what one of them raises."""
         super().attach(model=model, optimizer=optimizer)
-        if self.acts_in_step and optimizer is not None:
+        if self.acts_in_step and self._optimizer is not None:
             # Placed after the last clipper's own hook, and so called after it.
-            self._handles.append(optimizer.register_step_post_hook(self._complete))
+            self._handles.append(StepHooks(self._optimizer, leave=self._complete))
         return self
 
     @torch.no_grad()
@@ -83,7 +84,7 @@ class Chain(Composite):
             return stages[-1].clipped_norm
         return self._whole(collect(as_groups(gradients)))[0]
 
-    def _complete(self, *_: Any) -> None:
+    def _complete(self) -> None:
         """After the optimizer's step: the last clipper's report now says what it did."""
         if self._pending is None:
             return

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +39,8 @@ class Composite(Clipper):
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Attach every clipper; raises what one of them raises."""
-        self.detach()
-        for clipper in self.clippers:
-            clipper.attach(model=model, optimizer=optimizer)
-        return self
+        super().attach(model=model, optimizer=optimizer)
+        return attach_all(self, self.clippers)
 
     def detach(self) -> None:
         """Detach every clipper."""
@@ -106,6 +104,20 @@ class Composite(Clipper):
         self.steps += 1
         self.clipped_steps += report.clipped
         return replace(report, clip_rate=self.clipped_steps / self.steps)
+
+
+C = TypeVar("C", bound=Clipper)
+
+
+def attach_all(whole: C, clippers: Iterable[Clipper]) -> C:
+    """Attach the clippers that another one is made of to what it is attached to; returns that."""
+    try:
+        for clipper in clippers:
+            clipper.attach(model=whole._attached_model(), optimizer=whole._optimizer)
+    except Exception:
+        whole.detach()
+        raise
+    return whole
 
 
 def collect_filled(parameters: Parameters) -> Gradients:

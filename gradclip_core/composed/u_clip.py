@@ -12,7 +12,12 @@ from torch.optim import Optimizer
 
 from gradclip_core.checks import check_positive
 from gradclip_core.clipper import Clipper
-from gradclip_core.composed.composite import check_parts, collect_filled, dropped
+from gradclip_core.composed.composite import (
+    attach_all,
+    check_parts,
+    collect_filled,
+    dropped,
+)
 from gradclip_core.parts import norms
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
 from gradclip_core.parts.per_parameter import PerParameter
@@ -46,8 +51,7 @@ class UClip(Clipper):
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Attach the clipper; raises what it raises."""
         super().attach(model=model, optimizer=optimizer)
-        self.clipper.attach(model=model, optimizer=optimizer)
-        return self
+        return attach_all(self, [self.clipper])
 
     def detach(self) -> None:
         """Detach the clipper."""

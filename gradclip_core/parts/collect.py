@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -10,8 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from gradclip_core.parts import native, sharding
-from gradclip_core.parts.gradients import Gradients, Parameters
+from gradclip_core.parts.gradients import Gradients, HandedOn, Parameters
 
+_NOTHING = (
+    "there are no parameters, so that no gradient is clipped; a generator is used up after one "
+    "call: pass the model, or a list"
+)
 _grad = attrgetter("grad")
 _PLAIN, _PARAMETERS = {Tensor}, {Tensor, nn.Parameter}
 
@@ -24,9 +29,12 @@ def collect(parameters: Parameters) -> Gradients:
     that occurs several times counts once. Sparse gradients are coalesced in place; empty
     gradients count as absent. Of DTensors the local shard is taken.
 
-    Raises TypeError for anything else.
+    Warns where there is no parameter at all, as from a generator that is used up. Raises TypeError
+    for anything else, and for tensors that have no gradient and cannot get one.
     """
     params, names, groups = _listed(parameters)
+    if not params and not isinstance(parameters, HandedOn):
+        warnings.warn(_NOTHING, UserWarning, stacklevel=2)
     grads: list[Any] = list(map(_grad, params))
     plain = set(map(type, grads)) == _PLAIN
     located = native.locate(grads) if plain else None
@@ -43,7 +51,10 @@ def collect(parameters: Parameters) -> Gradients:
 def _collect_each(found: Gradients, grads: list[Any]) -> Gradients:
     present = []
     for position, (param, grad) in enumerate(zip(found.params, grads, strict=True)):
-        if grad is None or grad.numel() == 0:
+        if grad is None:
+            _check_can_have(param, position)
+            continue
+        if grad.numel() == 0:
             continue
         if grad.layout is torch.sparse_coo:
             param.grad = grad.coalesce()
@@ -54,6 +65,18 @@ def _collect_each(found: Gradients, grads: list[Any]) -> Gradients:
         found.grads.append(grad)
     found.present = present
     return sharding.localize(found)
+
+
+def _check_can_have(param: Tensor, position: int) -> None:
+    """Raise TypeError for a tensor that no backward pass gives a gradient; parameters may wait."""
+    if isinstance(param, nn.Parameter) or (param.requires_grad and param.is_leaf):
+        return
+    if not param.retains_grad:
+        why = "is the result of an operation" if param.requires_grad else "requires none"
+        raise TypeError(
+            f"tensor {position} of shape {tuple(param.shape)} has no gradient and cannot get one, "
+            f"since it {why}: pass the parameters, not their values or gradients"
+        )
 
 
 _Listed: TypeAlias = tuple[list[Tensor], list[str | None], list[int]]

@@ -76,7 +76,11 @@ class Gradients:
         return native.batch(self.grads, [len(g) if p.ndim > 1 else 1 for p, g in pairs])
 
 
-def as_groups(gradients: Gradients, positions: Iterable[int] | None = None) -> list[dict[str, Any]]:
+class HandedOn(list[dict[str, Any]]):
+    """What one clipper hands on to another: parameter groups, perhaps none."""
+
+
+def as_groups(gradients: Gradients, positions: Iterable[int] | None = None) -> HandedOn:
     """The parameters at these positions (all of them by default) as named groups, for `collect`."""
     groups: dict[int, dict[str, Any]] = {}
     for position in range(len(gradients.params)) if positions is None else positions:
@@ -84,7 +88,7 @@ def as_groups(gradients: Gradients, positions: Iterable[int] | None = None) -> l
         group = groups.setdefault(gradients.groups[position], empty)
         group["params"].append(gradients.params[position])
         group["param_names"].append(gradients.names[position])
-    return list(groups.values())
+    return HandedOn(groups.values())
 
 
 def check_unsharded(gradients: Gradients, rule: str) -> None:

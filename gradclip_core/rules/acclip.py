@@ -136,6 +136,7 @@ class ACClip(Rule):
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Check that the optimizer has no momentum beside that of the rule; see the class."""
+        model, optimizer = self._together(model, optimizer)
         if self.momentum > 0 and optimizer is not None:
             plain = isinstance(optimizer, SGD) and not any(
                 group["momentum"] for group in optimizer.param_groups

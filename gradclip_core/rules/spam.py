@@ -78,14 +78,14 @@ class Spam(Rule):
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Read the moments of this optimizer; ValueError if it keeps no second moment."""
+        model, optimizer = self._together(model, optimizer)
         served = check_served("Spam", optimizer)
         super().attach(model=model, optimizer=served)
         self._during = DuringStep(served)
         return self
 
-    def detach(self) -> None:
-        """Take back every hook that `attach` placed."""
-        super().detach()
+    def _unhook(self) -> None:
+        super()._unhook()
         if self._during is not None:
             self._during.remove()
             self._during = None

@@ -97,6 +97,7 @@ class StableSpam(Rule):
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Reset the moments of this optimizer; ValueError if it has none and they are asked for."""
+        model, optimizer = self._together(model, optimizer)
         if self.reset.every is not None:
             check_served("StableSpam with reset_every", optimizer)
         return super().attach(model=model, optimizer=optimizer)

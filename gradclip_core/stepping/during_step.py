@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 from torch.optim import Optimizer
 
+from gradclip_core.stepping.step_hooks import StepHooks
+
 Change: TypeAlias = Callable[[], Callable[[], None]]
 
 
@@ -21,38 +23,28 @@ class DuringStep:
     def __init__(self, optimizer: Optimizer) -> None:
         self._pending: Change | None = None
         self._undo: Callable[[], None] | None = None
-        self._inside = False
-        self._handles = [
-            optimizer.register_step_pre_hook(self._enter),
-            optimizer.register_step_post_hook(self._leave),
-        ]
+        self._hooks = StepHooks(optimizer, enter=self._enter, leave=self._take_back)
 
     @property
     def inside(self) -> bool:
         """Whether a step is under way."""
-        return self._inside
+        return self._hooks.inside
 
     def set(self, change: Change | None) -> None:
         """Change this for the step under way or to come; None takes back what was set before."""
         self._pending = change
-        if self._inside:
+        if self.inside:
             self._take_back()
             self._make()
 
     def remove(self) -> None:
         """Take back what is changed, and watch the optimizer no longer."""
         self._take_back()
-        while self._handles:
-            self._handles.pop().remove()
+        self._hooks.remove()
 
     def _enter(self, *_: Any) -> None:
         self._take_back()  # of a step that broke off
-        self._inside = True
         self._make()
-
-    def _leave(self, *_: Any) -> None:
-        self._take_back()
-        self._inside = False
 
     def _make(self) -> None:
         if self._pending is not None:

@@ -121,6 +121,7 @@ class StableUpdate(StepRule):
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Bound the steps of this optimizer; ValueError if it keeps no second moment."""
+        model, optimizer = self._together(model, optimizer)
         check_served(type(self).__name__, optimizer)
         return super().attach(model=model, optimizer=optimizer)
 

@@ -20,6 +20,7 @@ from gradclip_core.parts.sharding import local
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.clip_norm import ClipNorm
 from gradclip_core.stepping.second_moment import mark_overflow
+from gradclip_core.stepping.step_hooks import StepHooks
 
 
 class StepRule(ClipNorm):
@@ -62,6 +63,7 @@ class StepRule(ClipNorm):
 
         Raises ValueError without an optimizer and for LBFGS.
         """
+        model, optimizer = self._together(model, optimizer)
         if optimizer is None or isinstance(optimizer, LBFGS):
             given = "none" if optimizer is None else "LBFGS"
             raise ValueError(
@@ -69,8 +71,7 @@ class StepRule(ClipNorm):
                 f"got {given}"
             )
         super().attach(model=model, optimizer=optimizer)
-        self._handles.append(optimizer.register_step_pre_hook(self._before_step))
-        self._handles.append(optimizer.register_step_post_hook(self._after_step))
+        self._handles.append(StepHooks(optimizer, enter=self._before_step, leave=self._after_step))
         return self
 
     def fold_into(self, optimizer: Optimizer, scaler: GradScaler | None = None) -> bool:
@@ -103,7 +104,8 @@ class StepRule(ClipNorm):
         self._before = {id(param): param.detach().clone() for param in params}
 
     @torch.no_grad()
-    def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
+    def _after_step(self) -> None:
+        optimizer = self._attached()
         before, self._before = self._before, {}
         found = self._chosen or self.select(collect(optimizer)).chosen
         moved = [i for i, p in enumerate(found.params) if id(p) in before and p.grad is not None]

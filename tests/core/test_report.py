@@ -124,7 +124,8 @@ def test_the_worst_parameter_is_named(holding: Holding) -> None:
     named = [("a", first), ("b", second), ("c", third)]
     assert ClipNorm(1.0)(named).worst_parameter == "b"
     assert ClipNorm(1.0)([first, second]).worst_parameter == "parameter 1"
-    assert ClipNorm(1.0)([]).worst_parameter is None
+    with pytest.warns(UserWarning, match="^there are no parameters"):
+        assert ClipNorm(1.0)([]).worst_parameter is None
 
 
 def test_a_nan_is_worse_than_anything(holding: Holding) -> None:

@@ -204,6 +204,7 @@ def test_complex_gradients_cannot_be_clamped_and_nothing_is_touched(holding: Hol
     assert (real.grad.item(), imaginary.grad.item()) == (9.0, 9j)
 
 
+@pytest.mark.filterwarnings("ignore:there are no parameters")
 @pytest.mark.parametrize("parameters", [[], nn.Linear(2, 2), nn.ReLU()])
 @pytest.mark.parametrize("make", [ClipNorm, ClipValue])
 def test_without_gradients_nothing_happens_and_nothing_is_counted(

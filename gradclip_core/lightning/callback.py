@@ -7,22 +7,21 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
-import lightning.pytorch as pl
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from gradclip_core.clipper import Clipper
-from gradclip_core.parts.per_parameter import PerParameter
+from gradclip_core.lightning import refusals
+from gradclip_core.lightning.packages import Callback
+from gradclip_core.lightning.tuning import Shared, Tuning
 from gradclip_core.report import ClipReport
+from gradclip_core.stepping.naming import Names, common_module
+from gradclip_core.stepping.step_hooks import StepHooks
 
 OnReport: TypeAlias = Callable[[int, int, ClipReport], None]
 
 
-class GradientClipping(pl.Callback):
+class GradientClipping(Callback):
     """Clips once per optimizer step, after accumulation and AMP unscaling, and logs what it did.
 
     clipper: the rule. With several optimizers each gets its own copy, and with it a state of its
@@ -64,7 +63,7 @@ class GradientClipping(pl.Callback):
         self.fold = fold
         self.log_prefix = log_prefix
         self.on_report = on_report
-        self.last_report: ClipReport | None = None
+        self._last = Shared()
         self._template = clipper
         self._clippers: dict[int, Clipper] = {}
         self._steps = 0
@@ -76,68 +75,78 @@ class GradientClipping(pl.Callback):
         self._earlier: list[tuple[nn.Parameter, Tensor | None]] = []
         # (step, index of the optimizer, report) of rules whose work is done inside `step()`.
         self._pending: list[tuple[int, int, ClipReport]] = []
-        self._handles: list[RemovableHandle] = []
+        self._handles: list[StepHooks] = []
+        self._names: dict[int, Names] = {}
+        self._prefixes: list[str] = [""]
+        self._tuning = Tuning(self)
+
+    @property
+    def last_report(self) -> ClipReport | None:
+        """What the latest step did, of this callback or of a copy of it; None before the first."""
+        return self._last.report
 
     @property
     def clippers(self) -> list[Clipper]:
         """The clippers in use, one per optimizer (one in all for the scope "model")."""
         return [self._clipper(index) for index in sorted(self._clippers) or [0]]
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         """Refuse a set-up in which somebody else clips as well."""
         if stage != "fit":
             return
-        if trainer.gradient_clip_val is not None:
-            raise MisconfigurationException(
-                f"gradient_clip_val={trainer.gradient_clip_val} of the Trainer and the callback "
-                "GradientClipping would both clip: remove gradient_clip_val"
-            )
-        refuse_strategy(trainer, self._template)
-        if is_overridden("configure_gradient_clipping", pl_module, pl.LightningModule):
-            raise MisconfigurationException(
-                f"{type(pl_module).__name__}.configure_gradient_clipping and the callback "
-                "GradientClipping would both clip: remove one of them"
-            )
+        refusals.refuse_second_clip(trainer, pl_module)
+        refusals.refuse_strategy(trainer, self._template)
+        self._tuning.begin(trainer, pl_module)
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Refuse a set-up that cannot work; attach the clippers to module and optimizers."""
-        self._refuse_scaled(trainer)
+        refusals.refuse_scaled(trainer, self.scope)
+        refusals.refuse_clipping_optimizers(trainer)
         if self._template.needs_samples:
-            refuse_samples(trainer, pl_module)
+            refusals.refuse_samples(trainer, pl_module)
+        self.attach(trainer, pl_module)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Take over again from the copy that clipped while Lightning tuned."""
+        if self._tuning.ended():
+            self.attach(trainer, pl_module)
+
+    def attach(self, trainer: Any, pl_module: Any) -> None:
+        """Attach the clippers to the module and to the optimizers of a Trainer."""
+        self._prefixes = _prefixes(trainer.optimizers, pl_module)
         if self.scope == "model" and len(trainer.optimizers) > 1:
             self._clipper(0).attach(model=pl_module)
             return
         for index, optimizer in enumerate(trainer.optimizers):
-            clipper = self._clipper(index).attach(model=pl_module, optimizer=optimizer)
+            clipper = self._clipper(index)
+            clipper.detach()  # from the optimizer of a fit that broke off
+            clipper.attach(model=pl_module, optimizer=optimizer)
             scaler = getattr(trainer.precision_plugin, "scaler", None)
             if self.fold and clipper.fold_into(optimizer, scaler):
                 self._folding.add(index)
             if clipper.acts_in_step:
-                hook = functools.partial(self._complete, index)
-                self._handles.append(optimizer.register_step_post_hook(hook))
+                complete = functools.partial(self._complete, index)
+                self._handles.append(StepHooks(optimizer, leave=complete))
 
-    def _refuse_scaled(self, trainer: pl.Trainer) -> None:
-        """Refuse a set-up in which gradients would be clipped while they carry the loss scale."""
-        if getattr(trainer.precision_plugin, "scaler", None) is None:
-            return
-        if self.scope == "model" and len(trainer.optimizers) > 1:
-            raise MisconfigurationException(
-                'scope="model" under 16-mixed precision would clip the gradients of other '
-                'optimizers while they carry the loss scale: use scope="optimizer", or '
-                "precision bf16-mixed"
-            )
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Take back what was attached."""
+        self._tuning.end()
+        self.detach()
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Take back what `on_fit_start` attached."""
+    def detach(self) -> None:
+        """Leave the module and the optimizers alone."""
         for clipper in self._clippers.values():
             clipper.detach()
         self._folding.clear()
         while self._handles:
             self._handles.pop().remove()
 
-    def on_before_backward(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
-    ) -> None:
+    def fresh(self) -> GradientClipping:
+        """A copy without a history that logs nothing."""
+        settings: dict[str, Any] = {"scope": self.scope, "fold": self.fold, "log_prefix": None}
+        return GradientClipping(copy.deepcopy(self._template), **settings)
+
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
         """Add the loss up over the backward passes of one optimizer step."""
         if self._template.needs_samples:
             self._earlier = [(param, param.grad) for param in pl_module.parameters()]
@@ -150,13 +159,13 @@ class GradientClipping(pl.Callback):
         self._loss = self._loss + loss if self._fresh and self._loss is not None else loss
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         """Wait for the backward pass of this batch; keep it if its samples are needed."""
         self._had_backward = False
         self._batch = batch if self._template.needs_samples else None
 
-    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
         """Note that there are gradients which were not clipped yet, or clip those of samples."""
         self._fresh = True
         self._had_backward = True
@@ -169,9 +178,7 @@ class GradientClipping(pl.Callback):
                 weight = 1 / trainer.accumulate_grad_batches
                 clipper.backward(pl_module.loss, self._batch, weight=weight)
 
-    def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
-    ) -> None:
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Optimizer) -> None:
         """Clip, log and hand out the report."""
         whole_model = self.scope == "model"
         if (whole_model and not self._fresh) or self._lacks_backward(trainer, pl_module):
@@ -181,7 +188,8 @@ class GradientClipping(pl.Callback):
         if index not in self._folding:
             self._unscale(trainer, optimizer)
         clipper = self._clipper(index)
-        parameters = pl_module if whole_model else _named_groups(pl_module, optimizer)
+        names = self._names.setdefault(index, Names())
+        parameters = pl_module if whole_model else names(pl_module, optimizer)
         report = clipper(parameters, loss=self._loss)
         if clipper.acts_in_step:
             self._pending.append((self._steps, index, report))
@@ -189,12 +197,12 @@ class GradientClipping(pl.Callback):
             self._publish(trainer, self._steps, index, report)
         self._steps += 1
 
-    def _lacks_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+    def _lacks_backward(self, trainer: Any, pl_module: Any) -> bool:
         """Whether Lightning, with a GradScaler, makes no step: the batch had no loss."""
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         return scaled and pl_module.automatic_optimization and not self._had_backward
 
-    def _unscale(self, trainer: pl.Trainer, optimizer: Optimizer) -> None:
+    def _unscale(self, trainer: Any, optimizer: Optimizer) -> None:
         """Unscale what Lightning leaves to fused optimizers."""
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         inner = getattr(optimizer, "optimizer", optimizer)
@@ -208,9 +216,7 @@ class GradientClipping(pl.Callback):
         if places and report is not None:
             self._pending[places[-1]] = self._pending[places[-1]][0], index, report
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         """Publish the reports that were complete only after the step."""
         self._batch = None
         if not self._fresh:
@@ -218,9 +224,9 @@ class GradientClipping(pl.Callback):
         while self._pending:
             self._publish(trainer, *self._pending.pop(0))
 
-    def _publish(self, trainer: pl.Trainer, step: int, index: int, report: ClipReport) -> None:
-        self.last_report = report
-        self._log(trainer.lightning_module, report, index, len(trainer.optimizers))
+    def _publish(self, trainer: Any, step: int, index: int, report: ClipReport) -> None:
+        self._last.report = report
+        self._log(trainer.lightning_module, report, index)
         if self.on_report is not None:
             self.on_report(step, index, report)
 
@@ -229,13 +235,10 @@ class GradientClipping(pl.Callback):
             self._clippers[index] = copy.deepcopy(self._template)
         return self._clippers[index]
 
-    def _log(
-        self, pl_module: pl.LightningModule, report: ClipReport, index: int, num_optimizers: int
-    ) -> None:
+    def _log(self, pl_module: Any, report: ClipReport, index: int) -> None:
         if self.log_prefix is None:
             return
-        several = num_optimizers > 1 and self.scope == "optimizer"
-        prefix = f"{self.log_prefix}{index}/" if several else self.log_prefix
+        prefix = self.log_prefix + (self._prefixes[index] if self.scope == "optimizer" else "")
         pl_module.log_dict(report.metrics(prefix), on_step=True, on_epoch=False, batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
@@ -244,46 +247,17 @@ class GradientClipping(pl.Callback):
         return {"steps": self._steps, "clippers": {k: dict(v) for k, v in states.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self._steps = state_dict["steps"]
+        """Restore what `state_dict` returned.
+
+        Raises ValueError, with nothing loaded, for the state of another clipper.
+        """
+        loaded = {}
         for index, state in state_dict["clippers"].items():
-            self._clipper(int(index)).load_state_dict(state)
-
-
-def refuse_strategy(trainer: pl.Trainer, clipper: Clipper) -> None:
-    """Raise MisconfigurationException for a strategy under which the clipper would go wrong."""
-    strategy, name = trainer.strategy, type(trainer.strategy).__name__
-    if isinstance(strategy, (FSDPStrategy, DeepSpeedStrategy)):
-        raise MisconfigurationException(
-            f"{name} hides how it shards gradients, so that GradientClipping would measure those "
-            "of one process: use ModelParallelStrategy (FSDP2) or DDPStrategy"
-        )
-    keeps = [type(m).__name__ for m in clipper.modules() for c in m.children() if _is_large(c)]
-    if keeps and isinstance(strategy, ModelParallelStrategy):
-        raise MisconfigurationException(
-            f"{keeps[0]} keeps a tensor for each parameter, of which a checkpoint under {name} "
-            "would hold the shards of one process: use DDPStrategy, or a rule that keeps norms"
-        )
-
-
-def _is_large(module: nn.Module) -> bool:
-    return isinstance(module, PerParameter)
-
-
-def refuse_samples(trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-    """Raise MisconfigurationException where a batch cannot be taken apart into samples."""
-    scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-    for wrong, instead in (
-        (len(trainer.optimizers) != 1, f"{len(trainer.optimizers)} optimizers"),
-        (trainer.world_size != 1, f"{trainer.world_size} processes"),
-        (scaled, "the loss scale of 16-mixed"),
-        (not callable(getattr(pl_module, "loss", None)), "no method loss(batch) in the module"),
-    ):
-        if wrong:
-            raise MisconfigurationException(
-                "clipping by samples needs one optimizer, one process, a precision without a "
-                f"loss scale and a module with loss(batch), got {instead}"
-            )
+            loaded[int(index)] = copy.deepcopy(self._clipper(int(index)))
+            loaded[int(index)].load_state_dict(state)
+        self._steps = state_dict["steps"]
+        for index, clipper in loaded.items():
+            self._clipper(index).load_state_dict(clipper.state_dict())
 
 
 def _index(optimizers: list[Optimizer], optimizer: Optimizer) -> int:
@@ -292,12 +266,11 @@ def _index(optimizers: list[Optimizer], optimizer: Optimizer) -> int:
     return next(i for i, known in enumerate(optimizers) if known is inner or known is optimizer)
 
 
-def _named_groups(module: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
-    names = {id(param): name for name, param in module.named_parameters()}
+def _prefixes(optimizers: list[Optimizer], module: nn.Module) -> list[str]:
+    """What tells the metrics of several optimizers apart: the submodule of each, or its number."""
+    if len(optimizers) == 1:
+        return [""]
+    names = [common_module(module, optimizer) for optimizer in optimizers]
     return [
-        {
-            "params": group["params"],
-            "param_names": [names.get(id(param)) for param in group["params"]],
-        }
-        for group in optimizer.param_groups
+        f"{name if name and names.count(name) == 1 else index}/" for index, name in enumerate(names)
     ]

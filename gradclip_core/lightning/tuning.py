@@ -1,0 +1,71 @@
+"""Clipping while Lightning tunes: its search for a learning rate or batch size drops callbacks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gradclip_core.report import ClipReport
+
+if TYPE_CHECKING:
+    from gradclip_core.lightning.callback import GradientClipping
+
+
+class Shared:
+    """The last report, which a copy of a callback shares with it."""
+
+    def __init__(self) -> None:
+        self.report: ClipReport | None = None
+
+    def __deepcopy__(self, _: Any) -> Shared:
+        return self
+
+
+class Tuning:
+    """Has a fresh copy of the callback clip where the Trainer's callbacks are replaced.
+
+    The tuner trains with callbacks of its own, but calls the module's `on_train_start`.
+    """
+
+    def __init__(self, callback: GradientClipping) -> None:
+        self._callback = callback
+        self._copy: GradientClipping | None = None
+        self._restore: Callable[[], None] | None = None
+
+    def begin(self, trainer: Any, module: Any) -> None:
+        """Watch the beginnings of training of this module."""
+        self.end()
+        own, kept = module.on_train_start, vars(module).get("on_train_start")
+        module.on_train_start = functools.partial(self._start, trainer, module, own)
+
+        def restore() -> None:
+            del module.on_train_start
+            if kept is not None:
+                module.on_train_start = kept
+
+        self._restore = restore
+
+    def ended(self) -> bool:
+        """Take the copy away, if there was one; whether there was."""
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            copy.detach()
+        return copy is not None
+
+    def end(self) -> None:
+        """Leave the module alone."""
+        self.ended()
+        if self._restore is not None:
+            self._restore()
+            self._restore = None
+
+    def _start(self, trainer: Any, module: Any, own: Callable[[], None]) -> None:
+        present = {id(callback) for callback in trainer.callbacks}
+        if not {id(self._callback), id(self._copy)} & present:
+            self.ended()
+            self._callback.detach()
+            self._copy = self._callback.fresh()
+            self._copy.attach(trainer, module)
+            trainer.callbacks.append(self._copy)
+        own()

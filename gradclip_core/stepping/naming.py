@@ -1,0 +1,44 @@
+"""The names of an optimizer's parameters in a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+
+class Names:
+    """Parameter groups with the names that a model has for the parameters, for any clipper.
+
+    The names are looked up anew only when there is a parameter that had none.
+    """
+
+    def __init__(self) -> None:
+        self._model: nn.Module | None = None
+        self._names: dict[int, str] = {}
+
+    def __call__(self, model: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
+        """The groups of an optimizer; a name is None where the model has no such parameter."""
+        groups = optimizer.param_groups
+        if model is not self._model or any(
+            id(p) not in self._names for group in groups for p in group["params"]
+        ):
+            self._model = model
+            self._names = {id(param): name for name, param in model.named_parameters()}
+        return [
+            {
+                "params": group["params"],
+                "param_names": [self._names.get(id(param)) for param in group["params"]],
+            }
+            for group in groups
+        ]
+
+
+def common_module(model: nn.Module, optimizer: Optimizer) -> str | None:
+    """The first component of the names of all of an optimizer's parameters; None if they differ."""
+    ours = {id(param) for group in optimizer.param_groups for param in group["params"]}
+    named = [name for name, param in model.named_parameters() if id(param) in ours]
+    first = {name.partition(".")[0] for name in named if "." in name}
+    whole = len(first) == 1 and all("." in name for name in named)
+    return first.pop() if whole else None
