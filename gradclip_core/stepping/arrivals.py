@@ -36,7 +36,7 @@ class Arrivals:
         if self._done:
             return
         gradients = collect(self._optimizer)
-        if not gradients.grads or any(gradients.spreads) or gradients.device.type == "meta":
+        if not gradients.grads or any(gradients.layouts) or gradients.device.type == "meta":
             return
         orders = (2.0, torch.inf)
         norms = [total(parameter_norms(gradients, order), order) for order in orders]

@@ -272,9 +272,8 @@ def test_nothing_is_logged_without_a_prefix(trainer: Trainer, tmp_path: Path) ->
     assert not list(tmp_path.rglob("metrics.csv"))
 
 
-@pytest.mark.parametrize("value", [1.0, 0.0])
-def test_the_trainers_own_clipping_is_refused(trainer: Trainer, value: float) -> None:
-    run = trainer(callbacks=[GradientClipping(ClipNorm(1.0))], gradient_clip_val=value)
+def test_the_trainers_own_clipping_is_refused(trainer: Trainer) -> None:
+    run = trainer(callbacks=[GradientClipping(ClipNorm(1.0))], gradient_clip_val=1.0)
     with pytest.raises(MisconfigurationException, match="remove gradient_clip_val"):
         run.fit(Regression(), batches())
 

@@ -188,11 +188,31 @@ def test_the_scope_model_clips_once_for_one_backward_and_two_steps(trainer: Trai
     assert callback.clippers[0].steps.item() == STEPS
 
 
-def test_two_optimizers_log_under_their_numbers(trainer: Trainer) -> None:
-    run = trainer(callbacks=[GradientClipping(ClipNorm(0.5))])
-    fitted(run, Duel())
-    assert {f"grad/{index}/clipped_norm" for index in (0, 1)} <= run.logged_metrics.keys()
-    assert run.logged_metrics["grad/1/clipped_norm"].item() == pytest.approx(0.5, rel=1e-5)
+class Mixed(Duel):
+    """The second optimizer takes parameters of both nets: no module is all of its own."""
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        return [
+            SGD([self.first.weight], 0.01),
+            SGD([self.first.bias, *self.second.parameters()], 0.01),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("module", "names"), [(Duel, ("first", "second")), (Mixed, ("first", "1"))]
+)
+def test_several_optimizers_log_under_the_names_of_what_they_train(
+    trainer: Trainer, module: Any, names: tuple[str, str]
+) -> None:
+    reports: dict[int, ClipReport] = {}
+    callback = GradientClipping(
+        ClipNorm(0.5), on_report=lambda _, index, report: reports.update({index: report})
+    )
+    run = trainer(callbacks=[callback])
+    fitted(run, module())
+    for index, name in enumerate(names):
+        logged = run.logged_metrics[f"grad/{name}/norm"].item()
+        assert logged == pytest.approx(reports[index].norm.item(), rel=1e-6)
 
 
 def fp16() -> MixedPrecision:
@@ -252,7 +272,9 @@ def test_two_optimizers_under_fp16_are_clipped_after_unscaling(trainer: Trainer)
     for plugins in ([fp16()], None):
         run = trainer(callbacks=[GradientClipping(ClipNorm(0.5))], plugins=plugins)
         fitted(run, Duel())
-        norms.append([run.logged_metrics[f"grad/{index}/norm"].item() for index in (0, 1)])
+        norms.append(
+            [run.logged_metrics[f"grad/{name}/norm"].item() for name in ("first", "second")]
+        )
     assert norms[0] == pytest.approx(norms[1], rel=0.05)
 
 

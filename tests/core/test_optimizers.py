@@ -305,6 +305,7 @@ def test_the_signature_is_the_optimizers_with_a_clipper(name: str) -> None:
     assert parameters == dict(inspect.signature(theirs).parameters)
     assert issubclass(ours, theirs)
     assert clipped(theirs) is ours
+    assert (ours.__name__, ours.__qualname__) == (f"Clipped{name}", name)
 
 
 @pytest.mark.parametrize("bad", [None, 1.0, ClipNorm, nn.Linear(1, 1)])
@@ -320,5 +321,5 @@ def test_the_class_is_checked(bad: Any) -> None:
 
 
 def test_an_optimizer_the_rule_cannot_serve_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match=r"^Spam reads the second moment .* got SGD$"):
+    with pytest.raises(ValueError, match=r"^Spam reads the second moment .* got ClippedSGD$"):
         optimizers.SGD([nn.Parameter(torch.zeros(1))], 0.1, clipper=Spam())
