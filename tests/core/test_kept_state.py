@@ -42,7 +42,7 @@ RULES: dict[str, Callable[[], Clipper]] = {
     "percentile": lambda: ClipNorm(Percentile(50, window=6)),
     "by parameter": lambda: ClipNorm(Ema(), by="parameter"),
     "carry": lambda: UClip(ClipNorm(0.1)),
-    "spam": lambda: Spam(2.0, grace=1, reset_every=4, warmup=2),
+    "spam": lambda: Spam(2.0, warmup_steps=1, reset_every=4, lr_warmup_steps=2),
     "update": lambda: ClipUpdate(Percentile(30)),
 }
 

@@ -142,7 +142,7 @@ def _clipped_norm(optimizer: Any) -> float:
 
 def test_momentum_resets_count_steps_and_not_entries() -> None:
     param = holding()
-    clipper = Spam(2.0, grace=0, reset_every=3, warmup=0).attach(
+    clipper = Spam(2.0, warmup_steps=0, reset_every=3, lr_warmup_steps=0).attach(
         optimizer=(optimizer := AdamOnce([param], 0.1))
     )
     for _ in range(7):
