@@ -24,9 +24,9 @@ from apps.base.sampler import LengthSampler
 from apps.base.task import Optimization
 from apps.speech.batches import Batch
 from apps.speech.features import spec_augment
+from apps.speech.manifest import read_manifest
 from apps.speech.model import RecurrentCTC
 from apps.speech.task import CTCTask
-from apps.speech.utterances import read_manifest
 
 FRAME = 0.03  # seconds
 BATCH_SIZE, NUM_BANDS, NUM_STACKED, NUM_OUTPUTS = 16, 40, 3, 11

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from apps.errors import UserError
 from apps.speech.utterances import Utterance
 
 Units = Literal["words", "characters"]
@@ -32,16 +31,13 @@ class Alphabet:
         return len(self.tokens) + 1
 
     def encode(self, text: str) -> list[int]:
-        """The outputs that spell a text; UserError for what is not in the alphabet."""
+        """The outputs that spell a text; what is not in the alphabet is left out."""
         places = {token: i for i, token in enumerate(self.tokens, start=BLANK + 1)}
-        pieces = self.split(text)
-        unknown = [piece for piece in pieces if piece not in places]
-        if unknown:
-            kind = "word" if self.units == "words" else "character"
-            raise UserError(
-                f"{kind} {unknown[0]!r} is not in the alphabet of the training transcripts"
-            )
-        return [places[piece] for piece in pieces]
+        return [places[piece] for piece in self.split(text) if piece in places]
+
+    def unknown(self, text: str) -> list[str]:
+        """The tokens of a text that are not in the alphabet, in its order."""
+        return [piece for piece in self.split(text) if piece not in self.tokens]
 
     def split(self, text: str) -> Sequence[str]:
         """A text in tokens."""

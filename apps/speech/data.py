@@ -101,10 +101,7 @@ class SpeechData(DataModule):
 
     def _outputs(self, utterance: Utterance, alphabet: Alphabet, length: int) -> Sequence[int]:
         """The outputs of an utterance; UserError if its frames cannot hold them."""
-        try:
-            outputs = alphabet.encode(utterance.text)
-        except UserError as error:
-            raise UserError(f"{utterance.path}: {error}") from error
+        outputs = alphabet.encode(utterance.text)
         frames, least = self.front_end.num_frames(length), least_frames(outputs)
         if frames < least:
             raise UserError(
@@ -126,7 +123,8 @@ class SpeechData(DataModule):
         for part in PARTS:
             data = self.parts[part]
             for utterance, length in zip(self.utterances[part], data.lengths, strict=True):
-                whole.update(f"{part} {utterance.path.name} {utterance.text} {length}\n".encode())
+                where = f"{utterance.path.name} {utterance.offset}"
+                whole.update(f"{part} {where} {utterance.text} {length}\n".encode())
         return whole.hexdigest()[:16]
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -157,11 +155,28 @@ class SpeechData(DataModule):
             speakers.append(len({u.speaker for u in self.utterances[part]}))
             frames = sum(self.parts[part].lengths)
             minutes.append(frames * self.front_end.frame_seconds / 60)
-        return (
+        account = (
             f"{self.source.name}: utterances to train, validate, test: "
             f"{', '.join(map(str, counts))}; minutes: "
             f"{', '.join(f'{m:.1f}' for m in minutes)}; speakers: "
-            f"{', '.join(map(str, speakers))}; {len(self.alphabet.tokens)} {self.alphabet.units}."
+            f"{', '.join(map(str, speakers))}; {len(self.alphabet.tokens)} {self.alphabet.units}"
+        )
+        return "; ".join(filter(None, [account, self.source.found, self._unheard()])) + "."
+
+    def _unheard(self) -> str:
+        """What of the held-out transcripts no training transcript has, which no network can say."""
+        unknown = {
+            token: None
+            for part in ("val", "test")
+            for utterance in self.utterances[part]
+            for token in self.alphabet.unknown(utterance.text)
+        }
+        if not unknown:
+            return ""
+        shown = ", ".join(repr(token) for token in list(unknown)[:5])
+        return (
+            f"{len(unknown)} {self.alphabet.units} of the held-out transcripts are in no training "
+            f"transcript and count as errors ({shown})"
         )
 
 

@@ -154,7 +154,7 @@ def _key(utterances: Sequence[Utterance], front_end: FrontEnd) -> str:
             whole.update(f"{utterance.path} {error.errno}\n".encode())
         else:
             text = f"{utterance.path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-            whole.update(f"{text} {utterance.duration}\n".encode())
+            whole.update(f"{text} {utterance.offset} {utterance.duration}\n".encode())
     return whole.hexdigest()[:32]
 
 

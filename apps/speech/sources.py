@@ -9,10 +9,13 @@ from apps.base.source import DataSet
 from apps.base.source import Source as BaseSource
 from apps.errors import UserError
 from apps.speech.alphabet import Units
-from apps.speech.utterances import Corpus, Part, Utterance, read_manifest
+from apps.speech.layouts import read_layout
+from apps.speech.manifest import read_manifest
+from apps.speech.utterances import Corpus, Part, Utterance
 from data_scripts.speech import prepare
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
+_LEAST_UNITS = 10  # speakers or recordings from which whole ones make a part
 
 
 class Source(BaseSource[Corpus]):
@@ -21,10 +24,12 @@ class Source(BaseSource[Corpus]):
     units: `words` for a small vocabulary, `characters` for an open one. language: `en` compares
     with an English recogniser. language_model, dictionary: files that belong to the data, an
     n-gram model in ARPA format and the pronunciations of its words; None where there are none.
+    found: how the files are laid out and divided, after `read`; "" where that is known.
     """
 
     language_model: Path | None = None
     dictionary: Path | None = None
+    found: str = ""
 
     def __init__(self, units: Units, language: str) -> None:
         self.units: Units = units
@@ -64,11 +69,12 @@ def _present(path: Path) -> Path | None:
 
 
 class Manifest(Source):
-    """The user's own JSON-lines manifest, the format of NVIDIA NeMo.
+    """The user's own recordings: a manifest, or the folder of a corpus (see `read_layout`).
 
-    path: its file. val_path, test_path: manifests of the other parts; without them
-    `val_fraction` and `test_fraction` of the speakers of `path` make these parts, or of the
-    utterances where fewer than ten speakers are named.
+    path: where they are. val_path, test_path: those of the other parts; without them, and where
+    the corpus has no parts of its own, `val_fraction` and `test_fraction` of `path` make these
+    parts: whole speakers where ten or more are named, else whole recordings where there are ten
+    or more, else segments.
     """
 
     def __init__(
@@ -85,34 +91,52 @@ class Manifest(Source):
         for name, value in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
             if not 0 < value < 0.5:
                 raise ValueError(f"{name}={value}: must be a share between 0 and 0.5")
-        self.paths: dict[Part, str | None] = {"train": path, "val": val_path, "test": test_path}
+        self.path = path
+        self.others: dict[Part, str | None] = {"val": val_path, "test": test_path}
         self.fractions: dict[Part, float] = {"val": val_fraction, "test": test_fraction}
 
     @property
     def name(self) -> str:
-        """The file's name."""
-        return Path(str(self.paths["train"])).name
+        """The name of the file or folder."""
+        return Path(self.path).name
 
     def read(self) -> Corpus:
-        """Read the manifests and split off the parts that have none of their own."""
-        found = {part: read_manifest(Path(p)) for part, p in self.paths.items() if p is not None}
+        """Read what there is, and split off the parts that have none of their own."""
+        layout = read_layout(Path(self.path))
+        found = dict(layout.parts)
+        self.found = layout.name
+        for part, path in self.others.items():
+            if path is not None:
+                found[part] = [u for us in read_layout(Path(path)).parts.values() for u in us]
         for part, fraction in self.fractions.items():
             if part not in found:
-                found["train"], found[part] = _split(found["train"], fraction)
+                found["train"], found[part], unit = _split(found["train"], fraction)
+                self.found += f"; {part} split off by {unit}"
             if not found[part] or not found["train"]:
                 raise UserError(f"{self.name}: too few utterances to split off a part {part}")
         return found
 
 
-def _split(utterances: list[Utterance], share: float) -> tuple[list[Utterance], list[Utterance]]:
-    """Utterances apart from about a share of them, whole speakers where there are ten or more.
+def _split(
+    utterances: list[Utterance], share: float
+) -> tuple[list[Utterance], list[Utterance], str]:
+    """Utterances apart from about a share of them, and what was kept together.
 
     Which ones depends on their names alone, so that a part stays when utterances are added.
     """
-    by_speaker = len({utterance.speaker for utterance in utterances}) >= 10
-    names = [u.speaker if by_speaker else str(u.path) for u in utterances]
+    unit, names = _units(utterances)
     order = sorted(set(names), key=lambda name: (zlib.crc32(name.encode()), name))
     chosen = set(order[: max(1, round(share * len(order)))])
     kept = [u for u, name in zip(utterances, names, strict=True) if name not in chosen]
     apart = [u for u, name in zip(utterances, names, strict=True) if name in chosen]
-    return kept, apart
+    return kept, apart, unit
+
+
+def _units(utterances: list[Utterance]) -> tuple[str, list[str]]:
+    """What must not be divided between parts, and the name of it for each utterance."""
+    speakers = [utterance.speaker for utterance in utterances]
+    recordings = [str(utterance.path) for utterance in utterances]
+    for unit, names in (("speaker", speakers), ("recording", recordings)):
+        if len(set(names)) >= _LEAST_UNITS:
+            return unit, names
+    return "segment", [f"{u.path} {u.offset}" for u in utterances]

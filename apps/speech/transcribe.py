@@ -12,10 +12,10 @@ from apps.speech.alphabet import Alphabet
 from apps.speech.audio import spoken
 from apps.speech.decoding import Decoder, Spoken
 from apps.speech.features import FrontEnd
+from apps.speech.layouts import find_audio
 from apps.speech.metrics import count_errors, scores
 from apps.speech.speakers import speaker_statistics
 from apps.speech.task import CTCTask
-from apps.speech.utterances import find_audio
 
 
 def transcribe(
@@ -23,7 +23,8 @@ def transcribe(
 ) -> tuple[pd.DataFrame, str]:
     """Transcribe an audio file, a folder or a manifest: a row for each file, and an account.
 
-    `words` holds the words with their start and end in seconds as JSON. A manifest with texts
+    `words` holds the words with their start and end in seconds of the recording as JSON; a segment
+    of one has its `offset` in it. A manifest with texts
     gives the column `reference`, and the account their word error rate. Where the run normalises
     by speaker, a file whose speaker is not named is normalised by itself, and the account says so.
     Raises UserError for audio that cannot be used.
@@ -37,16 +38,18 @@ def transcribe(
         found = decoder(task.log_probabilities(frames), alphabet)
         duration = len(samples) / rate
         seconds += duration
-        words = [_timed(word, front_end.frame_seconds, duration) for word in found.words]
+        start = utterance.offset or 0.0
+        words = [_timed(word, front_end.frame_seconds, start, duration) for word in found.words]
         row = {
             "audio_filepath": str(utterance.path),
+            **({} if utterance.offset is None else {"offset": utterance.offset}),
             "duration": duration,
             "text": found.text,
             "words": json.dumps(words, ensure_ascii=False),
         }
         rows.append(row | ({"reference": utterance.text} if utterance.text else {}))
     table = pd.DataFrame(rows)
-    account = f"{source}: {len(rows)} files, {seconds:.1f} s of audio"
+    account = f"{source}: {len(rows)} utterances, {seconds:.1f} s of audio"
     unnamed = sum(not utterance.speaker for utterance in utterances)
     if front_end.normalize == "speaker" and unnamed:
         account += f"; {unnamed} name no speaker and were normalised each by itself"
@@ -64,6 +67,7 @@ def alphabet_of(description: dict[str, object]) -> Alphabet:
         raise UserError(f"the run's data.json describes no alphabet: {error}") from error
 
 
-def _timed(spoken: Spoken, step: float, duration: float) -> dict[str, object]:
-    start, end = spoken.start * step, min(spoken.end * step, duration)
+def _timed(spoken: Spoken, step: float, offset: float, duration: float) -> dict[str, object]:
+    """A word with its times in the recording."""
+    start, end = offset + spoken.start * step, offset + min(spoken.end * step, duration)
     return {"word": spoken.word, "start": round(start, 3), "end": round(end, 3)}

@@ -1,9 +1,10 @@
-"""Utterances and the JSON-lines manifests that list them, in the format of NVIDIA NeMo."""
+"""Utterances, and the transcripts that they are compared with."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+import math
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,89 +12,60 @@ from typing import Any, Literal
 from apps.errors import UserError
 
 Part = Literal["train", "val", "test"]
-AUDIO = frozenset({".wav", ".flac", ".ogg", ".mp3"})
+
+# The ways to write an apostrophe, which are one letter to a recogniser.
+_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u00b4`\uff07", "'"))
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One recording: its file, what is said in lower case ("" if unknown), and who says it.
+    """What one speaker says: a recording, or a segment of one, and its normalised transcript.
 
-    `duration` in seconds, where a manifest tells it.
+    text, speaker: "" if unknown. offset: seconds at which the segment begins; None where the
+    utterance is a whole recording. duration: in seconds, where it is told.
     """
 
     path: Path
     text: str = ""
     speaker: str = ""
     duration: float | None = None
+    offset: float | None = None
 
 
 Corpus = Mapping[Part, list[Utterance]]
 
 
 def normalize(text: str) -> str:
-    """Lower case, with one blank between words."""
-    return " ".join(text.lower().split())
+    """Lower case in Unicode's composed form (NFC), one kind of apostrophe, single blanks."""
+    lowered = unicodedata.normalize("NFC", text.translate(_APOSTROPHES).lower())
+    return " ".join(lowered.split())
 
 
-def read_manifest(path: Path, *, transcribed: bool = True) -> list[Utterance]:
-    """The utterances of a manifest; paths in it are relative to its folder.
+def as_text(where: str, name: str, value: Any) -> str:
+    """A field of a manifest as text; "" where it is missing.
 
-    A line is a JSON object with `audio_filepath`, `text` and optionally `duration` and
-    `speaker`. Raises UserError naming file and line for anything else, and for an empty text
-    when `transcribed`.
+    Null, NaN and a blank are missing; whole numbers are written without a fraction. UserError for
+    anything but a text or a number.
     """
-    try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise UserError(f"{path}: {reason or error}") from error
-    found = []
-    for where, line in _lines(path, content):
-        text = normalize(str(line.get("text", "")))
-        if transcribed and not text:
-            raise UserError(f"{where}: empty transcript (text)")
-        audio = path.parent / str(line["audio_filepath"])
-        duration = _duration(where, line)
-        found.append(Utterance(audio, text, str(line.get("speaker", "")), duration))
-    if not found:
-        raise UserError(f"{path}: holds no utterances")
-    return found
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise UserError(f"{where}: {name}={value!r}: must be a text")
+    return str(value).strip()
 
 
-def _lines(path: Path, content: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, text in enumerate(content.splitlines(), start=1):
-        if not text.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            line = json.loads(text)
-        except ValueError as error:
-            raise UserError(f"{where}: not JSON ({error})") from error
-        if not isinstance(line, dict) or not line.get("audio_filepath"):
-            raise UserError(f"{where}: must be an object with audio_filepath and text")
-        yield where, line
-
-
-def _duration(where: str, line: dict[str, Any]) -> float | None:
-    value = line.get("duration")
-    if value is None:
+def as_seconds(where: str, name: str, value: Any, *, positive: bool = False) -> float | None:
+    """A field of a manifest as seconds; None where it is missing. UserError for other values."""
+    text = as_text(where, name, value)
+    if not text:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise UserError(f"{where}: duration={value!r}: must be a number of seconds > 0")
-    return float(value)
-
-
-def find_audio(source: Path) -> list[Utterance]:
-    """The utterances of an audio file, of all audio files below a folder, or of a manifest.
-
-    Raises UserError when there are none.
-    """
-    if source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.suffix.lower() in AUDIO and p.is_file())
-        if not files:
-            kinds = ", ".join(sorted(AUDIO))
-            raise UserError(f"input={source}: no audio files in it ({kinds})")
-        return [Utterance(path) for path in files]
-    if source.suffix.lower() in AUDIO:
-        return [Utterance(source)]
-    return read_manifest(source, transcribed=False)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds) or seconds < 0 or (positive and seconds == 0):
+        limit = "> 0" if positive else ">= 0"
+        raise UserError(f"{where}: {name}={value!r}: must be a number of seconds {limit}")
+    return seconds

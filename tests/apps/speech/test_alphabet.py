@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.errors import UserError
 from apps.speech.alphabet import Alphabet, fit_alphabet, least_frames
 from apps.speech.utterances import Utterance
 
@@ -26,12 +25,16 @@ def test_texts_survive_a_round_trip(units, size):
 
 
 @pytest.mark.parametrize(
-    ("units", "expected"), [("words", "word 'four'"), ("characters", "character 'f'")]
+    ("units", "text", "known", "unknown"),
+    [
+        ("words", "one four two five", "one two", ["four", "five"]),
+        ("characters", "one two fux", "one two", ["f", "u", "x"]),
+    ],
 )
-def test_what_is_not_in_the_alphabet_is_named(units, expected):
+def test_what_is_not_in_the_alphabet_is_left_out_and_named(units, text, known, unknown):
     alphabet = fit_alphabet([Utterance(Path(), text) for text in TEXTS], units)
-    with pytest.raises(UserError, match=expected):
-        alphabet.encode("one four")
+    assert alphabet.join(alphabet.encode(text)) == known
+    assert alphabet.unknown(text) == unknown
 
 
 @given(st.lists(st.integers(1, 3), max_size=8))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from scipy.signal import resample_poly
 
 from apps.errors import UserError
@@ -85,3 +87,102 @@ def test_samples_that_are_no_numbers(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.array([0.0, np.nan, 0.1]), RATE, subtype="FLOAT")
     with pytest.raises(UserError, match="not finite"):
         load(Utterance(tmp_path / "a.wav"), RATE)
+
+
+CASES = Path(__file__).parents[4] / "shared/cases/apps/speech"
+# How a format is written: its suffix, and what soundfile has to be told of it.
+FORMATS = {
+    "mp3": {},
+    "opus": {"format": "OGG", "subtype": "OPUS"},
+    "aiff": {},
+    "aifc": {"format": "AIFF", "subtype": "ULAW"},
+    "au": {},
+    "snd": {"format": "AU", "subtype": "ALAW"},
+    "caf": {},
+    "w64": {},
+    "rf64": {},
+    "sph": {"format": "NIST", "subtype": "PCM_16"},
+    "voc": {"subtype": "PCM_16"},
+    "gsm.wav": {"format": "WAV", "subtype": "GSM610"},
+    "ulaw.wav": {"format": "WAV", "subtype": "ULAW"},
+    "float.wav": {"format": "WAV", "subtype": "FLOAT"},
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_libsndfile_reads_is_read(tmp_path, name):
+    samples = say("one three two")
+    path = tmp_path / f"a.{name}"
+    soundfile.write(path, samples, RATE, **FORMATS[name])
+    loaded = load(Utterance(path), RATE).numpy()
+    # GSM has blocks of 320 samples, MP3 of 1,152.
+    assert 0 <= len(loaded) - len(samples) <= 1152
+    # The tones are there: lossy formats keep most of a tone's energy where it was.
+    assert np.corrcoef(loaded[: len(samples)], samples)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("name", ["aiff", "aifc", "au", "caf", "w64", "rf64", "sph", "mp3", "opus"])
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_cut_files_of_other_formats_are_named(tmp_path, name, share):
+    path = tmp_path / f"a.{name}"
+    soundfile.write(path, np.tile(say("one two three"), 5), RATE, **FORMATS[name])
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=rf"a\.{name}: (truncated|cannot be read)"):
+        load(Utterance(path), RATE)
+
+
+# What recorders that stream write for a size that they do not know: ffmpeg, sox, arecord, none.
+@pytest.mark.parametrize(
+    ("riff", "data"),
+    [
+        (0xFFFFFFFF, 0xFFFFFFFF),
+        (0x7FFFF024, 0x7FFFF000),
+        (0x7FFFFFFF, 0x7FFFFFDB),
+        (0x80000024, 0x80000000),
+        (0xFFFFFFFF, 0),
+        (36, 0),
+        (0, 0),
+    ],
+)
+def test_streamed_wavs_are_read_whole(wav, riff, data):
+    content = bytearray(wav.path.read_bytes())
+    expected = load(wav, RATE)
+    content[4:8] = riff.to_bytes(4, "little")
+    content[40:44] = data.to_bytes(4, "little")
+    wav.path.write_bytes(content)
+    assert torch.equal(load(wav, RATE), expected)
+
+
+@pytest.mark.parametrize("name", ["00.wav", "soxpipe.wav", "7f.wav", "a.aiff"])
+@pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not beside this checkout")
+def test_the_same_tone_in_four_headers(name):
+    assert torch.equal(load(Utterance(CASES / name), RATE), load(Utterance(CASES / "00.wav"), RATE))
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "ogg", "gsm.wav"])
+def test_a_segment_is_cut_out_of_a_recording(tmp_path, suffix):
+    samples = np.concatenate([say("one"), say("three"), say("two")])
+    path = tmp_path / f"long.{suffix}"
+    soundfile.write(path, samples, RATE, **FORMATS.get(suffix, {}))
+    whole = load(Utterance(path), RATE)
+    start, length = len(say("one")), len(say("three"))
+    segment = Utterance(path, "three", offset=start / RATE, duration=length / RATE)
+    found = load(segment, RATE)
+    assert len(found) == length
+    # A lossy decoder begins anew at a place that it seeks.
+    atol = 0.0 if suffix in ("wav", "flac") else 0.05
+    torch.testing.assert_close(found, whole[start : start + length], rtol=0, atol=atol)
+
+
+def test_segments_at_the_edges(wav):
+    whole = load(wav, RATE)
+    seconds = len(whole) / RATE
+    assert len(load(replace(wav, duration=seconds / 2), RATE)) == len(whole) // 2
+    assert torch.equal(load(replace(wav, duration=seconds - 0.01), RATE), whole)
+    assert torch.equal(load(replace(wav, offset=0.0), RATE), whole)
+    assert torch.equal(load(replace(wav, offset=0.2), RATE), whole[int(0.2 * RATE) :])
+    with pytest.raises(UserError, match=r"a\.wav: offset=9\.0: behind its end at 0\.6"):
+        load(replace(wav, offset=9.0), RATE)
+    with pytest.raises(UserError, match=r"a\.wav: truncated: ends after 0\.6"):
+        load(replace(wav, offset=0.5, duration=1.0), RATE)

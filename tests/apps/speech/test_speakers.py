@@ -13,9 +13,10 @@ from apps.speech.audio import load
 from apps.speech.data import SpeechData
 from apps.speech.feature_store import feature_store
 from apps.speech.features import FrontEnd
+from apps.speech.manifest import read_manifest
 from apps.speech.sources import Manifest
 from apps.speech.speakers import speaker_statistics
-from apps.speech.utterances import Utterance, read_manifest
+from apps.speech.utterances import Utterance
 from tests.apps.speech.conftest import RATE, write_corpus
 
 BY_SPEAKER = FrontEnd(num_bands=8, normalize="speaker")

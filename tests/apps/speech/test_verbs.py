@@ -120,7 +120,7 @@ def test_predict_a_folder_with_word_times(heard, tmp_path):
     out = succeed(
         "predict", f"run={heard}", f"input={tmp_path / 'in'}", f"output={tmp_path / 'o.csv'}"
     )
-    assert "2 files" in out
+    assert "2 utterances" in out
     table = pd.read_csv(tmp_path / "o.csv")
     assert [Path(p).name for p in table["audio_filepath"]] == ["a.wav", "b.flac"]
     assert table["text"].tolist() == ["three", "two one"]
