@@ -24,7 +24,8 @@ test: $(DEV) ## run the tests (a few minutes)
 
 # Plain instructions and two threads add in another order than most processors do.
 test-reordered: $(DEV) ## run the numerical tests of the core with sums in another order
-	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=2 \
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE \
+		OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE \
 		$(BIN)/python -m pytest -m "not slow" -n auto tests/core/*optimizers* \
 		tests/core/*lightning* tests/core/backward tests/core/rules tests/core/stepping
 
