@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-reordered test-all lint format bench clean
+.PHONY: help setup demo test test-reordered test-all lint format docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,10 +37,20 @@ lint: $(DEV) ## check format, style, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy gradclip_core apps data_scripts
 	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict .github mkdocs.yml conf CITATION.cff
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 format: $(DEV) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(DEV) ## build the documentation into build/site; a broken link or an undocumented name fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_docs.py
+	@echo "open build/site/index.html"
 
 bench: $(DEV) ## time clipping against torch and other libraries (a few minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.clip_speed --write docs

@@ -106,6 +106,11 @@ def test_the_wheel_needs_torch_alone_and_says_where_the_project_lives(
     assert "# gradclip" in found.get_payload()
 
 
+def test_the_citation_names_the_version(wheel: zipfile.ZipFile) -> None:
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {metadata(wheel)['Version']}\n" in citation
+
+
 def test_the_sdist_makes_the_same_wheel(
     built: Path, wheel: zipfile.ZipFile, tmp_path: Path
 ) -> None:

@@ -18,7 +18,9 @@ from apps.grid.overrides import first_point
 from tests.conftest import succeed
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+README = ROOT / "README.md"
+DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+CHOOSE = ROOT / "docs" / "guides" / "choose.md"
 
 
 import_torchaudio()  # which transformers imports, and could not where it is built for CUDA alone
@@ -66,9 +68,25 @@ def test_commands_compose(command: str) -> None:
     assert config
 
 
-def test_every_strategy_stands_in_the_readme() -> None:
-    table = set(re.findall(r"^\| `([a-z_]+)` \|", DOCUMENTS[0].read_text(), re.M))
-    assert table == {path.stem for path in (CONF / "clipping").glob("*.yaml")}
+def test_the_readme_can_be_read_in_five_minutes() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) < 150
+    assert len(text.split()) <= 1100
+
+
+def test_the_readme_says_how_many_strategies_there_are() -> None:
+    (number,) = re.findall(r"All \[(\d+) strategies\]", README.read_text())
+    assert int(number) == len(list((CONF / "clipping").glob("*.yaml")))
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)]+)\)", README.read_text()))))
+def test_links_of_the_readme_lead_somewhere(target: str) -> None:
+    if target.startswith("https://"):
+        return
+    path, _, anchor = target.partition("#")
+    assert (ROOT / path).is_file()
+    titles = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(), re.M) if anchor else []
+    assert not anchor or anchor in {title.lower().replace(" ", "-") for title in titles}
 
 
 def test_make_targets_exist() -> None:
@@ -79,7 +97,7 @@ def test_make_targets_exist() -> None:
 
 
 @pytest.mark.slow  # half a minute, and the data of the energy application
-def test_the_advice_in_the_readme_is_what_is_printed(tmp_path: Path) -> None:
+def test_the_advice_in_the_guide_is_what_is_printed(tmp_path: Path) -> None:
     out = succeed("advise", "app=energy", f"output_dir={tmp_path / 'advice'}")
-    (shown,) = re.findall(r"```text\n(200 steps.*?)```", DOCUMENTS[0].read_text(), re.S)
+    (shown,) = re.findall(r"```text\n(200 steps.*?)```", CHOOSE.read_text(), re.S)
     assert shown in out

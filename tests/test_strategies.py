@@ -15,6 +15,7 @@ from gradclip_core import ClipNorm, Median
 
 ROOT = Path(__file__).parents[1]
 PRESETS = {path.stem: path for path in (ROOT / "conf" / "clipping").glob("*.yaml")}
+INDEX = ROOT / "docs" / "strategies.md"
 PAGES = sorted((ROOT / "docs" / "strategies").glob("*.md"))
 CARDS = [
     (name, text)
@@ -44,6 +45,17 @@ def test_every_strategy_has_one_card() -> None:
     assert sorted(name for name, _ in CARDS) == sorted(PRESETS)
 
 
+def test_every_strategy_stands_in_the_table() -> None:
+    assert sorted(re.findall(r"^\| `([a-z_]+)` \|", INDEX.read_text(), re.M)) == sorted(PRESETS)
+
+
+def test_pictures_of_cards_are_those_of_their_strategy() -> None:
+    shown = {name: re.findall(r"\(\.\./images/(\w+)\.svg\)", card) for name, card in CARDS}
+    pictures = {path.stem for path in (INDEX.parent / "images").glob("*.svg")} - {"spike"}
+    assert {name for name, found in shown.items() if found} == pictures
+    assert all(found in ([], [name]) for name, found in shown.items())
+
+
 @every
 def test_the_code_of_a_card_makes_the_rule_of_its_preset(name: str, card: str) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", card, re.S)
@@ -60,8 +72,7 @@ def test_a_card_says_when_and_at_what_price(name: str, card: str) -> None:
 
 
 def test_pages_are_linked() -> None:
-    index = (ROOT / "docs" / "strategies.md").read_text()
-    assert all(f"(strategies/{page.name})" in index for page in PAGES)
+    assert all(f"(strategies/{page.name})" in INDEX.read_text() for page in PAGES)
     assert "(docs/strategies.md)" in (ROOT / "README.md").read_text()
 
 

@@ -15,14 +15,15 @@ from gradclip_core import ByName, ClipNorm, Clipper, NonFiniteGradientError, cha
 from tests.core.copies import COPIES, copied
 
 Holding = Callable[..., list[nn.Parameter]]
-TEXT = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "extend.md"
+TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 EXAMPLES = {re.findall(r"^class (\w+)", block, re.M)[0]: block for block in BLOCKS}
 
 
 def example(name: str) -> Any:
     namespace: dict[str, Any] = {}
-    exec(compile(EXAMPLES[name], "architecture.md", "exec"), namespace)
+    exec(compile(EXAMPLES[name], "extend.md", "exec"), namespace)
     return namespace
 
 
