@@ -104,9 +104,9 @@ def describe_nonfinite(gradients: Gradients, limit: int = 5) -> str:
 
 
 def drop(gradients: Gradients) -> None:
-    """Remove the gradients, so that the optimizer passes these parameters by."""
-    for position in gradients.present:
-        gradients.params[position].grad = None
+    """Remove the gradients, empty ones too, so that the optimizer passes all parameters by."""
+    for param in gradients.params:
+        param.grad = None
 
 
 def zero_nonfinite(gradients: Gradients) -> None:

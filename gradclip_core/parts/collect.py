@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gradclip_core.parts import native, sharding
 from gradclip_core.parts.gradients import Gradients, HandedOn, Parameters
+from gradclip_core.parts.usable import all_usable, check_kind, check_together, usable
 
 _NOTHING = (
     "there are no parameters, so that no gradient is clipped; a generator is used up after one "
@@ -22,15 +23,30 @@ _PLAIN, _PARAMETERS = {Tensor}, {Tensor, nn.Parameter}
 
 
 def collect(parameters: Parameters) -> Gradients:
+    """The gradients as operations of PyTorch may write them; see `collect_for_kernel`."""
+    return for_pytorch(collect_for_kernel(parameters))
+
+
+def for_pytorch(found: Gradients) -> Gradients:
+    """The same with inference tensors, to which only the kernel writes, as plain ones."""
+    if found.located is None or not any(map(Tensor.is_inference, found.grads)):
+        return found
+    return _collect_each(Gradients(found.params, found.names, found.groups), found.grads)
+
+
+def collect_for_kernel(parameters: Parameters) -> Gradients:
     """Gather the gradients of a model, an optimizer, its parameter groups or plain parameters.
 
     Accepts a module, an optimizer, one tensor, or an iterable of tensors, of `(name, tensor)`
     pairs (`model.named_parameters()`) or of parameter groups (`{"params": [...]}`). A parameter
-    that occurs several times counts once. Sparse gradients are coalesced in place; empty
-    gradients count as absent. Of DTensors the local shard is taken.
+    that occurs several times counts once. Sparse gradients are coalesced in place, and a
+    conjugation or negation that waits is done; empty gradients count as absent. Of DTensors the
+    local shard is taken.
 
     Warns where there is no parameter at all, as from a generator that is used up. Raises TypeError
-    for anything else, and for tensors that have no gradient and cannot get one.
+    for anything else, for tensors that have no gradient and cannot get one, and for gradients whose
+    numbers cannot be reached; ValueError for those that cannot be clipped where they are (see
+    `gradclip_core.parts.usable`).
     """
     params, names, groups = _listed(parameters)
     if not params and not isinstance(parameters, HandedOn):
@@ -42,7 +58,7 @@ def collect(parameters: Parameters) -> Gradients:
     if located is None and len(set(map(id, params))) < len(params):
         params, names, groups = _distinct(params, names, groups)
         grads = list(map(_grad, params))
-    if located is not None or (plain and _all_plain(grads)):
+    if located is not None or (plain and all_usable(grads)):
         return Gradients(params, names, groups, range(len(params)), grads, [], True, located)
     return _collect_each(Gradients(params, names, groups), grads)
 
@@ -54,6 +70,8 @@ def _collect_each(found: Gradients, grads: list[Any]) -> Gradients:
         if grad is None:
             _check_can_have(param, position)
             continue
+        if not sharding.is_sharded(param):
+            check_kind(grad, found.name(position))
         if grad.numel() == 0:
             continue
         if grad.layout is torch.sparse_coo:
@@ -61,10 +79,22 @@ def _collect_each(found: Gradients, grads: list[Any]) -> Gradients:
             grad = param.grad._values()
             if grad.numel() == 0:
                 continue
+        if grad.is_conj() or grad.is_neg():  # not yet done: many operations refuse such tensors
+            param.grad = grad = grad.resolve_conj().resolve_neg()
         present.append(position)
         found.grads.append(grad)
     found.present = present
-    return sharding.localize(found)
+    return _checked(sharding.localize(found))
+
+
+def _checked(found: Gradients) -> Gradients:
+    """The same with gradients that may be written, each for itself; shards are as DTensors are."""
+    own = [i for i, p in enumerate(found.present) if not found.layouts or not found.layouts[p]]
+    names = [found.name(found.present[i]) for i in own]
+    for i, name in zip(own, names, strict=True):
+        found.grads[i] = usable(found.grads[i], name)
+    check_together([found.grads[i] for i in own], names)
+    return found
 
 
 def _check_can_have(param: Tensor, position: int) -> None:
@@ -109,14 +139,6 @@ def _distinct(params: list[Tensor], names: list[str | None], groups: list[int]) 
     first = {id(param): i for i, param in reversed(list(enumerate(params)))}
     kept = sorted(first.values())
     return [params[i] for i in kept], [names[i] for i in kept], [groups[i] for i in kept]
-
-
-def _all_plain(grads: list[Tensor]) -> bool:
-    """Whether all are contiguous and none is empty; some sparse layouts refuse to say."""
-    try:
-        return all(map(Tensor.is_contiguous, grads)) and 0 not in map(Tensor.numel, grads)
-    except RuntimeError:
-        return False
 
 
 def _walk(parameters: Parameters) -> Iterator[tuple[int, str | None, Tensor]]:

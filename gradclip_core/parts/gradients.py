@@ -62,8 +62,12 @@ class Gradients:
 
     @property
     def device(self) -> torch.device:
-        """The device of the first parameter; statistics of the step live there."""
-        return self.params[0].device if self.params else torch.device("cpu")
+        """The device of the first gradient, or parameter; statistics of the step live there.
+
+        Parameters without a gradient may lie anywhere: frozen ones on `meta`, or offloaded.
+        """
+        tensors = self.grads or self.params
+        return tensors[0].device if tensors else torch.device("cpu")
 
     def batch(self, *, by_row: bool = False) -> native.Batch | None:
         """The gradients as the kernel takes them; None where it cannot."""
@@ -105,5 +109,5 @@ def check_elements(gradients: Gradients, rule: str) -> None:
     for position, grad in zip(gradients.present, gradients.grads, strict=True):
         shard = bool(gradients.layouts) and gradients.layouts[position] is not None
         if grad.is_complex() or (not shard and grad.shape != gradients.params[position].shape):
-            kind = "complex" if grad.is_complex() else "sparse"
-            raise TypeError(f"{rule} cannot take {kind} gradients; use ClipNorm")
+            kind, name = "complex" if grad.is_complex() else "sparse", gradients.name(position)
+            raise TypeError(f"{rule} cannot take {kind} gradients, as {name} has; use ClipNorm")

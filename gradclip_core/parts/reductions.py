@@ -43,7 +43,7 @@ def _norms_of_alike(tensors: list[Tensor], norm_type: float) -> list[float]:
     if tensors[0].numel() > SHORT:
         rows = torch.stack([_partial(tensor, norm_type) for tensor in tensors]).double()
     else:
-        rows = wide(torch.stack(tensors).view(len(tensors), -1))
+        rows = wide(torch.stack(tensors).reshape(len(tensors), -1))
     if norm_type == 2.0:
         norms = norms_of_rows(rows)
     else:

@@ -48,7 +48,7 @@ def localize(found: Gradients) -> Gradients:
 
 def local(tensor: Tensor) -> Tensor:
     """The local shard of a DTensor, zeros for an empty one."""
-    if type(tensor) is not _dtensor():
+    if not is_sharded(tensor):
         return tensor
     dtensor: Any = tensor
     shard: Tensor = dtensor.to_local()
@@ -141,6 +141,11 @@ def refuse_flat(params: Sequence[Tensor]) -> None:
             "cannot clip under FullyShardedDataParallel (FSDP1), which hides how it shards "
             "parameters: use torch.distributed.fsdp.fully_shard (FSDP2)"
         )
+
+
+def is_sharded(param: Tensor) -> bool:
+    """Whether it is a DTensor."""
+    return type(param) is _dtensor()
 
 
 def _dtensor() -> type | None:

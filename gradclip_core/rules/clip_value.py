@@ -165,8 +165,13 @@ def _clamp(parts: Parts, thresholds: Tensor) -> None:
 
 
 def _refuse_complex(parts: Parts) -> None:
-    if any(grad.is_complex() for grad in parts.gradients.grads):
-        raise TypeError("ClipValue cannot clamp complex gradients; use ClipNorm")
+    found = parts.gradients
+    for position, grad in zip(found.present, found.grads, strict=True):
+        if grad.is_complex():
+            name = found.name(position)
+            raise TypeError(
+                f"ClipValue cannot clamp complex gradients, as {name} has; use ClipNorm"
+            )
 
 
 _OR_PAIR = ", a pair (low, high) with low <= 0 <= high and low < high"

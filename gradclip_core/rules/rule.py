@@ -15,7 +15,7 @@ from gradclip_core.clipper import Clipper
 from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
 from gradclip_core.parts import norms, sharding
 from gradclip_core.parts.buffer_view import BufferView
-from gradclip_core.parts.collect import collect
+from gradclip_core.parts.collect import collect_for_kernel, for_pytorch
 from gradclip_core.parts.each_norm import EachNorm
 from gradclip_core.parts.gradients import Gradients, Parameters
 from gradclip_core.parts.measure import check_measure, measure_parts, part_sizes
@@ -133,7 +133,7 @@ class Rule(Clipper):
 
         Raises NonFiniteGradientError where the guard says so.
         """
-        gradients = collect(parameters)
+        gradients = collect_for_kernel(parameters)
         # The kernel makes no graph, and turning graphs off takes as long as a small gradient.
         report = None if gradients.located is None else self._try_fast(gradients)
         if report is None:
@@ -144,7 +144,7 @@ class Rule(Clipper):
     @torch.no_grad()
     def _by_pytorch(self, gradients: Gradients) -> ClipReport:
         report = self._try_fast(gradients) if gradients.located is None else None
-        return self._full_step(self.select(gradients)) if report is None else report
+        return self._full_step(self.select(for_pytorch(gradients))) if report is None else report
 
     def _try_fast(self, gradients: Gradients) -> ClipReport | None:
         """The whole step in few operations, where that can be."""

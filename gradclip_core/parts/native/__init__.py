@@ -207,13 +207,8 @@ def batch(tensors: list[Tensor], rows: Sequence[int] | None = None) -> Batch | N
 
 
 def on_cpu(tensors: Sequence[Tensor]) -> bool:
-    """Whether all tensors lie on the CPU; asks one of them where there is no other device."""
-    return bool(tensors[0].is_cpu) and (_only_cpu() or all(map(_is_cpu, tensors)))
-
-
-@functools.cache
-def _only_cpu() -> bool:
-    return not torch.accelerator.is_available()
+    """Whether all tensors lie on the CPU; `meta` is no accelerator, and lies nowhere."""
+    return all(map(_is_cpu, tensors))
 
 
 def _in_one_piece(tensor: Tensor, rows: int) -> bool:

@@ -33,38 +33,69 @@ static int64_t size_of(const View *view) {
     return size;
 }
 
-/* Whether no two addresses are the same. */
-static int distinct(const int64_t *addresses, int64_t n) {
-    uint64_t size = 2;
-    while (size < 2 * (uint64_t)n) size *= 2;
-    int64_t *table = calloc(size, sizeof *table);
-    int once = table != NULL;
-    for (int64_t i = 0; i < n && once; i++) {
-        uint64_t slot = (uint64_t)(addresses[i] >> 4) * 0x9e3779b97f4a7c15u >> 20;
-        while (table[slot %= size] && table[slot] != addresses[i]) slot++;
-        once = table[slot] != addresses[i];
-        table[slot] = addresses[i];
-    }
-    free(table);
-    return once;
+typedef struct { int64_t start, end; } Stretch;
+
+static int by_start(const void *a, const void *b) {
+    int64_t x = ((const Stretch *)a)->start, y = ((const Stretch *)b)->start;
+    return (x > y) - (x < y);
+}
+
+/* Whether no two stretches of memory have a byte in common; sorts them. */
+static int apart(Stretch *of, int64_t n) {
+    int64_t rising = 1;
+    while (rising < n && of[rising - 1].end <= of[rising].start) rising++;
+    if (rising >= n) return 1; /* as in one buffer for all */
+    qsort(of, (size_t)n, sizeof *of, by_start);
+    for (int64_t i = 1; i < n; i++)
+        if (of[i - 1].end > of[i].start) return 0;
+    return 1;
+}
+
+/* How PyTorch and CPython tell of a tensor: an item of a list, the tensor that such an object holds
+   at `tensor_at` bytes, its view, and of its storage the bytes and the elements before the view. */
+typedef struct {
+    void *(*item)(void *, intptr_t);
+    int (*describe)(void *, View *);
+    int32_t (*storage_size)(void *, int64_t *), (*storage_offset)(void *, int64_t *);
+    int64_t tensor_at;
+} Api;
+
+/* Whether all elements lie in the storage, which may have been shrunk, and rightly aligned. */
+static int is_held(const Api *api, char *object, const char *data, int64_t size, int64_t bytes) {
+    int64_t held, before;
+    void *tensor = object + api->tensor_at;
+    if (!data || (intptr_t)data % bytes) return 0;
+    if (api->storage_size(tensor, &held) || api->storage_offset(tensor, &before)) return 0;
+    return (before + size) * bytes <= held;
 }
 
 /* Of each tensor in a Python list the address, 1, the size, its rows and columns into `found`.
    Returns their type; -1 where they differ in it, share memory, or do not suit. To be called
-   with Python's lock held: `item` and `describe` are functions of Python and of PyTorch. */
-int gradclip_locate(void *list, int64_t n, void *(*item)(void *, intptr_t),
-                    int (*describe)(void *, View *), int64_t *found) {
+   with Python's lock held: the functions of `api` are of Python and of PyTorch. */
+int gradclip_locate(void *list, int64_t n, const Api *api, int64_t *found) {
     int type = -1;
-    for (int64_t i = 0; i < n; i++) {
+    Stretch *stretches = malloc((size_t)n * sizeof *stretches);
+    for (int64_t i = 0; i < n && stretches; i++) {
         View view;
-        void *tensor = item(list, (intptr_t)i);
-        if (!tensor || describe(tensor, &view)) return -1;
-        int64_t size = size_of(&view), rows = view.dimensions > 1 ? view.shape[0] : 1;
-        if (!size || type_of(&view) < 0 || (i && type_of(&view) != type)) return -1;
-        type = type_of(&view);
-        found[i] = (int64_t)(intptr_t)(view.data + view.offset);
+        char *object = api->item(list, (intptr_t)i);
+        int64_t size = 0;
+        if (object && !api->describe(object, &view)) size = size_of(&view);
+        int its = size ? type_of(&view) : -1;
+        int suits = its >= 0 && (!i || its == type);
+        type = its;
+        char *data = suits ? view.data + view.offset : NULL;
+        int64_t bytes = suits ? gradclip_types[type].size : 0;
+        if (!suits || !is_held(api, object, data, size, bytes)) {
+            free(stretches);
+            return -1;
+        }
+        int64_t rows = view.dimensions > 1 ? view.shape[0] : 1;
+        found[i] = (int64_t)(intptr_t)data;
         found[n + i] = 1, found[2 * n + i] = size;
         found[3 * n + i] = rows, found[4 * n + i] = size / rows;
+        stretches[i] = (Stretch){found[i], found[i] + size * bytes};
     }
-    return distinct(found, n) ? type : -1;
+    if (!stretches || !apart(stretches, n)) type = -1;
+    free(stretches);
+    return type;
 }

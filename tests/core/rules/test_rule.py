@@ -199,7 +199,7 @@ def test_complex_gradients_are_clipped_as_torch_clips_them(holding: Holding, p: 
 
 def test_complex_gradients_cannot_be_clamped_and_nothing_is_touched(holding: Holding) -> None:
     real, imaginary = holding(torch.tensor([9.0]), torch.tensor([9j]))
-    with pytest.raises(TypeError, match="cannot clamp complex gradients; use ClipNorm"):
+    with pytest.raises(TypeError, match=r"cannot clamp complex gradients, as .* has; use"):
         ClipValue(1.0)([real, imaginary])
     assert (real.grad.item(), imaginary.grad.item()) == (9.0, 9j)
 

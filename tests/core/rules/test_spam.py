@@ -319,7 +319,9 @@ def test_complex_and_sparse_gradients_are_refused(holding: Holding, make: Any) -
         clipper = make()
         optimizer = Adam(params) if isinstance(clipper, Spam) else SGD(params, 0.1)
         clipper.attach(optimizer=optimizer)
-        with pytest.raises(TypeError, match=f"cannot take {kind} gradients; use ClipNorm"):
+        with pytest.raises(
+            TypeError, match=f"cannot take {kind} gradients, as .* has; use ClipNorm"
+        ):
             clipper(params)
 
 
