@@ -14,8 +14,9 @@ from torch.optim import Optimizer
 from gradclip_core.checks import check_choice, check_finite, check_integer, check_number
 from gradclip_core.guards import Policy
 from gradclip_core.parts import factors
+from gradclip_core.parts.collect import collect
 from gradclip_core.parts.each_norm import Each, EachNorm
-from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.gradients import Gradients, Parameters
 from gradclip_core.parts.measure import part_sizes
 from gradclip_core.parts.norms import By, Measure, Parts
 from gradclip_core.parts.one_norm import OneNorm, Whole
@@ -187,6 +188,29 @@ class ClipNorm(Rule):
         self._fused_scale = FusedScale(optimizer, scaler)
         return True
 
+    @torch.no_grad()
+    def clip_with_norm(self, parameters: Parameters, norm: Tensor | float) -> ClipReport:
+        """Clip with a norm from outside, of which the gradients at hand are only a part.
+
+        norm: that of the whole unscaled gradient, 0-d, for stages of a pipeline, for experts: all
+            processes that call with the same norm scale, or skip, alike. See
+            `functional.get_total_norm`, whose `group` is the processes.
+
+        Raises ValueError unless the rule is of gradients, `by="model"` and `measure="norm"`.
+        """
+        if self.by != "model" or self.measure != "norm" or type(self).forward is not Rule.forward:
+            raise ValueError(
+                "a norm from outside is one number for gradients: it needs by='model', "
+                f"measure='norm'; got {self.by!r}, {self.measure!r} in {type(self).__name__}"
+            )
+        self._given_norm = torch.as_tensor(norm, dtype=torch.float64).detach().view(1)
+        try:
+            report = self._full_step(self.select(collect(parameters)))
+        finally:
+            self._given_norm = None
+        self._keep(report)
+        return report
+
     def detach(self) -> None:
         """Take back every hook that `attach` and `fold_into` placed."""
         super().detach()
@@ -196,7 +220,7 @@ class ClipNorm(Rule):
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Scale the parts by the factors of the response."""
-        by = self._factors(parts.norms, thresholds)
+        by = self.factors(parts.norms, thresholds)
         folded = parts.partition.is_model and self._folded(parts.gradients, by[0])
         self.path = "folded" if folded else type(self).path
         if not folded:
@@ -215,6 +239,7 @@ class ClipNorm(Rule):
         if self._fused_scale is None:
             return None
         keeps = self.threshold.takes_numbers and self.guard.policy != "zero"
+        keeps = keeps and self._given_norm is None  # which is that of the gradients to be used
         with torch.no_grad():
             return self._fused_scale.begin(gradients, keep_scale=keeps)
 
@@ -259,7 +284,8 @@ class ClipNorm(Rule):
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_fused_scale": None, "_skipped": None}
 
-    def _factors(self, norms: Tensor, thresholds: Tensor) -> Tensor:
+    def factors(self, norms: Tensor, thresholds: Tensor) -> Tensor:
+        """By how much parts of these norms are scaled, (k,); differentiable."""
         if self.response == "huber":
             return factors.huber(norms, thresholds, self.sharpness)
         if self.response in factors.SMOOTH:

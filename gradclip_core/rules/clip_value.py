@@ -114,7 +114,10 @@ class ClipValue(Rule):
         """Bound the elements of every gradient."""
         _refuse_complex(parts)
         if self.response != "clamp":
-            self._squash(parts, thresholds)
+            for grad, bounded in zip(
+                parts.gradients.grads, self.bounded(parts, thresholds), strict=True
+            ):
+                grad.copy_(bounded)
         elif self.pair is not None or parts.partition.rows is not None:
             for grad, low, high in self._bounds(parts, thresholds):
                 grad.clamp_(low.to(grad), high.to(grad))
@@ -133,7 +136,13 @@ class ClipValue(Rule):
         bounds = broadcast_to_gradients(parts, low), broadcast_to_gradients(parts, high)
         return zip(parts.gradients.grads, *bounds, strict=True)
 
-    def _squash(self, parts: Parts, thresholds: Tensor) -> None:
+    def bounded(self, parts: Parts, thresholds: Tensor) -> Iterator[Tensor]:
+        """Each gradient with its elements bounded, as a new tensor; differentiable."""
+        _refuse_complex(parts)
+        if self.response == "clamp":
+            for grad, low, high in self._bounds(parts, thresholds):
+                yield grad.clamp(low.to(grad), high.to(grad))
+            return
         function = _tanh if self.response == "tanh" else _tamed
         for grad, low, high in self._bounds(parts, thresholds):
             # Half precision is squashed in float32 and rounded once.
@@ -142,7 +151,7 @@ class ClipValue(Rule):
             low, high = low.to(wide), high.to(wide)
             bounds = torch.where(wide >= 0, high, -low)
             ratios = torch.where(wide == 0, 0.0, wide / bounds)
-            grad.copy_(function(wide, ratios, bounds))
+            yield function(wide, ratios, bounds).to(grad.dtype)
 
 
 def _tanh(values: Tensor, ratios: Tensor, bounds: Tensor) -> Tensor:

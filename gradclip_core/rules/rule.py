@@ -82,6 +82,7 @@ class Rule(Clipper):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
         self._partition: tuple[object, Partition] | None = None
+        self._given_norm: Tensor | None = None  # (1,), in `ClipNorm.clip_with_norm`
         self._view = BufferView("steps", "clipped_steps")
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
@@ -197,6 +198,8 @@ class Rule(Clipper):
             self._partition = key, norms.partition(gradients, self.by)
         partition = self._partition[1]
         per_part, per_parameter = measure_parts(gradients, partition, self.norm_type, self.measure)
+        if self._given_norm is not None:
+            per_part = self._given_norm.to(per_part)
         usable = per_part.isfinite() & (per_part > 0)
         parts = Parts(per_part, usable, partition, gradients, self.norm_type, self.measure)
         return parts, per_parameter
