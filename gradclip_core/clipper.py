@@ -7,7 +7,9 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
@@ -25,7 +27,8 @@ class Clipper(nn.Module):
     Most clippers need nothing else. Those that look at the model's backward pass, or at the
     optimizer's state or update, are told which with `attach`; `GradientClipping` does that by
     itself. State lives in buffers; what is attached is no part of it, is not copied, and is
-    not pickled.
+    not pickled. A clipper is a module: as an attribute of a model it would put its state among
+    the model's weights, so keep it beside the model.
     """
 
     needs_samples = False  # whether it has a `backward` of its own; see `ClipPerSample`
@@ -46,6 +49,21 @@ class Clipper(nn.Module):
             which such a rule passes through `sharding.joint_mean`.
         """
         raise TypeError(f"{type(self).__name__} must implement forward(parameters)")
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        """Call `forward`: past hooks on all modules, which are for those of the model.
+
+        Under `torch.compile` the whole call is one graph break. Inference mode is left for it,
+        whose tensors could be no state of a later step.
+        """
+        if torch.compiler.is_compiling():
+            return _outside_of_graphs(self, *args, **settings)
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False), torch.no_grad():
+                return self(*args, **settings)
+        if self._forward_hooks or self._forward_pre_hooks:
+            return super().__call__(*args, **settings)
+        return self.forward(*args, **settings)
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Work on this model and this optimizer from now on; returns the clipper itself.
@@ -142,3 +160,8 @@ class Clipper(nn.Module):
             "last_report": None,
         }
         return self.__dict__ | belongings
+
+
+@_disable_dynamo
+def _outside_of_graphs(clipper: Clipper, *args: Any, **settings: Any) -> Any:
+    return clipper.forward(*args, **settings)

@@ -94,11 +94,7 @@ class ClipPerSample(Composite):
         if model is None:
             raise ValueError("ClipPerSample needs the model: call clipper.attach(model=model)")
         for name, module in model.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                raise ValueError(
-                    f"ClipPerSample cannot take {name or type(module).__name__} apart by samples: "
-                    "batch normalisation mixes them; use nn.GroupNorm or nn.LayerNorm"
-                )
+            _check_apart(name, module)
         if self.method == "vmap" and recurrent_or_sparse(model):
             raise ValueError(
                 "method must be 'auto' or 'loop' for a model with recurrent layers or sparse "
@@ -122,6 +118,8 @@ class ClipPerSample(Composite):
         Raises SampleError for another batch, ValueError if no model is attached.
         """
         params, size = self._params(), num_samples(batch)
+        for name, module in self._model[0].named_modules():
+            _check_apart(name, module)
         loops = self.method == "loop" or (
             self.method == "auto" and recurrent_or_sparse(self._model[0])
         )
@@ -221,6 +219,16 @@ def _sum(grad: Tensor, factors: Tensor, usable: Tensor) -> Tensor:
     column = [-1] + [1] * (grad.ndim - 1)
     scaled = grad.to(wide) * factors.view(column)
     return torch.where(usable.view(column), scaled, 0.0).sum(0)
+
+
+def _check_apart(name: str, module: nn.Module) -> None:
+    """Raise ValueError for a layer that mixes samples: batch statistics, unless they are frozen."""
+    mixes = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    if mixes and (module.training or module.running_mean is None):
+        raise ValueError(
+            f"ClipPerSample cannot take {name or type(module).__name__} apart by samples: batch "
+            "normalisation mixes them; put it in eval(), or use nn.GroupNorm or nn.LayerNorm"
+        )
 
 
 def _plus(sum_: Tensor | None, share: Tensor | None) -> Tensor | None:

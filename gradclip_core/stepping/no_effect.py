@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from gradclip_core.thresholds import Fixed, Threshold
 
@@ -29,6 +29,11 @@ def warn_of_no_effect(rule: str, threshold: Threshold, optimizer: Optimizer | No
     """Issue a UserWarning if a rule on gradients never acts, or bounds no step of the optimizer."""
     if isinstance(threshold, Fixed) and math.isinf(threshold.value):
         _warn(f"{rule} never clips, since its threshold is inf; NoClip measures without clipping")
+    if isinstance(optimizer, LBFGS):
+        _warn(
+            f"LBFGS takes the curvature from differences of gradients, which {rule} changes: bound "
+            "its steps with line_search_fn='strong_wolfe' or a smaller lr instead"
+        )
     name = optimizer and one_size(optimizer)
     if name:
         _warn(

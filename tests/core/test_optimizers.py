@@ -81,6 +81,7 @@ def test_every_optimizer_equals_clipping_by_hand(name: str, with_closure: bool) 
     assert 0 < ours.last_report.clip_rate <= 1
 
 
+@pytest.mark.filterwarnings("ignore:LBFGS takes the curvature")
 @pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
 def test_lbfgs_clips_each_evaluation_of_its_closure(line_search: str | None) -> None:
     net = make_net().double()

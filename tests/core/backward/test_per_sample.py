@@ -299,6 +299,24 @@ def test_batch_normalisation_is_refused() -> None:
         ClipPerSample(1.0).attach(model=net)
 
 
+def test_frozen_batch_normalisation_mixes_nothing_until_it_trains_again() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    net[1].eval()
+    clipper, x = ClipPerSample(1e9).attach(model=net), torch.randn(6, 2)
+    clipper.backward(lambda batch: net(batch).square().mean(), x)
+    ours = [param.grad.clone() for param in net.parameters()]
+    net.zero_grad()
+    net(x).square().mean().backward()
+    # float32 sums of six samples in another order
+    torch.testing.assert_close(
+        ours, [param.grad for param in net.parameters()], rtol=1e-5, atol=1e-6
+    )
+    net[1].train()
+    with pytest.raises(ValueError, match="batch normalisation mixes them; put it in eval"):
+        clipper.backward(lambda batch: net(batch).square().mean(), x)
+
+
 def test_what_is_missing_is_said() -> None:
     net = make_net()
     with pytest.raises(ValueError, match=r"^method must be 'auto' or 'loop' for a model with"):

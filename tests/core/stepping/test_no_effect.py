@@ -74,3 +74,8 @@ def test_nothing_is_said_where_all_is_well(clipper: Any, optimizer: Any) -> None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         clipper.attach(optimizer=optimizer and optimizer(params(), 0.1))
+
+
+def test_lbfgs_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="^LBFGS takes the curvature from differences"):
+        ClipNorm(1.0).attach(optimizer=torch.optim.LBFGS(params()))

@@ -1,0 +1,76 @@
+"""What a call of any clipper is: outside graphs, hooks on all modules and inference mode."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch._dynamo
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from gradclip_core import ClipNorm, Clipper, ClipValue, Ema, Median, UClip, chain
+
+RULES: dict[str, Callable[[], Clipper]] = {
+    "norm": lambda: ClipNorm(1.0),
+    "history": lambda: ClipNorm(Median(1.0), by="parameter"),
+    "average": lambda: ClipNorm(Ema(1.0)),
+    "value": lambda: ClipValue(0.5),
+    "chain": lambda: chain(ClipValue(0.5), ClipNorm(1.0)),
+    "carry": lambda: UClip(ClipNorm(1.0)),
+}
+
+
+def with_gradients(scale: float = 1.0) -> nn.Linear:
+    net = nn.Linear(4, 3)
+    for param in net.parameters():
+        param.grad = torch.full_like(param, scale)
+    return net
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_call_breaks_a_graph_once(rule: str) -> None:
+    clipper, twin = RULES[rule](), RULES[rule]()
+    net, other = with_gradients(), with_gradients()
+
+    def step(x: Tensor) -> Tensor:
+        y = x * 2
+        clipper(net)
+        return y + 1
+
+    torch._dynamo.reset()
+    found = torch._dynamo.explain(step)(torch.ones(2))
+    assert (found.graph_count, found.graph_break_count) == (2, 1)
+    twin(other)
+    torch.testing.assert_close(net.weight.grad, other.weight.grad, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_hooks_on_all_modules_do_not_see_it_but_its_own_do(rule: str) -> None:
+    seen: list[Any] = []
+    clipper = RULES[rule]()
+    handle = register_module_forward_hook(lambda module, *_: seen.append(module))
+    try:
+        clipper(with_gradients())
+    finally:
+        handle.remove()
+    assert not [module for module in seen if isinstance(module, Clipper)]
+    clipper.register_forward_hook(lambda module, *_: seen.append(module))
+    report = clipper(with_gradients())
+    assert seen[-1] is clipper
+    assert clipper.last_report is report
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_call_in_inference_mode_leaves_a_state_that_goes_on(rule: str) -> None:
+    clipper, twin = RULES[rule](), RULES[rule]()
+    for mode, one in ((True, clipper), (False, twin)):
+        for scale in (1.0, 5.0, 0.1):
+            net = with_gradients(scale)
+            with torch.inference_mode(mode and scale != 5.0):
+                one(net)
+    torch.testing.assert_close(clipper.state_dict(), twin.state_dict(), rtol=0, atol=0)
+    copy.deepcopy(clipper).load_state_dict(clipper.state_dict())
