@@ -21,6 +21,24 @@ from gradclip_core.stepping.step_hooks import StepHooks, hooked
 class Clipper(nn.Module):
     """Bounds what one optimizer step does. Call it between `backward()` and `step()`.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, Clipper
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> class Halved(Clipper):
+        ...     def __init__(self, clipper):
+        ...         super().__init__()
+        ...         self.clipper = clipper
+        ...     def forward(self, parameters, *, loss=None):
+        ...         self.last_report = self.clipper(parameters, loss=loss)
+        ...         for param in parameters:
+        ...             param.grad *= 0.5
+        ...         return self.last_report
+        >>> _ = Halved(ClipNorm(1.0, eps=0))([weight])
+        >>> weight.grad
+        tensor([0.3000, 0.4000])
+
     Gradients must be those the step will use: accumulated, and unscaled under AMP. Statistics
     count that call as one step.
 
@@ -68,9 +86,20 @@ class Clipper(nn.Module):
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Work on this model and this optimizer from now on; returns the clipper itself.
 
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import Spam
+            >>> model = torch.nn.Linear(2, 1)
+            >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+            >>> clipper = Spam().attach(optimizer=optimizer)
+
         Called again, it adds what was left out before: a model gives the parameters of an
         optimizer their names. Raises ValueError for a model or an optimizer that the rule cannot
         serve and for a second optimizer, TypeError for one whose `step()` calls no hooks.
+
+        Args:
+            model: whose backward pass or names the clipper needs.
+            optimizer: whose state or update it needs.
         """
         model, optimizer = self._together(model, optimizer)
         self._named = None if model is None else weakref.ref(model)
@@ -104,15 +133,38 @@ class Clipper(nn.Module):
     def fold_into(self, optimizer: Optimizer, scaler: GradScaler | None = None) -> bool:
         """Let a fused optimizer scale the gradients in its step, in place of this clipper.
 
-        scaler: the GradScaler of the loop, if there is one: without `scaler.unscale_` the clipper
-            measures the gradients that are behind the loss scale, and the step takes it out.
-        Returns whether it will; a clipper whose response is not one factor never does, and then
-        `scaler.unscale_` comes before the clipper.
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import ClipNorm
+            >>> model = torch.nn.Linear(2, 1)
+            >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, fused=True)
+            >>> clipper = ClipNorm(1.0)
+            >>> clipper.fold_into(optimizer)
+            True
+
+        Args:
+            optimizer: the optimizer whose step is to scale.
+            scaler: the GradScaler of the loop, if there is one: without `scaler.unscale_` the
+                clipper measures the gradients that are behind the loss scale, and the step takes it
+                out.
+
+        Returns:
+            Whether it will; a clipper whose response is not one factor never does, and then
+            `scaler.unscale_` comes before the clipper.
         """
         return False
 
     def detach(self) -> None:
-        """Leave the model and the optimizer alone from now on."""
+        """Leave the model and the optimizer alone from now on.
+
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import ClipUpdate
+            >>> model = torch.nn.Linear(2, 1)
+            >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            >>> clipper = ClipUpdate(0.01).attach(optimizer=optimizer)
+            >>> clipper.detach()  # steps are as they were without it
+        """
         self._steps_of = self._named = None
         self._unhook()
 

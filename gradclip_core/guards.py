@@ -18,11 +18,34 @@ Policy: TypeAlias = Literal["skip", "raise", "zero", "pass"]
 
 
 class NonFiniteGradientError(RuntimeError):
-    """A gradient held NaN or inf and the policy says to stop."""
+    """A gradient held NaN or inf and the policy says to stop.
+
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, NonFiniteGradientError
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([1.0, torch.nan])
+        >>> try:
+        ...     ClipNorm(1.0, nonfinite="raise")([("head", weight)])
+        ... except NonFiniteGradientError as error:
+        ...     print(error)
+        non-finite gradient in head (1 NaN, 0 inf)
+    """
 
 
 class Guard(nn.Module):
     """Applies the policy for NaN and inf, and gives up after too many such steps in a row.
+
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> for policy in ("skip", "zero"):
+        ...     weight.grad = torch.tensor([1.0, torch.inf])
+        ...     report = ClipNorm(1.0, nonfinite=policy)([weight])
+        ...     print(policy, weight.grad, report.skipped.item())
+        skip None True
+        zero tensor([1., 0.]) False
 
     `skip` removes the gradients of the step, so that the optimizer's `step()` touches neither
     parameters nor its state nor its step counts; `raise` stops and names the tensors; `zero`
@@ -34,6 +57,11 @@ class Guard(nn.Module):
     read one boolean per step, `zero` writes every gradient once, `pass` does neither; nor does
     `skip` without `patience` where the optimizer's step does the clipping (`Clipper.fold_into`),
     which is told on the device to change nothing, and the gradients stay where they are.
+
+    Args:
+        policy: "skip", "raise", "zero" or "pass", as above.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
     """
 
     consecutive: Tensor

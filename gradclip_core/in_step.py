@@ -24,7 +24,22 @@ from gradclip_core.stepping.step_hooks import StepHooks, hooked
 class ClippedStep:
     """A clipper in the `step()` of one optimizer, until `detach()` or the end of a `with` block.
 
-    What `clip_in_step` returns. `optimizer` and `clipper` are what it was made of.
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, clip_in_step
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> optimizer = torch.optim.SGD([weight], lr=1.0)
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> with clip_in_step(optimizer, ClipNorm(1.0)) as clipped:
+        ...     optimizer.step()
+        >>> clipped.last_report.norm.item()
+        5.0
+
+    It is what `clip_in_step` returns.
+
+    Args:
+        optimizer: whose steps are clipped.
+        clipper: what clips them.
     """
 
     def __init__(self, optimizer: Optimizer, clipper: Clipper) -> None:
@@ -108,13 +123,22 @@ class ClippedStep:
 def clip_in_step(optimizer: Optimizer, clipper: Clipper) -> ClippedStep:
     """Let an optimizer clip at the beginning of each of its steps; returns what undoes that.
 
-    optimizer: an instance of any optimizer of torch, or of one that follows its protocol (`step`
-        hooks); below a wrapper of Accelerate or Lightning it is the inner one. With a closure it
-        clips after every evaluation, with the loss that it returns.
-    clipper: any clipper; its state is in the optimizer's `state_dict()` from now on.
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, clip_in_step
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+        >>> clipped = clip_in_step(optimizer, ClipNorm(1.0)).attach(model=model)
+        >>> model(torch.ones(4, 2)).sum().backward()
+        >>> optimizer.step()
+        >>> clipped.last_report.worst_parameter
+        'weight'
 
-        optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-        clip_in_step(optimizer, ClipNorm(1.0)).attach(model=model)
+    Args:
+        optimizer: an instance of any optimizer of torch, or of one that follows its protocol
+            (`step` hooks); below a wrapper of Accelerate or Lightning it is the inner one. With a
+            closure it clips after every evaluation, with the loss that it returns.
+        clipper: any clipper; its state is in the optimizer's `state_dict()` from now on.
 
     Gradients that carry the scale of a GradScaler, as fused optimizers take them, are measured
     without it. A copy of the optimizer is an ordinary one. Warns once where gradients arrive

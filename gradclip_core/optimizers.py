@@ -21,6 +21,19 @@ from gradclip_core.stepping.step_hooks import hooked
 class Clipping(Optimizer):
     """What `clipped` adds to an optimizer; `isinstance` tells such an optimizer by it.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm
+        >>> from gradclip_core.optimizers import SGD, Clipping
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> optimizer = SGD([weight], lr=1.0, clipper=ClipNorm(1.0))
+        >>> isinstance(optimizer, Clipping)
+        True
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> optimizer.step()
+        >>> optimizer.last_report.norm.item()
+        5.0
+
     `step()` clips the gradients first, as `clip_in_step` has it, and `state_dict()` holds the
     clipper's state. Names of parameters are known if the optimizer was given them
     (`model.named_parameters()`), or `attach(model=model)` was called.
@@ -67,10 +80,22 @@ _CLASSES: dict[type[Optimizer], type[Clipping]] = {}
 def clipped(base: type[Optimizer]) -> Any:
     """The class of an optimizer that clips: the signature of `base` and a keyword `clipper`.
 
-    base: a torch optimizer, or one that follows its protocol (`step` hooks, closures). The class
-    is the same one for the same `base`. Its optimizers can be copied and pickled, work with
-    learning rate schedulers, parameter groups and GradScaler, and hold the clipper's latest
-    report in `last_report`. See `Clipping`.
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm
+        >>> from gradclip_core.optimizers import clipped
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> optimizer = clipped(torch.optim.SGD)([weight], lr=1.0, clipper=ClipNorm(1.0, eps=0))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> optimizer.step()
+        >>> weight.data
+        tensor([-0.6000, -0.8000])
+
+    Args:
+        base: a torch optimizer, or one that follows its protocol (`step` hooks, closures). The
+            class is the same one for the same `base`. Its optimizers can be copied and pickled,
+            work with learning rate schedulers, parameter groups and GradScaler, and hold the
+            clipper's latest report in `last_report`. See `Clipping`.
 
     Raises TypeError unless `base` is a class of optimizers, and one that does not clip yet.
     """
@@ -111,10 +136,11 @@ Adam = clipped(torch.optim.Adam)
 AdamW = clipped(torch.optim.AdamW)
 Adamax = clipped(torch.optim.Adamax)
 LBFGS = clipped(torch.optim.LBFGS)
-Muon = clipped(torch.optim.Muon)
 NAdam = clipped(torch.optim.NAdam)
 RAdam = clipped(torch.optim.RAdam)
 RMSprop = clipped(torch.optim.RMSprop)
 Rprop = clipped(torch.optim.Rprop)
 SGD = clipped(torch.optim.SGD)
 SparseAdam = clipped(torch.optim.SparseAdam)
+if hasattr(torch.optim, "Muon"):  # since torch 2.9
+    Muon = clipped(torch.optim.Muon)

@@ -29,22 +29,34 @@ SCALARS = (
 class ClipReport:
     """The record of one step. Tensors stay on the gradients' device until somebody reads them.
 
-    norms: norm of each part of the gradient before clipping; (k,).
-    clipped_norms: the same after clipping; (k,).
-    thresholds: the threshold of each part, inf where there is none; (k,).
-    over: whether the part was over its threshold; (k,) bool. A smooth response changes parts
-        below their threshold too, which does not count as clipped.
-    parameter_norms: norm of each parameter's gradient before clipping; (n,).
-    skipped: whether the step was dropped: its gradient was not finite, or over the threshold of
-        a clipper that skips such steps; 0-d bool.
-    clip_rate: share of the steps so far in which a part was over its threshold; 0-d.
-    norm_type: the order of all these norms.
-    names: the parameters' names, None where the caller gave none; n entries.
-    weights: the share of each part in the norm of the whole, (k,), where the norms are root mean
-        squares: (D_k / D)^(1/p); None where they are plain norms.
-    path: how gradients were changed: "in place"; "folded", by the fused optimizer in its step;
-        "update", where it was the optimizer's update that was; "none" where nothing was.
-    stages: the reports of the clippers that a composed one ran in this step, in their order.
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> report = ClipNorm(1.0, by="parameter")([("head", weight)])
+        >>> report.norm.item(), report.threshold.item(), report.clipped.item()
+        (5.0, 1.0, True)
+        >>> report.worst_parameter
+        'head'
+
+    Args:
+        norms: norm of each part of the gradient before clipping; (k,).
+        clipped_norms: the same after clipping; (k,).
+        thresholds: the threshold of each part, inf where there is none; (k,).
+        over: whether the part was over its threshold; (k,) bool. A smooth response changes parts
+            below their threshold too, which does not count as clipped.
+        parameter_norms: norm of each parameter's gradient before clipping; (n,).
+        skipped: whether the step was dropped: its gradient was not finite, or over the threshold of
+            a clipper that skips such steps; 0-d bool.
+        clip_rate: share of the steps so far in which a part was over its threshold; 0-d.
+        norm_type: the order of all these norms.
+        names: the parameters' names, None where the caller gave none; n entries.
+        weights: the share of each part in the norm of the whole, (k,), where the norms are root
+            mean squares: (D_k / D)^(1/p); None where they are plain norms.
+        path: how gradients were changed: "in place"; "folded", by the fused optimizer in its step;
+            "update", where it was the optimizer's update that was; "none" where nothing was.
+        stages: the reports of the clippers that a composed one ran in this step, in their order.
     """
 
     norms: Tensor
@@ -126,11 +138,33 @@ class ClipReport:
         return self.names[position] or f"parameter {position}"
 
     def metrics(self, prefix: str = "grad/") -> dict[str, Tensor]:
-        """The scalar fields under `prefix`, ready for a logger; reads nothing."""
+        """The scalar fields under `prefix`, ready for a logger; reads nothing.
+
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import ClipNorm
+            >>> weight = torch.nn.Parameter(torch.zeros(2))
+            >>> weight.grad = torch.tensor([3.0, 4.0])
+            >>> sorted(ClipNorm(1.0)([weight]).metrics("grad/"))[:3]
+            ['grad/clip_rate', 'grad/clipped', 'grad/clipped_norm']
+
+        Args:
+            prefix: what names begin with.
+        """
         return {f"{prefix}{name}": getattr(self, name).float() for name in SCALARS}
 
     def as_dict(self) -> dict[str, float | bool | str | None]:
-        """All fields as plain Python values: one transfer from the device, plus the name."""
+        """All fields as plain Python values: one transfer from the device, plus the name.
+
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import ClipNorm
+            >>> weight = torch.nn.Parameter(torch.zeros(2))
+            >>> weight.grad = torch.tensor([3.0, 4.0])
+            >>> row = ClipNorm(1.0)([("head", weight)]).as_dict()
+            >>> row["norm"], row["clipped"], row["worst_parameter"]
+            (5.0, True, 'head')
+        """
         if isinstance(self._numbers, OneNorm):
             numbers = {name: getattr(self._numbers, name) for name in SCALARS}
             return numbers | {"worst_parameter": self.worst_parameter, "path": self.path}

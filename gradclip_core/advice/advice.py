@@ -36,12 +36,31 @@ VANISHED = 1e-3  # of the norms from the first to the last quarter
 class Advice:
     """Which clipping would fit the recorded steps, and why. Deterministic.
 
-    choice: the recommended rule: `choice.code` as Python, `choice.line` as overrides,
-        `choice.clipper()` as the object.
-    reasons: why, in sentences, by the rules of `gradclip_core.advice.rules`.
-    notes: what else to know: what clipping means to the optimizer, what it cannot help.
-    norms, modules, parameters: the statistics behind it, largest norm first.
-    trials: what each candidate would have done, the choice among them.
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import advise
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> def closure():
+        ...     optimizer.zero_grad()
+        ...     loss = model(torch.randn(8, 2)).square().mean()
+        ...     loss.backward()
+        ...     return loss
+        >>> advice = advise(model, optimizer, closure, steps=60)
+        >>> print(advice.text().splitlines()[0])
+        60 steps without clipping
+        >>> advice.norms.steps
+        60
+
+    Args:
+        choice: the recommended rule: `choice.code` as Python, `choice.line` as overrides,
+            `choice.clipper()` as the object.
+        reasons: why, in sentences, by the rules of `gradclip_core.advice.rules`.
+        notes: what else to know: what clipping means to the optimizer, what it cannot help.
+        norms: the statistics of the whole gradient's norm.
+        modules: the same for each module, largest norm first.
+        parameters: the same for each parameter, largest norm first.
+        trials: what each candidate would have done, the choice among them.
     """
 
     choice: Candidate

@@ -29,10 +29,24 @@ from gradclip_core.thresholds import Relative
 class Advisor(Clipper):
     """Measures like `NoClip`, remembers what it measured, and says which clipping would fit.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import Advisor
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> advisor = Advisor()
+        >>> for _ in range(60):
+        ...     optimizer.zero_grad()
+        ...     model(torch.randn(8, 2)).square().mean().backward()
+        ...     _ = advisor(model)
+        ...     optimizer.step()
+        >>> clipper = advisor.advise(optimizer).choice.clipper()
+
     Call it between `backward()` and `step()` as any clipper, for 200 steps or so; it never
     changes a gradient. Then `advise()`. In a Lightning Trainer hand it to `GradientClipping`.
 
-    window: steps to remember, the latest ones; >= 1.
+    Args:
+        window: steps to remember, the latest ones; >= 1.
 
     Memory: 16 bytes for each parameter tensor and step, on the device of the gradients; what was
     recorded is no part of `state_dict`. Nothing is read from the device before `advise` or
@@ -96,7 +110,22 @@ class Advisor(Clipper):
     def advise(self, optimizer: Optimizer | None = None) -> Advice:
         """Recommend a strategy and a threshold for what was recorded.
 
-        optimizer: the one that made the steps, for what clipping means to it.
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import Advisor
+            >>> model = torch.nn.Linear(2, 1)
+            >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            >>> advisor = Advisor()
+            >>> for _ in range(60):
+            ...     optimizer.zero_grad()
+            ...     model(torch.randn(8, 2)).square().mean().backward()
+            ...     _ = advisor(model)
+            ...     optimizer.step()
+            >>> len(advisor.advise(optimizer).reasons) > 0
+            True
+
+        Args:
+            optimizer: the one that made the steps, for what clipping means to it.
 
         Raises ValueError for too few steps: at least `MIN_STEPS` with a finite norm are needed,
         or `MIN_BROKEN_STEPS` where training broke down after them.
@@ -112,9 +141,27 @@ def advise(
 ) -> Advice:
     """Train `model` without clipping for `steps` steps and say which clipping would fit.
 
-    closure: makes one step's gradients as for `torch.optim`: clears the old ones, computes the
-        loss of the next batch, calls `backward()`, returns the loss. Each call should draw
-        another batch. Gradients must be unscaled.
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import advise
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> def closure():
+        ...     optimizer.zero_grad()
+        ...     loss = model(torch.randn(8, 2)).square().mean()
+        ...     loss.backward()
+        ...     return loss
+        >>> advice = advise(model, optimizer, closure, steps=60)
+        >>> advice.choice.clipper()(model).clipped.item()
+        False
+
+    Args:
+        model: the model to train.
+        optimizer: the one that steps.
+        closure: makes one step's gradients as for `torch.optim`: clears the old ones, computes the
+            loss of the next batch, calls `backward()`, returns the loss. Each call should draw
+            another batch. Gradients must be unscaled.
+        steps: how many steps to make, >= 1.
 
     This is real training: model and optimizer are changed, as by any `steps` steps; pass copies
     where that matters. It ends early when the loss is not finite. For a loop that this does not

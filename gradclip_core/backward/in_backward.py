@@ -25,8 +25,19 @@ def clip_backward(
 ) -> Tensor:
     """The tensor itself, whose gradient is clipped on its way back through this point.
 
-    max_value: the largest magnitude of an element. max_norm: the largest 2-norm of the whole
-        gradient of the tensor; one of the two, a number > 0.
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import clip_backward
+        >>> state = torch.tensor([1.0, 2.0], requires_grad=True)
+        >>> (10 * clip_backward(state, max_value=3.0)).sum().backward()
+        >>> state.grad
+        tensor([3., 3.])
+
+    Args:
+        tensor: any tensor that is part of a graph.
+        max_value: the largest magnitude of an element.
+        max_norm: the largest 2-norm of the whole gradient of the tensor; one of the two, a number >
+            0.
 
     Paths that do not pass through the result are not touched. NaN stays NaN; an infinite element
     is NaN by norm. Source: Graves 2013, arXiv:1308.0850, section 2.1. Raises ValueError for bounds
@@ -39,16 +50,32 @@ def clip_backward(
 class ClipBackward(Rule):
     """Clips the gradients of hidden states as they flow back through time in recurrent layers.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipBackward
+        >>> model = torch.nn.GRU(4, 8)
+        >>> clipper = ClipBackward(max_value=0.1).attach(model=model)
+        >>> states, _ = model(torch.ones(5, 2, 4))
+        >>> states.sum().backward()
+        >>> clipper(model).clipped.item()  # gradients of 1 came from the loss
+        True
+
     delta_t <- clip(delta_t) for the gradient of the loss by the state (h, and c of an LSTM) that
     is handed on at every `every`-th time step, by the final state, and by the outputs. Source:
     Graves 2013, arXiv:1308.0850, who clamps the derivatives at the inputs of an LSTM's gates to
     [-10, 10]; those are inside of torch's layers, so the states between them are clipped here.
     An explosion is stopped where it begins; clipping parameters' gradients finds only NaN.
 
-    max_value: the largest magnitude of an element. max_norm: the largest 2-norm of each gradient
-        of a state or output; one of the two, a number > 0. With a loss that is a mean over the
-        batch these gradients are small.
-    every: time steps between clipped states; None clips outputs and final states alone.
+    Args:
+        max_value: the largest magnitude of an element.
+        max_norm: the largest 2-norm of each gradient of a state or output; one of the two, a number
+            > 0. With a loss that is a mean over the batch these gradients are small.
+        every: time steps between clipped states; None clips outputs and final states alone.
+        nonfinite: what happens to a step whose gradient holds NaN or inf: "skip" removes its
+            gradients, "raise" stops and names the parameters, "zero" sets the bad elements to zero,
+            "pass" lets them through; see `Guard`.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
 
     Attach it to a model with `nn.RNN`, `nn.LSTM` or `nn.GRU` layers. A layer then runs over
     pieces of `every` time steps: the same result, more slowly the shorter they are, except that

@@ -33,24 +33,41 @@ _Seen: TypeAlias = tuple[Tensor, Tensor, Tensor]
 class ClipPerSample(Composite):
     """Clips the gradient of each sample by itself, and averages what is left.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipPerSample
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> clipper = ClipPerSample(1.0).attach(model=model)
+        >>> batch = torch.tensor([[0.5], [100.0]])
+        >>> loss = clipper.backward(lambda samples: model(samples).sum(dim=1).mean(), batch)
+        >>> report = clipper(model)
+        >>> model.weight.grad  # the mean of 0.5 and of 100 cut to 1
+        tensor([[0.7500]])
+
     g = (1 / B) * sum of s_i * g_i over the samples of a batch, with n_i = ||g_i||_2 over all
     parameters. No sample can move the mean by more than max_norm / B: robust training, which is
     private only with noise, and there is none here.
 
-    max_norm: the threshold C, a finite number > 0.
-    response: "flat": s = min(1, C / n) (Abadi et al. 2016, arXiv:1607.00133, algorithm 1).
-        "automatic": s = C / (n + gamma) (AUTO-S of Bu et al. 2022, arXiv:2206.07136).
-        "drop": s = 1 where n <= C, else 0 (Bu et al. 2021, arXiv:2106.07830).
-    gamma: of the response "automatic", a finite number > 0.
-    method: "vmap": all samples at once with `torch.func`, which takes memory for B gradients;
-        "loop": one after the other, B backward passes; "auto": "loop" for models with recurrent
-        layers or sparse embeddings, which "vmap" cannot take, else "vmap". The gradients are the
-        same, except that "vmap" gives zeros to parameters that take no part, "loop" none.
-    chunk_size: samples at once under "vmap"; None: all.
+    Args:
+        max_norm: the threshold C, a finite number > 0.
+        response: "flat": s = min(1, C / n) (Abadi et al. 2016, arXiv:1607.00133, algorithm 1).
+            "automatic": s = C / (n + gamma) (AUTO-S of Bu et al. 2022, arXiv:2206.07136). "drop": s
+            = 1 where n <= C, else 0 (Bu et al. 2021, arXiv:2106.07830).
+        gamma: of the response "automatic", a finite number > 0.
+        method: "vmap": all samples at once with `torch.func`, which takes memory for B gradients;
+            "loop": one after the other, B backward passes; "auto": "loop" for models with recurrent
+            layers or sparse embeddings, which "vmap" cannot take, else "vmap". The gradients are
+            the same, except that "vmap" gives zeros to parameters that take no part, "loop" none.
+        chunk_size: samples at once under "vmap"; None: all.
+        nonfinite: what happens to a step whose gradient holds NaN or inf: "skip" removes its
+            gradients, "raise" stops and names the parameters, "zero" sets the bad elements to zero,
+            "pass" lets them through; see `Guard`.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
 
     `backward` stands in place of `loss.backward()`; the call before `step()` is as usual::
 
-        clipper = ClipPerSample(1.0).attach(model=model)
+    clipper = ClipPerSample(1.0).attach(model=model)
         loss = clipper.backward(loss_of, batch)
         report = clipper(model)
 

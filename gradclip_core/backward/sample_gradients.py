@@ -17,7 +17,20 @@ Chunk: TypeAlias = tuple[list[Tensor | None], Tensor]
 
 
 class SampleError(ValueError):
-    """A batch that cannot be taken apart into samples."""
+    """A batch that cannot be taken apart into samples.
+
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipPerSample, SampleError
+        >>> model = torch.nn.Linear(1, 1)
+        >>> clipper = ClipPerSample(1.0).attach(model=model)
+        >>> batch = torch.ones(3, 1), torch.ones(2, 1)
+        >>> try:
+        ...     clipper.backward(lambda batch: model(batch[0]).sum(), batch)
+        ... except SampleError as error:
+        ...     print("lengths differ" if "same length" in str(error) else error)
+        lengths differ
+    """
 
 
 def num_samples(batch: Any) -> int:

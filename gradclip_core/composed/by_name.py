@@ -23,10 +23,20 @@ from gradclip_core.rules.no_clip import NoClip
 class ByName(Composite):
     """Clips every parameter by the first rule whose pattern matches anywhere in its name.
 
-    rules: mapping of regular expression to clipper; one that acts inside the optimizer's step,
-        and so on all parameters, cannot be among them.
-    otherwise: clipper of the parameters that no pattern matches; None: `NoClip()`.
-    norm_type: order of the norms in the report, any number > 0 or inf.
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ByName, ClipNorm, ClipValue
+        >>> model = torch.nn.Linear(2, 1)
+        >>> model.weight.grad, model.bias.grad = torch.tensor([[3.0, 4.0]]), torch.tensor([2.0])
+        >>> report = ByName({"bias": ClipValue(0.5)}, otherwise=ClipNorm(1.0, eps=0))(model)
+        >>> model.bias.grad, model.weight.grad
+        (tensor([0.5000]), tensor([[0.6000, 0.8000]]))
+
+    Args:
+        rules: mapping of regular expression to clipper; one that acts inside the optimizer's step,
+            and so on all parameters, cannot be among them.
+        otherwise: clipper of the parameters that no pattern matches; None: `NoClip()`.
+        norm_type: order of the norms in the report, any number > 0 or inf.
 
     Once a rule drops its gradients those of all parameters are dropped, and the rules after it
     are not called: their state stays as it was. The report is that of `Composite`; `stages`

@@ -24,8 +24,19 @@ _Pending: TypeAlias = tuple[list[str | None], tuple[Tensor, Tensor], Tensor, lis
 class Chain(Composite):
     """Runs clippers in their order, each on what the one before it left.
 
-    clippers: one or more; one that acts inside the optimizer's step (`acts_in_step`) comes last.
-    norm_type: order of the norms in the report, any number > 0 or inf.
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import Chain, ClipNorm, ClipValue
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> report = Chain([ClipValue(3.0), ClipNorm(1.0)])([weight])
+        >>> print(f"{report.clipped_norm:.2f}")
+        1.00
+
+    Args:
+        clippers: one or more; one that acts inside the optimizer's step (`acts_in_step`) comes
+            last.
+        norm_type: order of the norms in the report, any number > 0 or inf.
 
     Once a clipper drops the step, those after it are not called: their state stays as it was.
     The report is that of `Composite`; `stages` holds the reports of the clippers that ran. The
@@ -98,7 +109,21 @@ class Chain(Composite):
 
 
 def chain(*clippers: Clipper, norm_type: float = 2.0) -> Chain:
-    """`Chain` of the clippers, in this order."""
+    """`Chain` of the clippers, in this order.
+
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, ClipValue, chain
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> report = chain(ClipValue(3.0), ClipNorm(1.0))([weight])
+        >>> [f"{norm:.2f}" for norm in (report.norm, report.stages[1].norm, report.clipped_norm)]
+        ['5.00', '4.24', '1.00']
+
+    Args:
+        clippers: one or more, in their order.
+        norm_type: order of the norms in the report, any number > 0 or inf.
+    """
     return Chain(clippers, norm_type=norm_type)
 
 

@@ -27,12 +27,24 @@ from gradclip_core.report import ClipReport
 class UClip(Clipper):
     """Clips g + D, where D is what earlier steps clipped away: unbiased on average.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipValue, UClip
+        >>> weight, clipper = torch.nn.Parameter(torch.zeros(1)), UClip(ClipValue(1.0))
+        >>> for gradient in (1.5, 0.0):
+        ...     weight.grad = torch.tensor([gradient])
+        ...     report = clipper([weight])
+        ...     print(weight.grad.item())
+        1.0
+        0.5
+
     u = clip(g + D); D <- g + D - u; the optimizer gets u, so that u_1 + ... + u_t + D_t =
     g_1 + ... + g_t. Source: Elesedy and Hutter 2023, arXiv:2302.02971, algorithm 1.
 
-    clipper: any clipper of gradients, by norm or by value.
-    max_carry: the norm of D is at most this multiple of the norm of u, > 0: a huge gradient then
-        echoes for about so many steps. inf is the source's rule.
+    Args:
+        clipper: any clipper of gradients, by norm or by value.
+        max_carry: the norm of D is at most this multiple of the norm of u, > 0: a huge gradient
+            then echoes for about so many steps. inf is the source's rule.
 
     A step that is dropped leaves D as it was; elements of D that are not finite become 0. The
     report is that of `clipper`: of g + D before and u after. State: one tensor for each

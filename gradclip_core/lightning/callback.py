@@ -24,15 +24,23 @@ OnReport: TypeAlias = Callable[[int, int, ClipReport], None]
 class GradientClipping(Callback):
     """Clips once per optimizer step, after accumulation and AMP unscaling, and logs what it did.
 
-    clipper: the rule. With several optimizers each gets its own copy, and with it a state of its
-        own, unless `scope` is "model".
-    scope: "optimizer" clips the parameters of the stepping optimizer; "model" clips all
-        parameters of the module together, once after each backward pass.
-    fold: whether fused optimizers scale the gradients in their step where a clipper allows it
-        (`Clipper.fold_into`); then other callbacks see the gradients unclipped.
-    log_prefix: prefix of the metrics logged through the module (`grad/norm`, `grad/clipped_norm`,
-        ...; with several optimizers `grad/0/norm`, ...); None logs nothing.
-    on_report: called with (optimizer step, index of the optimizer, report) after each clip.
+    Examples:
+        >>> from lightning.pytorch import Trainer
+        >>> from gradclip_core import ClipNorm
+        >>> from gradclip_core.lightning import GradientClipping
+        >>> trainer = Trainer(callbacks=[GradientClipping(ClipNorm(1.0))], logger=False)
+
+    Args:
+        clipper: the rule. With several optimizers each gets its own copy, and with it a state of
+            its own, unless `scope` is "model".
+        scope: "optimizer" clips the parameters of the stepping optimizer; "model" clips all
+            parameters of the module together, once after each backward pass.
+        fold: whether fused optimizers scale the gradients in their step where a clipper allows it
+            (`Clipper.fold_into`); then other callbacks see the gradients unclipped.
+        log_prefix: prefix of the metrics logged through the module (`grad/norm`,
+            `grad/clipped_norm`, ...; with several optimizers `grad/0/norm`, ...); None logs
+            nothing.
+        on_report: called with (optimizer step, index of the optimizer, report) after each clip.
 
     The state of every clipper is saved in the checkpoint and restored from it. `last_report`
     holds the report of the latest step. Raises MisconfigurationException beside the Trainer's

@@ -22,6 +22,19 @@ SD_FLOOR = 1e-3
 class Threshold(nn.Module):
     """The largest norm that each part of the gradient may keep.
 
+    Examples:
+        A threshold of one's own, here half of the norm:
+
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, Threshold
+        >>> class Half(Threshold):
+        ...     def forward(self, parts):
+        ...         return parts.norms / 2
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> ClipNorm(Half(), eps=0)([weight]).clipped_norm.item()
+        2.5
+
     Subclasses implement `forward(parts) -> Tensor` of shape (k,) or (), called once for every
     optimizer step. A statistic takes in only the norms that `parts.usable` marks: it never sees
     NaN, inf or zero. State lives in buffers, so that `state_dict` carries it; buffers may grow
@@ -62,7 +75,16 @@ class Threshold(nn.Module):
 class Fixed(Threshold):
     """A constant threshold (Mikolov 2012; Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063).
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, Fixed
+        >>> ClipNorm(Fixed(1.0)).threshold  # the same as ClipNorm(1.0)
+        Fixed(1.0)
+
     Raises ValueError unless `value` is a number > 0; inf measures and never clips.
+
+    Args:
+        value: the threshold, a number > 0; inf measures and never clips.
     """
 
     def __init__(self, value: float) -> None:

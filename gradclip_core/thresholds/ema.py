@@ -68,18 +68,30 @@ class Moments(Recurrence):
 class Ema(Moments):
     """A multiple of the moving average of the norms before this step.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, Ema
+        >>> clipper = ClipNorm(Ema(1.5))
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> for norm in (1.0, 1.0, 9.0):
+        ...     weight.grad = torch.tensor([norm])
+        ...     report = clipper([weight])
+        >>> print(f"{report.threshold:.2f}")
+        1.50
+
     tau = factor * mu + deviations * sd, with x = min(n, entry_cap * tau),
     mu <- (b * mu + (1 - b) * x), both corrected for the start by 1 - b^t, and sd the standard
     deviation under the same weights, at least mu / 1000; inf at the first step. Source of the
     idea: Bengio, Boulanger-Lewandowski and Pascanu 2013, arXiv:1212.0901 (the threshold is the
     mean norm).
 
-    factor: multiple of the mean, > 0.
-    decay: b, the weight of the past: 0.98 looks back about 50 steps.
-    deviations: standard deviations added, >= 0.
-    entry_cap: a norm enters the mean as at most this multiple of its threshold. inf is the norm
-        as it was (one spike lifts the threshold), 1 the clipped norm (the mean follows a real
-        change of level slowly).
+    Args:
+        factor: multiple of the mean, > 0.
+        decay: b, the weight of the past: 0.98 looks back about 50 steps.
+        deviations: standard deviations added, >= 0.
+        entry_cap: a norm enters the mean as at most this multiple of its threshold. inf is the norm
+            as it was (one spike lifts the threshold), 1 the clipped norm (the mean follows a real
+            change of level slowly).
 
     The first norm enters as it is. State: 3 numbers of 8 bytes for each part. Raises ValueError
     for values out of range; factor * entry_cap must be > 1, or the mean could only fall.
@@ -114,15 +126,27 @@ class Ema(Moments):
 class LogZScore(Moments):
     """Mean plus `deviations` standard deviations of the logarithm of the norms before this step.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, LogZScore
+        >>> clipper = ClipNorm(LogZScore(4.0, warmup_steps=2))
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> for norm in (1.0, 1.2, 9.0):
+        ...     weight.grad = torch.tensor([norm])
+        ...     report = clipper([weight])
+        >>> print(f"{report.threshold:.2f}")
+        1.58
+
     tau = exp(mu + z * sd), with z = `deviations`, mu and sd the bias-corrected exponential mean
     and standard deviation of min(log n, log tau); inf for the first `warmup_steps` norms. Source:
     Chen et al. 2018, arXiv:1804.09849 (RNMT+), section 4, who abort a step over four deviations.
     Norms are positive and skewed to the right and their logarithm is nearly normal, so that z
     means what it says, and one huge norm moves the mean little.
 
-    deviations: z, > 0.
-    decay: the weight of the past: 0.99 looks back about 100 steps.
-    warmup_steps: norms to see before the first threshold, >= 1.
+    Args:
+        deviations: z, > 0.
+        decay: the weight of the past: 0.99 looks back about 100 steps.
+        warmup_steps: norms to see before the first threshold, >= 1.
 
     The standard deviation is at least 0.001. A spike enters as its threshold: above z = 1 the
     deviation then grows by itself until a lasting new level is let through. State: 3 numbers of

@@ -21,14 +21,26 @@ from gradclip_core.thresholds.recurrence import newest_weight
 class NoiseAware(Statistic):
     """Norm of the mean gradient plus `deviations` standard deviations of the gradient around it.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, NoiseAware
+        >>> clipper = ClipNorm(NoiseAware(2.0, warmup_steps=2))
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> for norm in (1.0, 1.2, 9.0):
+        ...     weight.grad = torch.tensor([norm])
+        ...     report = clipper([weight])
+        >>> print(f"{report.threshold:.2f}")
+        1.30
+
     tau = ||m|| + z * max(sd, ||m|| / 1000), with z = `deviations`, m the bias-corrected exponential
     mean of the gradients before this step and sd^2 that of ||g - m||^2: a norm over tau is more
     than signal and noise explain. It is the noise scale of McCandlish et al. 2018,
     arXiv:1812.06162, kept for each part over time. inf for the first `warmup_steps` norms.
 
-    deviations: z, > 0; over 1, or the threshold could only fall.
-    decay: the weight of the past: 0.98 looks back about 50 steps.
-    warmup_steps: norms to see before the first threshold, >= 1.
+    Args:
+        deviations: z, > 0; over 1, or the threshold could only fall.
+        decay: the weight of the past: 0.98 looks back about 50 steps.
+        warmup_steps: norms to see before the first threshold, >= 1.
 
     A gradient over the threshold enters as it was clipped. Norms are those of the rule. State:
     one tensor for each parameter (float32 beside half precision; of sparse gradients only the

@@ -21,6 +21,17 @@ _PERCENTILES = "a percentile: 0, or from 1 to 100 (10 for a share of 0.1 of the 
 class Percentile(Window):
     """The q-th percentile of the norms seen so far, this step's included: AutoClip.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, Percentile
+        >>> clipper = ClipNorm(Percentile(50))
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> for norm in (1.0, 2.0, 9.0):
+        ...     weight.grad = torch.tensor([norm])
+        ...     report = clipper([weight])
+        >>> print(f"{report.threshold:.2f}")
+        2.00
+
     tau_t = percentile({n_1, ..., n_t}, q), with linear interpolation as in NumPy. Source:
     Seetharaman, Wichern, Pardo and Le Roux 2020, arXiv:2007.14469, section 3, who recommend
     q = 10 (about nine steps in ten are then clipped: it acts as a normaliser; take 90 to 99 for
@@ -30,6 +41,10 @@ class Percentile(Window):
     State: `window` + 1 numbers of 8 bytes for each part. The update costs O(log window) on CPU
     and one sort of the window on CUDA, without a host synchronisation. Raises ValueError for
     a q out of range, or between 0 and 1, which would be a share, and unless window >= 1.
+
+    Args:
+        q: the percentile, 0 or from 1 to 100.
+        window: how many of the last norms count, >= 1.
     """
 
     def __init__(self, q: float = 10.0, window: int = 10_000) -> None:
@@ -95,6 +110,17 @@ class Percentile(Window):
 class Median(Statistic):
     """A multiple of the rolling median of the norms before this step.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, Median
+        >>> clipper = ClipNorm(Median(2.0))
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> for norm in (1.0, 1.5, 2.0, 50.0):
+        ...     weight.grad = torch.tensor([norm])
+        ...     report = clipper([weight])
+        >>> print(f"{report.threshold:.2f}")
+        3.00
+
     tau_t = factor * median({n_{t-window}, ..., n_{t-1}}), inf at the first step. Source: the
     rule of icefall's ScaledAdam (Yao et al. 2023, arXiv:2310.11230; `clipping_scale` 2.0, 100
     norms), which renews the median every 100 steps; here it is renewed at every step. Unclipped
@@ -104,6 +130,10 @@ class Median(Statistic):
 
     State: `window` + 2 numbers of 8 bytes for each part. Raises ValueError unless factor is a
     finite number > 0 and window >= 1.
+
+    Args:
+        factor: multiple of the median, a finite number > 0.
+        window: how many of the last norms count, >= 1.
     """
 
     previous: Tensor

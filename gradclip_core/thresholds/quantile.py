@@ -14,13 +14,26 @@ from gradclip_core.thresholds.recurrence import Recurrence, exp, real, where
 class QuantileTracker(Recurrence):
     """A quantile of the norms, followed with one number: up where a norm is over it.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, QuantileTracker
+        >>> clipper = ClipNorm(QuantileTracker(0.5))
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> for norm in (1.0, 1.0, 9.0):
+        ...     weight.grad = torch.tensor([norm])
+        ...     report = clipper([weight])
+        >>> print(f"{report.threshold:.2f}")
+        1.00
+
     C_{t+1} = C_t * exp(-rate * (b_t - quantile)), b_t = 1 where n_t <= C_t and 0 elsewhere; the
     threshold of step t is C_t. In the long run a share `quantile` of the steps is not clipped.
     Source: Andrew, Thakkar, McMahan and Ramaswamy 2021, arXiv:1905.03871, without the noise
     that makes it private.
 
-    quantile: share of the steps to leave alone, between 0 and 1. rate: > 0 and <= 1.
-    initial: C at the first step, > 0; None takes each part's first norm.
+    Args:
+        quantile: share of the steps to leave alone, between 0 and 1.
+        rate: > 0 and <= 1.
+        initial: C at the first step, > 0; None takes each part's first norm.
 
     A norm moves C by its side alone, never by its size, so that no spike can poison it. State:
     one number of 8 bytes for each part. Raises ValueError for values out of range.

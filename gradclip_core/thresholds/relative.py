@@ -17,6 +17,15 @@ from gradclip_core.thresholds.base import Threshold
 class Relative(Threshold):
     """A share of the norm of the part's own parameters: with `by="row"` AGC.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, Relative
+        >>> weight = torch.nn.Parameter(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+        >>> weight.grad = torch.ones(2, 2)
+        >>> report = ClipNorm(Relative(0.1), by="row", eps=0)([weight])
+        >>> report.thresholds.tolist()
+        [0.5, 0.1]
+
     tau_P = factor * max(||W_P||, eps), with the same norm as the gradient's. Source: Brock, De,
     Smith and Simonyan 2021, arXiv:2102.06171, equation 3, who use factor 0.01 for batches of
     4096 and larger ones for smaller batches, clip each unit and leave the last linear layer
@@ -27,6 +36,11 @@ class Relative(Threshold):
     of factor * eps. No state; one pass over the parameters per step.
 
     Raises ValueError unless both are finite numbers > 0.
+
+    Args:
+        factor: the share, a finite number > 0.
+        eps: the least norm of weights that counts, a finite number > 0: weights that are zero may
+            have a gradient of norm factor * eps, and so do not stay zero for ever.
     """
 
     def __init__(self, factor: float = 0.01, eps: float = 1e-3) -> None:

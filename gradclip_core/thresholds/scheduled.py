@@ -20,14 +20,29 @@ Shape: TypeAlias = Literal["cosine", "linear"]
 class Scheduled(Threshold):
     """A threshold times a factor that depends on the step.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, Scheduled
+        >>> clipper = ClipNorm(Scheduled(1.0, warmup_steps=10, start=5.0))
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> for norm in (3.0, 3.0, 3.0):
+        ...     weight.grad = torch.tensor([norm])
+        ...     report = clipper([weight])
+        >>> print(f"{report.threshold:.2f}")
+        4.20
+
     For t < warmup_steps the factor runs linearly from `start` to 1; then over `decay_steps` from
     1 to `end`, p = (t - warmup_steps) / decay_steps: 1 + (end - 1) * p (linear) or
     1 + (end - 1) * (1 - cos(pi * p)) / 2 (cosine); after that it stays `end`. Steps are counted
     from 0, as calls: a step that the guard skips does not count.
 
-    threshold: a number > 0 or a `Threshold`; its statistics know nothing of the factor.
-    warmup_steps, decay_steps: integers >= 0; 0 leaves that stretch out.
-    start, end: finite numbers > 0.
+    Args:
+        threshold: a number > 0 or a `Threshold`; its statistics know nothing of the factor.
+        warmup_steps: length of the warm-up, an integer >= 0; 0 leaves it out.
+        start: the factor at its start, a finite number > 0.
+        decay_steps: length of the decay, an integer >= 0; 0 leaves it out.
+        end: the factor at its end, a finite number > 0.
+        shape: of the decay, "cosine" or "linear".
 
     State: one integer, and the threshold's own. Raises ValueError for values out of range.
     """

@@ -23,16 +23,30 @@ from gradclip_core.thresholds.recurrence import Recurrence, maximum, minimum, wh
 class TrailingNorm(Recurrence):
     """The rule of AdaGC: a little more than the moving average of a part's own clipped norms.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, TrailingNorm
+        >>> clipper = ClipNorm(TrailingNorm(warmup_steps=2))
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> for norm in (0.8, 0.9, 9.0):
+        ...     weight.grad = torch.tensor([norm])
+        ...     report = clipper([weight])
+        >>> print(f"{report.threshold:.2f}")
+        0.84
+
     For the first `warmup_steps` norms of part i: tau_i = n_i * min(1, absolute / ||(n_1, ...,
     n_k)||_2), which is global norm clipping, and gamma_i is the least of the clipped norms. After
     that: tau_i = factor * gamma_i and gamma_i <- b * gamma_i + (1 - b) * min(n_i, tau_i). Source:
     Wang et al. 2025, arXiv:2502.11034, for which take `ClipNorm(TrailingNorm(), by="parameter",
     eps=0)`.
 
-    factor: multiple of gamma, > 1. decay: b.
-    warmup_steps: norms of global clipping, >= 1. absolute: bound of the global norm there, > 0.
-    floor: at the end of the warm-up gamma is at least this share of the mean clipped norm, 0 to
-        1; 0 is the source's rule.
+    Args:
+        factor: multiple of gamma, > 1.
+        decay: b.
+        warmup_steps: norms of global clipping, >= 1.
+        absolute: bound of the global norm there, > 0.
+        floor: at the end of the warm-up gamma is at least this share of the mean clipped norm, 0 to
+            1; 0 is the source's rule.
 
     Unlike the source, where one zero gradient in the warm-up makes gamma 0 and freezes the part,
     zero and missing gradients are passed by; `floor` does the same for nearly zero ones, since

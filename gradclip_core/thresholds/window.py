@@ -83,13 +83,26 @@ class Window(Statistic):
 class WindowZScore(Window):
     """Mean plus `deviations` standard deviations of the norms in a window before this step.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, WindowZScore
+        >>> clipper = ClipNorm(WindowZScore(3.0, window=4, warmup_steps=3))
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> for norm in (1.0, 1.2, 1.1, 9.0):
+        ...     weight.grad = torch.tensor([norm])
+        ...     report = clipper([weight])
+        >>> print(f"{report.threshold:.2f}")
+        1.40
+
     tau_t = mean(W) + z * max(sd(W), mean(W) / 1000), z = `deviations`, W = {n_{t-window}, ...,
     n_{t-1}}, sd with the divisor |W| - 1; inf until W holds `warmup_steps` norms. Source: the skip
     rule of OLMo-core's optimizers. Unclipped norms are kept, as there: one huge norm lifts the
     threshold until it leaves the window; `Median` and `LogZScore` resist.
 
-    deviations: z, > 0. window: norms kept, >= 2.
-    warmup_steps: norms to see before the first threshold, from 2 to `window`.
+    Args:
+        deviations: z, > 0.
+        window: norms kept, >= 2.
+        warmup_steps: norms to see before the first threshold, from 2 to `window`.
 
     State: `window` + 1 numbers of 8 bytes for each part. Raises ValueError for values out of
     range.

@@ -34,6 +34,17 @@ Mode: TypeAlias = Literal["adaptive_scaling", "mean", "percentile"]
 class ZScore(Recurrence):
     """The rule of ZClip: norms many standard deviations over their mean are spikes.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm, ZScore
+        >>> clipper = ClipNorm(ZScore(2.5, warmup_steps=3, cap=None))
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> for norm in (1.0, 1.2, 1.1, 9.0):
+        ...     weight.grad = torch.tensor([norm])
+        ...     report = clipper([weight])
+        >>> print(f"{report.threshold:.2f}")
+        1.11
+
     With z = `deviations` and s = max(sd, mu / 1000), n is a spike where n > mu + z * s, and then
     adaptive_scaling: tau = factor * (mu + (z * s)^2 / (n - mu)), which falls as n grows;
     mean: tau = mu; percentile: tau = mu + z * s. Otherwise n is left alone, and mu + z * s is
@@ -42,12 +53,17 @@ class ZScore(Recurrence):
     mean and standard deviation. Source: Kumar, Owen, Roy Chowdhury and Gura 2025,
     arXiv:2504.02507, and its code.
 
-    deviations: z, > 0. decay: a. factor: of adaptive_scaling, > 0.
-    warmup_steps: norms to see first, >= 1.
-    cap: largest threshold of all, in the warm-up too (the source's `max_grad_norm`); None: none.
-    skip_update_on_spike: whether spikes stay out of mu and sd.
-    max_spikes: from this many spikes in a row on, they enter mu and sd as they are, still clipped,
-        so that a lasting new level is not clipped for ever; None: never.
+    Args:
+        deviations: z, > 0.
+        decay: a.
+        mode: what becomes of a spike: "adaptive_scaling", "mean" or "percentile", as above.
+        factor: of adaptive_scaling, > 0.
+        warmup_steps: norms to see first, >= 1.
+        cap: largest threshold of all, in the warm-up too (the source's `max_grad_norm`); None:
+            none.
+        skip_update_on_spike: whether spikes stay out of mu and sd.
+        max_spikes: from this many spikes in a row on, they enter mu and sd as they are, still
+            clipped, so that a lasting new level is not clipped for ever; None: never.
 
     Unlike the source: s has a floor in place of 1e-6 in a divisor, and there is `max_spikes`.
     State: 4 numbers of 8 bytes for each part. Raises ValueError for values out of range.

@@ -25,19 +25,48 @@ UpdateResponse: TypeAlias = Literal["hard", "soft", "tanh", "huber", "normalize"
 class ClipUpdate(StepRule):
     """Scales each part of an optimizer's update d down to a norm of at most `max_norm`.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipUpdate
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> clipper = ClipUpdate(0.01).attach(optimizer=optimizer)
+        >>> model(torch.ones(1, 2)).sum().backward()
+        >>> before = [param.detach().clone() for param in model.parameters()]
+        >>> _ = clipper(model)
+        >>> optimizer.step()
+        >>> moved = [param.detach() - old for param, old in zip(model.parameters(), before)]
+        >>> print(f"{torch.cat([part.flatten() for part in moved]).norm():.3f}")
+        0.010
+
     d_P <- d_P * tau / n_P where n_P = ||d_P|| > tau. By the whole model it is Levanter's
     `ClipUpdateNorm`; with `by="parameter"`, `measure="rms"`, `per_lr=True` and tau = 1 the
     update clipping of Adafactor, U / max(1, RMS(U) / tau) for d = lr * U (Shazeer and Stern
     2018, arXiv:1804.04235, section 6), here for any optimizer and with its weight decay in U.
 
-    max_norm: the threshold tau: a number > 0, or a `Threshold`; `Relative` is a share of the
-        weights' norm before the step.
-    per_lr: whether to measure d / lr, so that the threshold outlives a schedule. It costs one
-        more copy of the parameters during `step()`.
-    response, sharpness: what happens to a part of norm n; see `ClipNorm`. The response "skip"
-        is none of them: the optimizer's state has moved on.
-
-    Other arguments, memory and errors: see `StepRule` and `Rule`.
+    Args:
+        max_norm: the threshold tau: a number > 0, or a `Threshold`; `Relative` is a share of the
+            weights' norm before the step.
+        per_lr: whether to measure d / lr, so that the threshold outlives a schedule. It costs one
+            more copy of the parameters during `step()`.
+        by: what shares one threshold: "model", "group" (parameter groups), "module" (first
+            component of the name), "parameter", "row" (each index of the first dimension), or a
+            mapping of part name to regular expression.
+        norm_type: order p of the norm, any number > 0 or inf.
+        measure: "norm", or "rms": norm / D^(1/p) of a part with D elements, the root mean square
+            for p = 2.
+        response: what happens to a part of norm n: "hard", "soft", "tanh", "huber" or "normalize",
+            as in `ClipNorm`. "skip" is none of them: the optimizer's state has moved on.
+        sharpness: q > 0 of the response "huber"; 2 to 8 are usual.
+        exclude: regular expression; parameters whose name it matches anywhere are neither measured
+            nor clipped. Needs names.
+        min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
+            scales.
+        nonfinite: what happens to a step whose gradient holds NaN or inf: "skip" removes its
+            gradients, "raise" stops and names the parameters, "zero" sets the bad elements to zero,
+            "pass" lets them through; see `Guard`.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
     """
 
     def __init__(
@@ -86,17 +115,41 @@ class ClipUpdate(StepRule):
 class StableUpdate(StepRule):
     """Scales each parameter's update by 1 / max(1, RMS), where Adam's second moment lags behind.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import StableUpdate
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+        >>> clipper = StableUpdate().attach(optimizer=optimizer)
+        >>> for size in (1.0, 30.0):
+        ...     optimizer.zero_grad()
+        ...     model(torch.full((1, 2), size)).sum().backward()
+        ...     _ = clipper(model)
+        ...     optimizer.step()
+        >>> clipper.last_report.clipped.item()
+        True
+
     RMS_i = sqrt(mean(g^2 / max(v, eps^2))) of parameter i, with g its gradient and v the second
     moment after the step, corrected for the start: a value far over 1 says that v has not seen
     gradients of this size. With AdamW this is StableAdamW (Wortsman et al. 2023,
     arXiv:2304.13013, algorithm 2). eps is the optimizer's.
 
-    max_rms: the largest RMS that is left alone, > 0; 1 in the source.
-    by: what shares one factor; "parameter" in the source.
+    Args:
+        max_rms: the largest RMS that is left alone, > 0; 1 in the source.
+        by: what shares one factor; "parameter" in the source.
+        exclude: regular expression; parameters whose name it matches anywhere are neither measured
+            nor clipped. Needs names.
+        min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
+            scales.
+        nonfinite: what happens to a step whose gradient holds NaN or inf: "skip" removes its
+            gradients, "raise" stops and names the parameters, "zero" sets the bad elements to zero,
+            "pass" lets them through; see `Guard`.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
 
     Serves Adam, AdamW, NAdam, RAdam, RMSprop and Adadelta; ValueError for others. Norms in the
     report are those root mean squares, thresholds `max_rms`. Dense gradients only. Memory: two
-    more copies of the parameters in `step()`. Other arguments: see `StepRule` and `Rule`.
+    more copies of the parameters in `step()`.
     """
 
     def __init__(
@@ -143,17 +196,39 @@ class StableUpdate(StepRule):
 class Clippy(StepRule):
     """Scales each parameter's update so that no element moves by more than a share of its weight.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import Clippy
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> clipper = Clippy(0.5, 0.01).attach(optimizer=optimizer)
+        >>> model(torch.full((1, 2), 50.0)).sum().backward()
+        >>> before = model.weight.detach().clone()
+        >>> _ = clipper(model)
+        >>> optimizer.step()
+        >>> bool(((model.weight - before).abs() <= 0.5 * before.abs() + 0.0101).all())
+        True
+
     s_i = min(1, min_j (relative * |w_j| + absolute) / |d_j|) over the elements j of parameter i,
     with w the weights before the step and d their update. Source: Tang et al. 2023,
     arXiv:2302.09178, there for Adagrad's update.
 
-    relative: share of an element's own size, >= 0. absolute: what an element may always move,
-        > 0, or weights that are zero would stay zero.
-    by: what shares one factor; "parameter" in the source.
+    Args:
+        relative: share of an element's own size, >= 0.
+        absolute: what an element may always move, > 0, or weights that are zero would stay zero.
+        by: what shares one factor; "parameter" in the source.
+        exclude: regular expression; parameters whose name it matches anywhere are neither measured
+            nor clipped. Needs names.
+        min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
+            scales.
+        nonfinite: what happens to a step whose gradient holds NaN or inf: "skip" removes its
+            gradients, "raise" stops and names the parameters, "zero" sets the bad elements to zero,
+            "pass" lets them through; see `Guard`.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
 
     Serves any optimizer but LBFGS. Norms in the report are the largest |d| / (relative * |w| +
     absolute) of each part, thresholds 1. Memory: one more copy of the parameters in `step()`.
-    Other arguments: see `StepRule` and `Rule`.
     """
 
     def __init__(
