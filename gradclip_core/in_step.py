@@ -52,11 +52,15 @@ class ClippedStep:
                 "clip twice; detach() the first, or give it a chain of both"
             )
         self.clipper = clipper.attach(optimizer=self.optimizer)
+        try:
+            self._state = KeptState(self.optimizer, clipper)
+        except ValueError:
+            clipper.detach()
+            raise
         self._names = Names()
         self._arrivals = Arrivals(self.optimizer)
         self._scale = None if clipper.fold_into(self.optimizer) else StepScale(self.optimizer)
         self._hooks = StepHooks(self.optimizer, enter=self._before_step)
-        self._state = KeptState(self.optimizer, clipper)
         self.optimizer._clipped_step = self  # type: ignore[attr-defined]
 
     @property

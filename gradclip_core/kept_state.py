@@ -27,6 +27,10 @@ class KeptState:
         self._optimizer = optimizer
         self._clipper = clipper
         self._to_load: dict[str, Any] | None = None
+        # A state that was loaded before the clipper came.
+        held = optimizer.param_groups[0].get(KEY)
+        if held is not None:
+            clipper.load_state_dict(_unpacked(held))
         # What loads a flattened state asks the optimizer for the keys of its groups.
         optimizer.param_groups[0][KEY] = None
         self._handles = [
@@ -61,7 +65,7 @@ class KeptState:
                 stacklevel=2,
             )
             return
-        held = torch.load(io.BytesIO(found[0]), map_location="cpu", weights_only=True)
+        held = _unpacked(found[0])
         copy.deepcopy(self._clipper).load_state_dict(held)
         self._to_load = held
 
@@ -69,3 +73,8 @@ class KeptState:
         if self._to_load is not None:
             self._clipper.load_state_dict(self._to_load)
             self._to_load = None
+
+
+def _unpacked(packed: bytes) -> dict[str, Any]:
+    held: dict[str, Any] = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
+    return held

@@ -180,6 +180,20 @@ def test_a_running_job_adopts_a_clipper(way: str, twin: bool) -> None:
     assert adopting.clipper.steps.item() == 3
 
 
+def test_a_state_that_was_loaded_before_the_clipper_came_is_taken_up() -> None:
+    saved = Training(ClipNorm(Median(2.0))).go(range(5))
+    net = Training(ClipNorm(1.0)).net
+    plain = AdamW(net.named_parameters(), 0.01)
+    plain.load_state_dict(saved.optimizer.state_dict())
+    clipper = ClipNorm(Median(2.0))
+    clip_in_step(plain, clipper)
+    torch.testing.assert_close(clipper.state_dict(), saved.clipper.state_dict(), rtol=0, atol=0)
+    other = AdamW(net.named_parameters(), 0.01)
+    other.load_state_dict(saved.optimizer.state_dict())
+    with pytest.raises(ValueError, match=r"^this state is of another clipper than ClipNorm"):
+        clip_in_step(other, ClipNorm(1.0))
+
+
 def test_an_ordinary_optimizer_takes_the_state_of_a_twin() -> None:
     training = Training(ClipNorm(1.0)).go(range(3))
     plain = AdamW(training.net.parameters(), 0.01)
