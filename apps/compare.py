@@ -26,7 +26,9 @@ def run(arguments: Sequence[str], config: DictConfig) -> None:
     from apps.grid.overrides import apps_of
     from apps.report.page.front import write_front
     from apps.run.folder import alone, new_folder
+    from apps.run.job import leave_job
 
+    leave_job()
     jobs = None if config.jobs is None else whole_number(config, "jobs", 1)
     launcher: Launcher = instantiate(config, "launcher")
     apps = apps_of(arguments) or [named(config).app.name]

@@ -20,10 +20,12 @@ def run(config: DictConfig) -> None:
     from apps.run.experiment import Experiment
     from apps.run.folder import RunFolder, new_folder
     from apps.run.folds import train_run
+    from apps.run.job import leave_job
     from apps.run.trainer import bare_trainer, refuse_processes
 
     if is_multirun():
         refuse_processes(bare_trainer(named(config)), named(config), "--multirun trains")
+        leave_job()
     if config.resume is None:
         if config.trust is not None:
             raise UserError("trust: serves resume alone; what the command line names is trusted")

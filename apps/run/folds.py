@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from apps.base.application import Evaluation
 from apps.run.experiment import Experiment
 from apps.run.folder import RunFolder
+from apps.run.job import leave_job
 from apps.run.trainer import bare_trainer, refuse_processes
 from apps.run.training import evaluate, train
 
@@ -33,6 +34,7 @@ def train_run(
         return train(experiment, path, resume=resume, quiet=quiet)
     config = experiment.config
     refuse_processes(bare_trainer(config), config, "a run of several folds trains")
+    leave_job()
     folder = RunFolder(path)
     if not resume:
         folder.refuse_others()

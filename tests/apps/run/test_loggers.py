@@ -10,7 +10,7 @@ from contextlib import closing
 import pandas as pd
 import pytest
 
-from tests.conftest import refused
+from tests.conftest import refused, succeed
 
 
 def test_csv_is_the_default(train, tiny):
@@ -58,11 +58,52 @@ def test_mlflow_keeps_configuration_losses_clipping_and_scores(train, tmp_path):
     assert values["clip_rate"] == [record["clip_rate"]]
 
 
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """The environment that a job of Azure ML hands over, with a run that it has made."""
+    client = pytest.importorskip("mlflow").MlflowClient(f"sqlite:///{tmp_path / 'job.db'}")
+    place = (tmp_path / "artifacts").as_uri()
+    experiment = client.create_experiment("clipping", artifact_location=place)
+    made = client.create_run(experiment).info.run_id
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "clipping")
+    monkeypatch.setenv("MLFLOW_RUN_ID", made)
+    return client, experiment, made
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_goes_on_in_the_run_of_a_job_and_keeps_a_run_folder(train, tmp_path, job):
+    client, experiment, made = job
+    run = train("logger=mlflow", "logger.log_model=true")
+    assert [found.info.run_id for found in client.search_runs([experiment])] == [made]
+    assert client.get_run(made).info.status == "FINISHED"
+    assert client.get_run(made).data.params["data/target"] == "load"
+    loaded = tmp_path / "loaded"
+    loaded.mkdir()
+    client.download_artifacts(made, "run", str(loaded))
+    assert {path.name for path in (loaded / "run").iterdir()} >= {"config.yaml", "metrics.json"}
+    assert [path.name for path in (loaded / "run" / "checkpoints").iterdir()] == ["best.ckpt"]
+    scores = succeed("evaluate", f"run={loaded / 'run'}")
+    assert scores.splitlines()[0] == succeed("evaluate", f"run={run}").splitlines()[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_runs_side_by_side_in_a_job_are_mlflow_runs_of_their_own(tiny, tmp_path, job):
+    client, experiment, made = job
+    place = f"run_dir={tmp_path}/${{seed}}"
+    succeed("train", "--multirun", *tiny, "logger=mlflow", "seed=0,1", place)
+    runs = {found.info.run_id: found.data.params for found in client.search_runs([experiment])}
+    assert runs.pop(made) == {}
+    assert sorted(params["seed"] for params in runs.values()) == ["0", "1"]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_mlflow_that_is_missing_or_out_of_reach_is_said_in_a_line(tiny, monkeypatch, empty_folder):
     pytest.importorskip("mlflow")
     line = refused("train", *tiny, "logger=mlflow", "logger.tracking_uri=nowhere://x")
     assert "logger.tracking_uri=nowhere://x: " in line
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://y")
+    assert "MLFLOW_TRACKING_URI=nowhere://y: " in refused("train", *tiny, "logger=mlflow")
     monkeypatch.setitem(sys.modules, "mlflow", None)
     line = refused("train", *tiny, "logger=mlflow")
     assert "logger=mlflow: needs mlflow; pip install" in line
