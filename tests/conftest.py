@@ -125,7 +125,8 @@ def load_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(load_csv: Path) -> list[str]:
     """Overrides for a training of a second on `load_csv`."""
-    return ["data=csv", f"data.path={load_csv}", "data.target=load", *TINY]
+    known = "data.known=[temperature]"
+    return ["data=csv", f"data.path={load_csv}", "data.target=load", known, *TINY]
 
 
 @pytest.fixture

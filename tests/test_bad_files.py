@@ -71,8 +71,8 @@ def test_every_verb_refuses_such_a_series(here, verb):
         ("data.path=.", "Is a directory"),
         ("data.target=demand", "no column 'demand'; there are timestamp, load, temperature"),
         ("data.timestamp=when", "no column 'when'; there are"),
-        ("data.covariates=[wind]", "no column 'wind'; there are"),
-        ("data.covariates=[load]", "a column is named twice"),
+        ("data.known=[wind]", "no column 'wind'; there are"),
+        ("data.known=[load]", "a column is named twice"),
     ],
 )
 def test_a_file_or_column_that_is_not_there(tiny, override, expected):

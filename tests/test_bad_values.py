@@ -162,7 +162,6 @@ def test_values_of_a_comparison(tiny, override, expected):
         ("predict", ["input=a.csv", "output=b.csv"], "run"),
         ("predict", ["run=r"], "input"),
         ("train", ["data=csv"], "data.path"),
-        ("data", ["data=csv", "data.path=a.csv"], "data.target"),
     ],
 )
 def test_missing_settings(empty_folder, load_csv, trained, verb, arguments, expected):

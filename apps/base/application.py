@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import pandas as pd
 from torch import nn
 
+from apps.base.account import Account
 from apps.base.task import Optimization, Task
 from apps.errors import UserError
 from apps.report.charts.theme import Figure
@@ -34,14 +35,19 @@ class Evaluation:
 
 
 class DataModule(pl.LightningDataModule):
-    """An application's data. After `setup`, `account` says in one line what was loaded."""
+    """An application's data. After `setup`, `account` says what was loaded."""
 
-    account: str = ""
+    account: Account = Account()
 
     @property
     def description(self) -> dict[str, Any]:
         """What a trained run has to know about its data, as plain values for a JSON file."""
         return {}
+
+    @property
+    def preview(self) -> pd.DataFrame:
+        """The data as they were read, to look at; an application without tables has none."""
+        return pd.DataFrame()
 
     @property
     def fingerprint(self) -> str:

@@ -24,7 +24,7 @@ from apps.energy.recalibration import LEAST, recalibrate
 from apps.energy.series import Series
 from apps.energy.sources import Source
 from apps.energy.task import ForecastTask, Loss
-from apps.energy.user_file import read_user_file
+from apps.energy.user_file import options_of, read_user_file
 from apps.report.charts.theme import Figure
 from apps.report.model.results import Metric
 
@@ -137,10 +137,12 @@ class Energy(Application):
     ) -> tuple[pd.DataFrame, str]:
         """Forecast the steps after the last known target of a CSV file."""
         encoding = Encoding.from_dict(description)
-        series, origins = read_user_file(source, encoding, self.recalibration_days)
+        options = options_of(description, encoding)
+        series, origins = read_user_file(source, encoding, options, self.recalibration_days)
         forecast = forecast_origins(task, encoding, encoding.encode(series), series, origins)
         forecast = recalibrate(forecast, self.recalibration_days)
         table = forecast.between(origins[-1], series.end).to_frame()
+        table["timestamp"] = series.clock.write(pd.DatetimeIndex(table["timestamp"]))
         account = f"{series.account}; forecast from {origins[-1]}; "
         ended = len(origins) - encoding.horizon_days
         if self.recalibration_days == 0:

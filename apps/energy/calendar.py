@@ -41,12 +41,16 @@ def to_civil(
         return times
     if utc_offset is None:
         raise UserError(f"timezone {timezone} needs utc_offset, such as +10:00: the data's clock")
+    utc = (times - parse_offset(utc_offset)).tz_localize("UTC")
+    return utc.tz_convert(zone_of(timezone)).tz_localize(None)
+
+
+def zone_of(timezone: str) -> zoneinfo.ZoneInfo:
+    """A civil time zone by name; UserError for one that is unknown."""
     try:
-        zone = zoneinfo.ZoneInfo(timezone)
+        return zoneinfo.ZoneInfo(timezone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise UserError(f"timezone {timezone!r} is unknown; Europe/Berlin is one") from None
-    utc = (times - parse_offset(utc_offset)).tz_localize("UTC")
-    return utc.tz_convert(zone).tz_localize(None)
 
 
 def detect_frequency(times: pd.DatetimeIndex, given: str | None, where: str) -> pd.Timedelta:
@@ -66,7 +70,8 @@ def detect_frequency(times: pd.DatetimeIndex, given: str | None, where: str) -> 
         step = pd.Timedelta(steps[np.argmax(counts)])
     if not SHORTEST <= step <= DAY or DAY % step != pd.Timedelta(0):
         raise UserError(
-            f"{where}: a time step of {step} is neither 15 min to 12 h dividing a day nor a day"
+            f"{where}: a time step of {step} is neither 15 min to 12 h dividing a day nor a day;"
+            " average the rows to one such step, or set data.frequency if it is another"
         )
     return step
 

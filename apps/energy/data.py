@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from apps.base.account import Account
 from apps.base.application import DataModule
 from apps.base.sampler import EpochSampler
 from apps.energy.encoding import Encoding, Features, Inputs, fit_encoding
 from apps.energy.forecast import LEVELS
 from apps.energy.gaps import step_name
 from apps.energy.metrics import mase_scale
-from apps.energy.series import Part
+from apps.energy.series import Part, Series
 from apps.energy.sources import Source
 from apps.errors import UserError
 
@@ -85,8 +87,8 @@ class SeriesData(DataModule):
         self.encoding: Encoding = fit_encoding(
             self.series,
             self.features,
-            timestamp=self.source.timestamp,
-            target=self.source.target,
+            timestamp=_first(self.series.options.timestamp),
+            target=str(self.series.options.target),
             horizon=self.horizon or self.series.horizon,
             levels=LEVELS,
             mase_scale=mase_scale(self.series),
@@ -95,6 +97,7 @@ class SeriesData(DataModule):
         parts: tuple[Part, ...] = ("train", "val", "test")
         counts = {part: len(self.origins(part)) for part in parts}
         if min(counts.values()) < 1:
+            self._check_weekdays()
             raise UserError(
                 f"{self.source.name}: too short a series: whole days to train, validate and test "
                 f"on, after {self.encoding.history_days} days of history: "
@@ -105,7 +108,13 @@ class SeriesData(DataModule):
     @property
     def description(self) -> dict[str, object]:
         """What a trained run has to know about its data, as plain values."""
-        return self.encoding.to_dict()
+        return self.encoding.to_dict() | {"options": self.series.options.to_dict()}
+
+    @property
+    def preview(self) -> pd.DataFrame:
+        """The series as it was read, in the user's names."""
+        frame = self.series.frame.rename(columns={"target": self.encoding.target})
+        return frame.rename_axis(self.encoding.timestamp).reset_index()
 
     @property
     def fingerprint(self) -> str:
@@ -140,12 +149,41 @@ class SeriesData(DataModule):
         windows = Windows(self.inputs, self.series.positions(self.origins("val")))
         return DataLoader(windows, max(self.batch_size, 64), collate_fn=_whole)
 
-    def _account(self, counts: dict[Part, int]) -> str:
-        frame = self.series.frame
-        covariates = ", ".join(self.series.covariates) or "none"
-        changed = f" {self.series.account}" if self.series.account else ""
-        return (
-            f"{self.source.name}: {len(frame)} rows, one each {step_name(self.series.frequency)}, "
-            f"from {frame.index[0]} to {frame.index[-1]}; days to train, validate, test: "
-            f"{', '.join(map(str, counts.values()))}; known ahead: {covariates}.{changed}"
-        )
+    def _check_weekdays(self) -> None:
+        """UserError for a horizon that reaches over the weekends that the series lacks."""
+        if self.series.weekdays and self.encoding.horizon > self.series.horizon:
+            raise UserError(
+                f"{self.source.name}: no weekends; set app.horizon={self.series.horizon} or less"
+            )
+
+    def _account(self, counts: dict[Part, int]) -> Account:
+        series, encoding = self.series, self.encoding
+        frame = series.frame
+        lines = {
+            "file": f"{self.source.name}: {series.found or 'a prepared data set'}",
+            "rows": (
+                f"{len(frame)}, one each {step_name(series.frequency)}, from {frame.index[0]} to "
+                f"{frame.index[-1]}"
+            ),
+            "clock": _clock(series),
+            "repaired": series.account or "nothing",
+            "target": encoding.target,
+            "known ahead": ", ".join(series.covariates) or "none",
+            "past only": ", ".join(series.past_covariates) or "none",
+        }
+        for part, count in counts.items():
+            start, end = series.bounds(part)
+            last = end - series.frequency
+            lines[part] = f"{count} days to forecast from, {start} to {last}"
+        return Account(lines)
+
+
+def _first(names: str | Sequence[str] | None) -> str:
+    return names if isinstance(names, str) else (names or ["timestamp"])[0]
+
+
+def _clock(series: Series) -> str:
+    offset = f"UTC{series.utc_offset}" if series.utc_offset not in (None, "Z") else "UTC"
+    fixed = "as written, without a zone" if series.utc_offset is None else offset
+    civil = f"; civil time of {series.timezone}" if series.timezone else ""
+    return f"{fixed}{civil}"

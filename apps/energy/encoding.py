@@ -68,8 +68,9 @@ class Inputs:
 class Encoding:
     """Everything needed to turn a series like the one trained on into inputs.
 
-    center, scale: of the target and then each covariate, from the training part; a covariate of
-    zeros and ones keeps its values. Times are those of the series; see `Series`.
+    covariates: those known ahead; past_covariates: the others. center, scale: of the target and
+    then each covariate, from the training part; a covariate of zeros and ones keeps its values.
+    Times are those of the series; see `Series`.
     """
 
     features: Features
@@ -84,6 +85,7 @@ class Encoding:
     scale: tuple[float, ...]
     mase_scale: float
     levels: tuple[float, ...]
+    past_covariates: tuple[str, ...] = ()
 
     @property
     def steps_per_day(self) -> int:
@@ -115,7 +117,8 @@ class Encoding:
     def widths(self) -> tuple[int, int]:
         """Columns of the past and of the future table."""
         calendar, columns = 2 * len(self._harmonics), len(self.center)
-        return columns + calendar, calendar + columns - 1 + columns * len(self.lags_days)
+        known = len(self.covariates)
+        return columns + calendar, calendar + known + columns * len(self.lags_days)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a JSON file."""
@@ -129,6 +132,7 @@ class Encoding:
             rest: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in record.items()
+                if name != "options"  # of the file, beside the encoding
             }
             return cls(**(rest | {"features": features}))
         except (KeyError, TypeError, ValueError) as error:
@@ -139,7 +143,7 @@ class Encoding:
         values = series.frame.to_numpy(np.float64)
         scaled = (values - np.asarray(self.center)) / np.asarray(self.scale)
         calendar = self._calendar(series.civil)
-        columns = [calendar, scaled[:, 1:]]
+        columns = [calendar, scaled[:, 1 : 1 + len(self.covariates)]]
         nearer = None
         for days in self.lags_days:
             rows = self._lagged_rows(series, days)
@@ -224,4 +228,5 @@ def fit_encoding(
         scale=tuple(np.where(binary | (spread == 0), 1.0, spread).tolist()),
         mase_scale=mase_scale,
         levels=tuple(levels),
+        past_covariates=series.past_covariates,
     )

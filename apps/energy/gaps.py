@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,16 +14,22 @@ from apps.errors import UserError
 
 Gaps = Literal["error", "drop_days"]
 SHORT_GAP = pd.Timedelta(hours=3)
+HOUR = pd.Timedelta(hours=1)
+DAY = pd.Timedelta(days=1)
 WEEK = pd.Timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A gapless frame, which rows may be targets (bool per row), and a line on what was done."""
+    """A gapless frame, which rows may be targets (bool per row), and a line on what was done.
+
+    weekdays: whether the series has no weekends.
+    """
 
     frame: pd.DataFrame
     observed: NDArray[np.bool_]
     account: str
+    weekdays: bool = False
 
 
 def fill_gaps(
@@ -32,6 +39,8 @@ def fill_gaps(
     max_gap: int | None,
     gaps: Gaps,
     where: str,
+    target: str = "target",
+    known: Sequence[str] | None = None,
     known_until: pd.Timestamp | None = None,
 ) -> Filled:
     """Fill the gaps of `table` (first column `target`; NaN and absent rows are missing).
@@ -40,37 +49,56 @@ def fill_gaps(
     (default: three hours, at least one step) are interpolated linearly in time, the same for
     target and covariates. A longer gap is a UserError, or with `gaps="drop_days"` its days
     are marked not observed and their values, which other days still look back on, are those
-    of a week before. Rows after `known_until` are the future: nothing there is filled.
+    of a week before. Rows after `known_until` are the future: nothing there is filled, and the
+    columns of `known` (default: all covariates) must be there. target: what the user calls it.
+
+    Days of a daily series that has none at weekends are filled with the value before and marked
+    not observed.
     """
     if gaps not in ("error", "drop_days"):
-        raise UserError(f"gaps={gaps!r}: allowed are error and drop_days")
+        raise UserError(f"data.gaps={gaps!r}: allowed are error and drop_days")
     limit = max(1, SHORT_GAP // frequency) if max_gap is None else max_gap
     if limit < 0:
-        raise UserError(f"max_gap={limit}: must be 0 or more steps")
+        raise UserError(f"data.max_gap={limit}: must be 0 or more steps")
     frame = _on_grid(table, frequency, known_until, where)
+    observed = np.ones(len(frame), dtype=bool)
+    weekdays = frequency == DAY and has_weekdays_alone(pd.DatetimeIndex(table.dropna().index))
+    if weekdays:
+        observed = np.asarray(frame.index.day_of_week < 5)
+        weekend = ~observed & np.asarray(frame.index <= (known_until or frame.index[-1]))
+        frame.loc[weekend] = frame.ffill().loc[weekend]
     missing = frame.isna()
     if known_until is not None:
         future = np.asarray(frame.index > known_until)
-        _check_future(frame.loc[future], where)
-        missing.loc[future, "target"] = False
+        _check_future(
+            frame.loc[future, list(known if known is not None else frame.columns[1:])], where
+        )
+        missing.loc[future] = False
     absent = missing.any(axis=1).to_numpy()
     starts, lengths = _runs(absent)
     is_long = lengths > limit
     if is_long.any() and gaps == "error":
         first, steps = starts[is_long][0], lengths[is_long][0]
         column = missing.columns[missing.iloc[first]][0]
+        column = target if column == "target" else column
         raise UserError(
             f"{where}: {steps} steps of {column!r} are missing from {frame.index[first]} to"
-            f" {frame.index[first + steps - 1]}, max_gap is {limit}"
-            f" ({is_long.sum()} such gaps); fill them or set gaps=drop_days"
+            f" {frame.index[first + steps - 1]}, data.max_gap is {limit}"
+            f" ({is_long.sum()} such gaps); set data.gaps=drop_days to leave their days out, or"
+            f" data.max_gap={lengths.max()} to interpolate them"
         )
-    observed = np.ones(len(frame), dtype=bool)
     for first, steps in zip(starts[is_long], lengths[is_long], strict=True):
         _fill_from_week_before(frame, first, steps, WEEK // frequency)
         days = frame.index[first].floor("D"), frame.index[first + steps - 1].ceil("D")
         observed &= ~np.asarray((frame.index >= days[0]) & (frame.index < days[1]))
     filled = frame.interpolate("linear", limit_direction="both").where(missing, frame)
-    return Filled(filled, observed, _account(lengths, is_long, observed, frequency))
+    account = _account(lengths, is_long, observed, frequency, frame.index[starts], weekdays)
+    return Filled(filled, observed, account, weekdays)
+
+
+def has_weekdays_alone(times: pd.DatetimeIndex) -> bool:
+    """Whether days over two weeks or more never fall on a Saturday or Sunday."""
+    return len(times) >= 10 and bool((times.day_of_week < 5).all())
 
 
 def _on_grid(
@@ -95,7 +123,7 @@ def _on_grid(
 
 
 def _check_future(future: pd.DataFrame, where: str) -> None:
-    missing = future.drop(columns="target").isna()
+    missing = future.isna()
     if missing.to_numpy().any():
         row = int(np.argmax(missing.any(axis=1)))
         column = missing.columns[missing.iloc[row]][0]
@@ -125,17 +153,31 @@ def _account(
     is_long: NDArray[np.bool_],
     observed: NDArray[np.bool_],
     frequency: pd.Timedelta,
+    starts: pd.DatetimeIndex,
+    weekdays: bool,
 ) -> str:
-    if len(lengths) == 0:
-        return "no gaps"
-    short = lengths[~is_long]
     parts = []
+    if weekdays:
+        parts.append("weekends, which have no rows, left out of training and scores")
+    short = lengths[~is_long]
     if len(short):
-        parts.append(f"{short.sum()} missing steps in {len(short)} gaps interpolated")
+        first = starts[~is_long][0]
+        parts.append(
+            f"{short.sum()} missing steps in {len(short)} gaps interpolated, the first at {first}"
+        )
+        skipped = [start for start in starts[lengths * frequency == HOUR] if _like_spring(start)]
+        if skipped:
+            days = ", ".join(f"{start:%Y-%m-%d}" for start in skipped[:3])
+            parts.append(f"among them the hour that daylight saving skips ({days})")
     if is_long.any():
-        days = round((~observed).sum() * frequency / pd.Timedelta(days=1))
-        parts.append(f"{days} days left out for {is_long.sum()} longer gaps")
-    return "; ".join(parts)
+        days_out = round((~observed).sum() * frequency / DAY)
+        parts.append(f"{days_out} days left out for {is_long.sum()} longer gaps")
+    return "; ".join(parts) or "no gaps"
+
+
+def _like_spring(time: pd.Timestamp) -> bool:
+    """Whether an hour lies where clocks usually go forward: the night to a Sunday."""
+    return time.day_of_week == 6 and time.hour <= 3 and time.month in (3, 4, 9, 10)
 
 
 def step_name(frequency: pd.Timedelta) -> str:

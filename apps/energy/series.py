@@ -16,12 +16,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apps.energy.calendar import DAILY_HORIZON, DAY, detect_frequency, split_days, to_civil
-from apps.energy.gaps import Filled, Gaps, fill_gaps
-from apps.energy.table import read_table
+from apps.energy.clock import Clock
+from apps.energy.columns import refuse_leaks
+from apps.energy.gaps import Filled, fill_gaps, has_weekdays_alone
+from apps.energy.table import TableOptions, TimeTable, read_table
 from apps.errors import UserError
 from data_scripts.manifest import DataError, Manifest
 
 Part = Literal["train", "val", "test"]
+WEEKDAYS = 5  # days from Monday to Friday
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,10 @@ class Series:
 
     frame: columns `target` and the covariates, float64, regular tz-naive DatetimeIndex.
     covariates: names of the columns whose values are known ahead of a forecast.
+    past_covariates: names of those whose values are known up to the forecast's origin alone.
     observed: bool per row; False on days that must not serve as a target (long gaps).
+    weekdays: whether Saturdays and Sundays have no values of their own.
+    clock: how the file wrote its times. options: how to read another such file. found: its format.
     frequency: the step. timezone: civil zone of calendar features (None: the clock itself).
     utc_offset: of the clock, such as `+10:00`. account: one line on what reading changed.
     Training ends at `val_start`, validation at `test_start`, the test at `end`; all exclusive.
@@ -46,6 +52,11 @@ class Series:
     utc_offset: str | None = None
     account: str = ""
     observed: NDArray[np.bool_] = field(default_factory=lambda: np.ones(0, dtype=bool))
+    past_covariates: tuple[str, ...] = ()
+    weekdays: bool = False
+    clock: Clock = field(default_factory=Clock)
+    options: TableOptions = field(default_factory=TableOptions)
+    found: str = ""
 
     def __post_init__(self) -> None:
         if self.observed.size == 0:
@@ -64,8 +75,10 @@ class Series:
 
     @property
     def horizon(self) -> int:
-        """The usual forecast horizon in steps: one day, or seven for daily data."""
-        return self.steps_per_day if self.steps_per_day > 1 else DAILY_HORIZON
+        """The usual forecast horizon in steps: one day, or a week of daily data (or weekdays)."""
+        if self.steps_per_day > 1:
+            return self.steps_per_day
+        return WEEKDAYS if self.weekdays else DAILY_HORIZON
 
     @property
     def civil(self) -> pd.DatetimeIndex:
@@ -132,84 +145,107 @@ def read_parquet(
         **{name: pd.Timestamp(time) for name, time in manifest.splits.items()},
         timezone=details["timezone"],
         utc_offset=details["utc_offset"],
+        clock=Clock(details["utc_offset"], details["timezone"]),
+        options=TableOptions(
+            target=target,
+            timestamp="timestamp",
+            known=names,
+            past=(),
+            timezone=details["timezone"],
+            utc_offset=details["utc_offset"],
+        ),
     )
 
 
-def read_csv(
+def read_file(
     path: Path,
-    target: str,
-    timestamp: str = "timestamp",
-    covariates: Sequence[str] | None = None,
-    frequency: str | None = None,
-    timezone: str | None = None,
-    utc_offset: str | None = None,
+    options: TableOptions | None = None,
+    *,
     val_fraction: float = 0.1,
     test_fraction: float = 0.15,
-    max_gap: int | None = None,
-    gaps: Gaps = "error",
 ) -> Series:
-    """Read a user's CSV file and split it at whole days, the last days being the test.
+    """Read a user's table and split it at whole days, the last days being the test.
 
-    covariates: columns known ahead (default: all other numeric ones). frequency: such as
-    `30min` (default: the most common difference). timezone: civil zone; it needs
-    `utc_offset` (such as `+10:00`) unless the times carry one. max_gap: longest run of
-    missing steps that is interpolated linearly (default: three hours, at least one step); a
-    value so filled rests on the one after the gap. gaps: what a longer run does: `error`, or
-    `drop_days` to keep its days out of training and scoring (see `fill_gaps`).
-
-    Raises UserError, one line, for every flaw of the file and for too short a series.
+    Raises UserError, one line, for every flaw of the file, for a covariate that is the target,
+    and for too short a series.
     """
-    path = Path(path)
-    table, offset = read_table(
-        path, timestamp=timestamp, target=target, covariates=covariates, utc_offset=utc_offset
+    options = options or TableOptions()
+    table = read_table(path, options)
+    index = pd.DatetimeIndex(table.frame.index)
+    step = detect_frequency(index, options.frequency, str(path))
+    refuse_leaks(table.frame, table.columns, DAY // step, str(path))
+    filled = fill_gaps(
+        table.frame,
+        step,
+        max_gap=options.max_gap,
+        gaps=options.gaps,
+        where=str(path),
+        target=table.columns.target,
     )
-    step = detect_frequency(pd.DatetimeIndex(table.index), frequency, str(path))
-    filled = fill_gaps(table, step, max_gap=max_gap, gaps=gaps, where=str(path))
     times = pd.DatetimeIndex(filled.frame.index)
     borders = split_days(times, step, val_fraction, test_fraction, str(path))
-    return _series(filled, step, borders, timezone, offset)
+    return _series(table, filled, step, borders)
 
 
-def read_history(
-    path: Path,
-    target: str,
-    timestamp: str = "timestamp",
-    covariates: Sequence[str] | None = None,
-    frequency: str | None = None,
-    timezone: str | None = None,
-    utc_offset: str | None = None,
-    max_gap: int | None = None,
-    gaps: Gaps = "error",
-) -> Series:
-    """Read a CSV file to forecast from: its last rows may have an empty target.
+def read_history(path: Path, options: TableOptions, *, clock_offset: str | None = None) -> Series:
+    """Read a table to forecast from: its last rows may have an empty target.
 
-    Those rows are the future, with covariates filled in: `test_start` is the first of them
-    (the origin of the forecast) and their target stays NaN. Arguments as in `read_csv`; the
-    same flaws raise UserError.
+    Those rows are the future, with the covariates known ahead filled in: `test_start` is the
+    first of them (the origin of the forecast) and their target stays NaN. clock_offset: the UTC
+    offset of the clock of an earlier series. The same flaws raise UserError as in `read_file`.
     """
-    path = Path(path)
-    table, offset = read_table(
-        path, timestamp=timestamp, target=target, covariates=covariates, utc_offset=utc_offset
-    )
-    step = detect_frequency(pd.DatetimeIndex(table.index), frequency, str(path))
-    known = table["target"].last_valid_index()
+    table = read_table(path, options, clock_offset=clock_offset)
+    step = detect_frequency(pd.DatetimeIndex(table.frame.index), options.frequency, str(path))
+    known = table.frame["target"].last_valid_index()
     if known is None:
-        raise UserError(f"{path}: column {target!r} is empty; a forecast needs its past values")
+        raise UserError(
+            f"{path}: column {table.columns.target!r} is empty; a forecast needs its past values"
+        )
+    frame, known = _to_monday(table.frame, pd.Timestamp(known), step)
     filled = fill_gaps(
-        table, step, max_gap=max_gap, gaps=gaps, where=str(path), known_until=pd.Timestamp(known)
+        frame,
+        step,
+        max_gap=options.max_gap,
+        gaps=options.gaps,
+        where=str(path),
+        target=table.columns.target,
+        known=table.columns.known,
+        known_until=known,
     )
-    origin = pd.Timestamp(known) + step
+    origin = known + step
     borders = (origin, origin, pd.Timestamp(filled.frame.index[-1]) + step)
-    return _series(filled, step, borders, timezone, offset)
+    return _series(table, filled, step, borders)
+
+
+def _to_monday(
+    frame: pd.DataFrame, known: pd.Timestamp, step: pd.Timedelta
+) -> tuple[pd.DataFrame, pd.Timestamp]:
+    """A series of weekdays that ends on a Friday, up to Sunday: Monday is the next of its days."""
+    if step != DAY or not has_weekdays_alone(pd.DatetimeIndex(frame.index)):
+        return frame, known
+    end = known + (6 - known.day_of_week) * DAY if known.day_of_week == 4 else known
+    index = frame.index.union(pd.date_range(known, end, freq="D"))
+    return frame.reindex(index), end
 
 
 def _series(
+    table: TimeTable,
     filled: Filled,
     step: pd.Timedelta,
     borders: tuple[pd.Timestamp, pd.Timestamp, pd.Timestamp],
-    timezone: str | None,
-    offset: str | None,
 ) -> Series:
-    names = tuple(filled.frame.columns[1:])
-    clock = (timezone, offset)
-    return Series(filled.frame, names, step, *borders, *clock, filled.account, filled.observed)
+    return Series(
+        filled.frame,
+        table.columns.known,
+        step,
+        *borders,
+        timezone=table.clock.timezone,
+        utc_offset=table.clock.utc_offset,
+        account="; ".join([*table.notes, filled.account]),
+        observed=filled.observed,
+        past_covariates=table.columns.past,
+        weekdays=filled.weekdays,
+        clock=table.clock,
+        options=table.options,
+        found=table.found,
+    )

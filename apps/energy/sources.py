@@ -1,28 +1,22 @@
-"""Where a series comes from: a data set that is fetched, or the user's own CSV file."""
+"""Where a series comes from: a data set that is fetched, or the user's own file."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from apps.base.source import DataSet
 from apps.base.source import Source as BaseSource
 from apps.energy.gaps import Gaps
-from apps.energy.series import Series, read_csv, read_parquet
+from apps.energy.series import Series, read_file, read_parquet
+from apps.energy.table import TableOptions
+from apps.tables.reading import Reading
 from data_scripts.energy import prepare
-from data_scripts.manifest import Manifest
 
 
 class Source(BaseSource[Series]):
-    """A series and what its columns are called."""
-
-    timestamp: str = "timestamp"
-
-    @property
-    @abstractmethod
-    def target(self) -> str:
-        """Name of the column to forecast."""
+    """Something that a series can be read from."""
 
 
 class Prepared(DataSet, Source):
@@ -45,28 +39,26 @@ class Prepared(DataSet, Source):
         DataSet.__init__(self, dataset, dir, mirror)
         self.covariates = covariates
 
-    @property
-    def target(self) -> str:
-        """The column to forecast, from the manifest."""
-        return str(Manifest.read(self.folder).details["target"])
-
     def read(self) -> Series:
         """Read the converted data set, with the splits of its manifest."""
         return read_parquet(self.folder, covariates=self.covariates)
 
 
 class Csv(Source):
-    """The user's CSV file: a timestamp, a target and any covariates known ahead.
+    """The user's table: times, a target and any covariates; see `TableOptions` and `Reading`.
 
-    The arguments are those of `read_csv`, which documents them.
+    val_fraction, test_fraction: shares of the days to validate and test on, at the end.
     """
 
     def __init__(
         self,
         path: str,
-        target: str,
-        timestamp: str = "timestamp",
-        covariates: Sequence[str] | None = None,
+        target: str | None = None,
+        timestamp: str | list[str] | None = None,
+        known: list[str] | Literal["all"] | None = None,
+        past: list[str] | None = None,
+        id: str | int | None = None,
+        id_column: str | None = None,
         frequency: str | None = None,
         timezone: str | None = None,
         utc_offset: str | None = None,
@@ -74,31 +66,36 @@ class Csv(Source):
         test_fraction: float = 0.15,
         max_gap: int | None = None,
         gaps: Gaps = "error",
+        columns: list[str] | None = None,
+        sep: str | None = None,
+        decimal: str | None = None,
+        dayfirst: bool | None = None,
+        encoding: str | None = None,
+        sheet: str | None = None,
+        missing: list[str] | None = None,
     ) -> None:
         self.path = Path(path)
-        self.timestamp = timestamp
-        self._target = target
-        self._options = {
-            "covariates": covariates,
-            "frequency": frequency,
-            "timezone": timezone,
-            "utc_offset": utc_offset,
-            "val_fraction": val_fraction,
-            "test_fraction": test_fraction,
-            "max_gap": max_gap,
-            "gaps": gaps,
-        }
+        self.fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
+        self.options = TableOptions(
+            target=target,
+            timestamp=timestamp,
+            known=known,
+            past=past,
+            id=None if id is None else str(id),
+            id_column=id_column,
+            timezone=timezone,
+            utc_offset=utc_offset,
+            frequency=frequency,
+            max_gap=max_gap,
+            gaps=gaps,
+            reading=Reading(columns, sep, decimal, dayfirst, encoding, sheet, missing or ()),
+        )
 
     @property
     def name(self) -> str:
         """The file's name."""
         return self.path.name
 
-    @property
-    def target(self) -> str:
-        """The column to forecast."""
-        return self._target
-
     def read(self) -> Series:
         """Read the file and split it at whole days."""
-        return read_csv(self.path, self.target, self.timestamp, **self._options)  # type: ignore[arg-type]
+        return read_file(self.path, self.options, **self.fractions)

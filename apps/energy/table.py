@@ -1,97 +1,155 @@
-"""Read a CSV file of times and numbers strictly: every flaw is one clear line, none is guessed."""
+"""Read a user's table of times and numbers: what it says is taken, what is unclear is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from apps.base.csv_table import numbers, read_text, to_numeric
-from apps.energy.calendar import parse_offset
+from apps.energy.clock import Clock, average_repeated_hours, to_clock
+from apps.energy.columns import Columns, choose_columns
 from apps.errors import UserError
+from apps.tables.numbers import read_numbers
+from apps.tables.order import check_order, choose_entity, oldest_first
+from apps.tables.read import read_table as read_cells
+from apps.tables.reading import Reading
+from apps.tables.table import Table
+from apps.tables.times import Times, find_times, read_times
 
-_OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
 
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """What a user says about a table; None leaves it to the table.
 
-def read_table(
-    path: Path,
-    *,
-    timestamp: str,
-    target: str,
-    covariates: Sequence[str] | None = None,
-    utc_offset: str | None = None,
-) -> tuple[pd.DataFrame, str | None]:
-    """Read a CSV file into a float64 frame of `target` and covariates, indexed by time.
-
-    Times are ISO 8601. Where they carry a UTC offset they are moved to one fixed clock:
-    `utc_offset`, or else the smallest offset in the file (standard time). Without
-    `covariates` every other column that holds a number is one. Empty cells become NaN; true
-    and false become 1 and 0.
-
-    Returns the frame, whose index is strictly increasing and tz-naive and whose first column
-    is named `target`, and the UTC offset of its clock (None when unknown).
-
-    Raises UserError when the file or a column is missing, a cell is no number or no time, or
-    the times are out of order or repeated.
+    target: the column to forecast (None: the only one of numbers). timestamp: the column of
+    times, or those of date and hour. known, past: covariates known ahead of a forecast ("all":
+    all others), and of the past alone (None: all others). id, id_column: the entity to take
+    where there are several. timezone: civil zone. utc_offset: of the clock of times without one.
+    frequency: the step. max_gap: longest run of missing steps that is interpolated linearly
+    (None: three hours, at least one step); a value so filled rests on the one after the gap.
+    gaps: what a longer run does: error, or drop_days (see `fill_gaps`). reading: of the file.
     """
-    text = read_text(path)
-    wanted = [timestamp, target, *(covariates or ())]
-    for name in wanted:
-        if name not in text.columns:
-            raise UserError(f"{path}: no column {name!r}; there are {', '.join(text.columns)}")
-    if len(set(wanted)) < len(wanted):
-        raise UserError(f"{path}: a column is named twice among {', '.join(wanted)}")
-    if "target" in wanted[2:] or (covariates is None and "target" in set(text) - {*wanted}):
-        raise UserError(f"{path}: only the target may be called 'target'; rename that column")
-    times, offset = _times(path, text[timestamp], utc_offset)
-    columns = {"target": numbers(path, text[target])}
-    if covariates is None:
-        others = (text[name] for name in text.columns if name not in wanted)
-        # One stray word must not quietly cost a column, so any number makes it a covariate.
-        columns |= {
-            str(other.name): numbers(path, other)
-            for other in others
-            if to_numeric(other).notna().any()
-        }
-    else:
-        columns |= {name: numbers(path, text[name]) for name in covariates}
-    return pd.DataFrame({k: v.to_numpy() for k, v in columns.items()}, index=times), offset
+
+    target: str | None = None
+    timestamp: str | Sequence[str] | None = None
+    known: Sequence[str] | Literal["all"] | None = None
+    past: Sequence[str] | None = None
+    id: str | None = None
+    id_column: str | None = None
+    timezone: str | None = None
+    utc_offset: str | None = None
+    frequency: str | None = None
+    max_gap: int | None = None
+    gaps: Literal["error", "drop_days"] = "error"
+    reading: Reading = field(default_factory=Reading)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a JSON file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> TableOptions:
+        """The inverse of `to_dict`."""
+        return cls(**(record | {"reading": Reading(**record["reading"])}))
 
 
-def _times(
-    path: Path, text: pd.Series, utc_offset: str | None
-) -> tuple[pd.DatetimeIndex, str | None]:
-    name = str(text.name)
-    offsets = text.str.strip().str.extract(_OFFSET)[0]
-    aware = bool(offsets.notna().all())
-    if offsets.notna().any() and not aware:
-        row = int(np.argmax(offsets.isna())) + 1
-        raise UserError(f"{path}: column {name!r}, data row {row}: no UTC offset, others have one")
-    times = pd.DatetimeIndex(
-        pd.to_datetime(text.str.strip(), format="ISO8601", errors="coerce", utc=aware)
+@dataclass(frozen=True, eq=False)
+class TimeTable:
+    """A table read: what `TableOptions` left open is decided in `options`.
+
+    frame: float64 columns `target` and the covariates, known ones first; strictly increasing
+    tz-naive index on the fixed `clock`. found: the file's format. notes: what reading changed.
+    """
+
+    frame: pd.DataFrame
+    columns: Columns
+    clock: Clock
+    options: TableOptions
+    found: str
+    notes: tuple[str, ...]
+
+
+def read_table(path: Path, options: TableOptions, *, clock_offset: str | None = None) -> TimeTable:
+    """Read a file or folder of times and numbers onto one fixed clock.
+
+    clock_offset: the UTC offset of that clock where the times carry theirs, or are civil ones.
+    Empty cells become NaN; true and false become 1 and 0.
+
+    Raises UserError naming column and row for what does not fit, and the option that mends it.
+    """
+    cells = read_cells(path, options.reading).without_blank_rows()
+    given = options.timestamp
+    names = find_times(cells) if given is None else [given] if isinstance(given, str) else given
+    times = read_times(cells, names)
+    cells, times = choose_entity(cells, times, options.target, options.id, options.id_column)
+    cells, times = oldest_first(cells, times)
+    columns = choose_columns(cells, names, options.target, options.known, options.past)
+    columns = _without_id(columns, options)
+    _check_names(cells, columns)
+    index, clock, clock_notes = to_clock(
+        cells,
+        times,
+        timezone=options.timezone,
+        utc_offset=options.utc_offset,
+        clock_offset=clock_offset,
     )
-    if times.hasnans:
-        row = int(np.argmax(times.isna()))
-        cell = "an empty cell" if pd.isna(text.iloc[row]) else repr(text.iloc[row])
-        raise UserError(
-            f"{path}: column {name!r}, data row {row + 1}: {cell} is not an ISO 8601 time"
-            " such as 2024-01-31 13:30"
-        )
-    if aware:
-        utc_offset = utc_offset or min(offsets.unique(), key=parse_offset)
-        times = times.tz_localize(None) + parse_offset(utc_offset)
-    _check_order(path, name, times)
-    return times.as_unit("us"), utc_offset
+    frame, number_notes, decimal = _numbers(cells, columns)
+    if clock.local and times.wall.is_monotonic_increasing:  # the two autumn hours may alternate
+        order = np.argsort(index.to_numpy(), kind="stable")
+        frame, index = frame.iloc[order], index[order]
+    if clock.written_offset is None and not clock.local:
+        frame, index, averaged = average_repeated_hours(frame, index)
+        clock_notes += averaged
+    if not clock_notes or len(index) == len(cells):
+        check_order(cells, times.names[0], index, _CURE)
+    notes = (*cells.notes, *times.notes, *clock_notes, *number_notes, *columns.notes)
+    decided = _decided(options, columns, times, decimal)
+    frame.index = index.as_unit("us").rename(None)
+    return TimeTable(frame, columns, clock, decided, cells.found, notes)
 
 
-def _check_order(path: Path, name: str, times: pd.DatetimeIndex) -> None:
-    steps = np.diff(times.to_numpy())
-    if (steps > np.timedelta64(0)).all():
-        return
-    row = int(np.argmax(steps <= np.timedelta64(0))) + 1
-    where = f"{path}: column {name!r}, data row {row + 1}: {times[row]}"
-    if times.is_unique:
-        raise UserError(f"{where} comes after {times[row - 1]}; rows must be in time order")
-    raise UserError(f"{where} is repeated; local times with daylight saving need a UTC offset")
+_CURE = (
+    "take one of the rows out, or where daylight saving repeats an hour set data.timezone, such as "
+    "Europe/Berlin"
+)
+
+
+def _without_id(columns: Columns, options: TableOptions) -> Columns:
+    """The columns without that of the chosen entity, which is the same in all rows."""
+    if options.id_column is None:
+        return columns
+    past = tuple(name for name in columns.past if name != options.id_column)
+    return Columns(columns.target, columns.known, past, columns.notes)
+
+
+def _check_names(table: Table, columns: Columns) -> None:
+    if "target" in columns.covariates:
+        raise UserError(f"{table.path}: only the target may be called 'target'; rename that column")
+
+
+def _numbers(table: Table, columns: Columns) -> tuple[pd.DataFrame, list[str], str | None]:
+    """The target and the covariates as numbers, notes on them, and their decimal sign."""
+    found = {name: read_numbers(table, name) for name in (columns.target, *columns.covariates)}
+    values = {name: numbers.values for name, numbers in found.items()}
+    values = {"target": values.pop(columns.target)} | values
+    notes = [note for numbers in found.values() for note in numbers.notes]
+    decimals = {numbers.decimal for numbers in found.values() if numbers.decimal is not None}
+    return pd.DataFrame(values), notes, decimals.pop() if len(decimals) == 1 else None
+
+
+def _decided(
+    options: TableOptions, columns: Columns, times: Times, decimal: str | None
+) -> TableOptions:
+    """The options with what this table decided, so that the next one is read in the same way."""
+    return replace(
+        options,
+        target=columns.target,
+        timestamp=list(times.names),
+        known=list(columns.known),
+        past=list(columns.past),
+        reading=options.reading.seen(decimal, times.written.dayfirst),
+    )

@@ -22,7 +22,7 @@ from apps.finance.figures import figures
 from apps.finance.forecast import Forecast, concatenate
 from apps.finance.heads import VARIANCE_LOSSES, Head, Loss, Mean, Output
 from apps.finance.metrics import METRICS, evaluate
-from apps.finance.predict import read_user_file, risk_table
+from apps.finance.predict import options_of, read_user_file, risk_table
 from apps.finance.recalibration import LEAST, average, recalibrate
 from apps.finance.sources import Source
 from apps.finance.split import Split, WalkForward
@@ -190,7 +190,7 @@ class Finance(Application):
         """Volatility, value at risk and shortfall after the last day of a CSV file."""
         assert isinstance(task, VolatilityTask)
         encoding = Encoding.from_dict(description)
-        panel = read_user_file(source, encoding)
+        panel = read_user_file(source, encoding, options_of(description))
         last = len(panel.dates) - 1
         wanted = self.recalibration_days + self.horizon if self.recalibration_days else 0
         rows = np.arange(max(encoding.history, last - wanted), last + 1)

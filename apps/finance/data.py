@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from apps.base.account import Account
 from apps.base.application import DataModule
 from apps.base.sampler import EpochSampler
 from apps.errors import UserError
@@ -103,9 +105,7 @@ class PanelData(DataModule):
             return
         self.panel: Panel = self.split.apply(self.source.read())
         self._check_length()
-        self.encoding: Encoding = fit_encoding(
-            self.panel, self.features, self.horizon, self.source.date, self.source.close
-        )
+        self.encoding: Encoding = fit_encoding(self.panel, self.features, self.horizon)
         parts: tuple[Part, ...] = ("train", "val", "test")
         counts = {part: len(self.origins(part)) for part in parts}
         for part, least in LEAST_DAYS.items():
@@ -127,7 +127,13 @@ class PanelData(DataModule):
     @property
     def description(self) -> dict[str, object]:
         """What a trained run has to know about its data, as plain values."""
-        return self.encoding.to_dict()
+        return self.encoding.to_dict() | {"options": dict(self.panel.options)}
+
+    @property
+    def preview(self) -> pd.DataFrame:
+        """The returns of every asset as they were read, in %."""
+        frame = pd.DataFrame(self.panel.returns, columns=list(self.panel.assets)).round(3)
+        return frame.assign(date=self.panel.dates)[["date", *self.panel.assets]]
 
     @property
     def fingerprint(self) -> str:
@@ -177,16 +183,21 @@ class PanelData(DataModule):
         most = math.ceil(size * DAY_SEEN / self.horizon)
         return EpochSampler(size, min(self.samples_per_epoch, most), self.seed)
 
-    def _account(self, counts: dict[Part, int]) -> str:
-        panel = self.panel
-        what = panel.assets[0] if len(panel.assets) == 1 else f"{len(panel.assets)} assets"
-        starts = [panel.dates[self.origins(part)[0] + 1] for part in counts]
-        parts = ", ".join(
-            f"{part} {count} days from {start:%Y-%m-%d}"
-            for (part, count), start in zip(counts.items(), starts, strict=True)
-        )
-        done = f"; {panel.account}" if panel.account else ""
-        return f"{self.source.name}: {what}, {parts}{done}."
+    def _account(self, counts: dict[Part, int]) -> Account:
+        panel, dates = self.panel, self.panel.dates
+        many = len(panel.assets) > 1
+        lines = {
+            "file": f"{self.source.name}: {panel.found or 'a prepared data set'}",
+            "rows": f"{len(dates)} days from {dates[0]:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}",
+            "repaired": panel.account or "nothing",
+            "target": f"returns of {f'{len(panel.assets)} assets' if many else panel.assets[0]}",
+            "ranges": "from high and low" if self.encoding.ranges else "none",
+        }
+        for part, count in counts.items():
+            rows = self.origins(part)
+            first, last = dates[rows[0] + 1], dates[rows[-1] + 1]
+            lines[part] = f"{count} days, {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+        return Account(lines)
 
 
 def make_windows(panel: Panel, encoding: Encoding, rows: Indices) -> Windows:

@@ -98,7 +98,7 @@ class Encoding:
     """Everything needed to turn a panel like the one trained on into inputs.
 
     names: of the features; center, scale: of each, from the training days. variance: mean
-    squared return of the training days, %^2. date, close: names of the columns in a user's file.
+    squared return of the training days, %^2.
     """
 
     features: Features
@@ -107,8 +107,6 @@ class Encoding:
     center: tuple[float, ...]
     scale: tuple[float, ...]
     variance: float
-    date: str = "date"
-    close: str | None = None
 
     @property
     def ranges(self) -> bool:
@@ -131,6 +129,7 @@ class Encoding:
             rest: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in record.items()
+                if name not in ("options", "date", "close")  # of the file, beside the encoding
             }
             return cls(**(rest | {"features": Features(**record["features"])}))
         except (KeyError, TypeError, ValueError) as error:
@@ -153,13 +152,7 @@ def _stack(panel: Panel, inputs: Inputs, names: tuple[str, ...]) -> Floats:
     return np.stack([found[name] for name in names], axis=-1)
 
 
-def fit_encoding(
-    panel: Panel,
-    features: Features,
-    horizon: int,
-    date: str = "date",
-    close: str | None = None,
-) -> Encoding:
+def fit_encoding(panel: Panel, features: Features, horizon: int) -> Encoding:
     """Choose the features that the panel allows and fit their scales on its training days."""
     training = np.asarray((panel.dates >= panel.train_start) & (panel.dates < panel.val_start)) & (
         np.arange(len(panel.dates)) >= HISTORY
@@ -181,6 +174,4 @@ def fit_encoding(
         center=tuple(center.tolist()),
         scale=tuple(np.where(scale > 0, scale, 1.0).tolist()),
         variance=float((returns**2).mean()),
-        date=date,
-        close=close,
     )

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from apps.errors import UserError
+from apps.finance.jumps import mend_jumps
 from data_scripts.manifest import DataError, Manifest
 
 Part = Literal["train", "val", "test"]
 Floats = NDArray[np.float64]
-
-# An unadjusted split shows as a fall to a simple fraction within so much of it.
-_SPLITS = np.log([1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 7, 1 / 10, 1 / 20, 2 / 3])
-_NEAR = 0.005
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +26,8 @@ class Panel:
     returns: (T, A) close-to-close log returns in %; the first row is NaN. ranges: (T, A)
     variance of the day from its high and low (Parkinson 1980), in %^2, NaN where unknown.
     Targets of training lie from `train_start`, those of validation from `val_start`, those of
-    the test from `test_start`, all before `end`.
+    the test from `test_start`, all before `end`. account: what reading changed; found: the format
+    of a user's file, and options: how to read another such file, as plain values.
     """
 
     dates: pd.DatetimeIndex
@@ -41,6 +39,8 @@ class Panel:
     test_start: pd.Timestamp
     end: pd.Timestamp
     account: str = ""
+    found: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def bounds(self, part: Part) -> tuple[pd.Timestamp, pd.Timestamp]:
         """First day of a part's targets and the day just after them."""
@@ -81,12 +81,12 @@ def read_prepared(folder: Path) -> Panel:
     except DataError as error:
         raise UserError(f"{error}; run gradclip-data app=finance") from None
     table = pd.read_parquet(folder / next(iter(manifest.files)))
-    return make_panel(
-        table,
-        {name: pd.Timestamp(day) for name, day in manifest.splits.items()},
-        str(manifest.details["account"]),
-        folder.name,
-    )
+    notes = [str(manifest.details["account"])]
+    for name, asset in table.sort_values("date").groupby("asset"):
+        kept = asset.dropna(subset="close")
+        notes += [f"{name}: {note}" for note in mend_jumps(kept, "keep", "close", folder.name)[1]]
+    borders = {name: pd.Timestamp(day) for name, day in manifest.splits.items()}
+    return make_panel(table, borders, "; ".join(notes), folder.name)
 
 
 def make_panel(
@@ -106,7 +106,6 @@ def make_panel(
     for name, column in zip(whole.columns, returns.T, strict=True):
         if not (column[1:] != 0).any():
             raise UserError(f"{where}: {name}: the close never changes; there is nothing to learn")
-        notes += _suspicions(str(name), pd.DatetimeIndex(whole.index), column)
     return Panel(
         pd.DatetimeIndex(whole.index),
         tuple(map(str, whole.columns)),
@@ -125,12 +124,3 @@ def _parkinson(table: pd.DataFrame, whole: pd.DataFrame) -> Floats:
     wide = spread.pivot(index="date", columns="asset", values="spread").loc[whole.index]
     ranges: Floats = 1e4 * wide.to_numpy(np.float64) ** 2 / (4.0 * np.log(2.0))
     return ranges
-
-
-def _suspicions(name: str, dates: pd.DatetimeIndex, returns: Floats) -> list[str]:
-    """What a reader should look at: falls that look like an unadjusted split."""
-    away = np.abs(np.nan_to_num(returns)[:, None] / 100.0 - _SPLITS).min(axis=1)
-    days = dates[away < _NEAR]
-    if not len(days):
-        return []
-    return [f"{name}: {days[0]:%Y-%m-%d} looks like an unadjusted split, kept"]

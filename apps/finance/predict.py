@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,17 +13,18 @@ import pandas as pd
 from apps.errors import UserError
 from apps.finance.features import Encoding
 from apps.finance.forecast import TAILS, Forecast
-from apps.finance.panel import Panel, make_panel
-from apps.finance.user_file import read_prices
+from apps.finance.panel import Panel
+from apps.finance.user_file import PriceOptions, panel_of, read_prices
 
 
-def read_user_file(path: Path, encoding: Encoding) -> Panel:
-    """The returns of a CSV file of daily prices, as `read_prices` reads it.
+def read_user_file(path: Path, encoding: Encoding, options: PriceOptions) -> Panel:
+    """The returns of a file of daily prices, read as that of the training was.
 
     Raises UserError for a file with too little history, or without the highs and lows that the
     run was trained with.
     """
-    table, account = read_prices(path, encoding.date, encoding.close)
+    prices = read_prices(path, options)
+    table = prices.table
     if encoding.ranges and "high" not in table.columns:
         raise UserError(f"{path}: no columns 'high' and 'low', which the run was trained with")
     if len(table) <= encoding.history:
@@ -29,12 +33,18 @@ def read_user_file(path: Path, encoding: Encoding) -> Panel:
             f"(a lookback of {encoding.features.lookback} days and what its averages need)"
         )
     if len([name for name in encoding.names if name.startswith("market")]):
-        account += "; the market of the run's features is this asset alone"
+        market = "the market of the run's features is this asset alone"
+        prices = replace(prices, notes=(*prices.notes, market))
     dates = pd.DatetimeIndex(table["date"])
     borders = {"train_start": dates[0], "val_start": dates[-1], "test_start": dates[-1]}
-    return make_panel(
-        table.assign(asset=path.stem), {**borders, "end": dates[-1]}, account, str(path)
-    )
+    return panel_of(prices, path, {**borders, "end": dates[-1]})
+
+
+def options_of(description: Mapping[str, Any]) -> PriceOptions:
+    """How to read a file for a run: as its training file; older runs noted two names alone."""
+    if description.get("options"):
+        return PriceOptions.from_dict(description["options"])
+    return PriceOptions(date=description.get("date"), close=description.get("close"))
 
 
 def risk_table(forecast: Forecast, horizon: int) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Where prices come from: a data set that is fetched, or the user's own CSV file."""
+"""Where prices come from: a data set that is fetched, or the user's own file."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import pandas as pd
 from apps.base.source import DataSet
 from apps.base.source import Source as BaseSource
 from apps.errors import UserError
-from apps.finance.panel import Panel, make_panel, read_prepared
-from apps.finance.user_file import read_prices
+from apps.finance.jumps import Splits
+from apps.finance.panel import Panel, read_prepared
+from apps.finance.user_file import PriceOptions, panel_of, read_prices
+from apps.tables.reading import Reading
 from data_scripts.finance import prepare
 
 
 class Source(BaseSource[Panel]):
-    """Prices, and the names of their columns in a file: `close` None is as in `read_prices`."""
-
-    date: str = "date"
-    close: str | None = None
+    """Something that prices can be read from."""
 
 
 class Prepared(DataSet, Source):
@@ -40,15 +39,25 @@ class Prepared(DataSet, Source):
 
 
 class Csv(Source):
-    """The user's CSV file, split by shares of its days; `read_prices` documents the columns."""
+    """The user's file, split by shares of its days; see `PriceOptions` and `Reading`."""
 
     def __init__(
         self,
         path: str,
-        date: str = "date",
+        date: str | None = None,
         close: str | None = None,
+        id: str | int | None = None,
+        id_column: str | None = None,
+        splits: Splits = "error",
         val_fraction: float = 0.15,
         test_fraction: float = 0.2,
+        columns: list[str] | None = None,
+        sep: str | None = None,
+        decimal: str | None = None,
+        dayfirst: bool | None = None,
+        encoding: str | None = None,
+        sheet: str | None = None,
+        missing: list[str] | None = None,
     ) -> None:
         if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 0.8):
             raise ValueError(
@@ -56,8 +65,14 @@ class Csv(Source):
                 "0 and their sum below 0.8"
             )
         self.path = Path(path)
-        self.date = date
-        self.close = close
+        self.options = PriceOptions(
+            date=date,
+            close=close,
+            id=None if id is None else str(id),
+            id_column=id_column,
+            splits=splits,
+            reading=Reading(columns, sep, decimal, dayfirst, encoding, sheet, missing or ()),
+        )
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
 
@@ -68,8 +83,8 @@ class Csv(Source):
 
     def read(self) -> Panel:
         """Read the file and split its days."""
-        table, account = read_prices(self.path, self.date, self.close)
-        dates = pd.DatetimeIndex(table["date"])
+        prices = read_prices(self.path, self.options)
+        dates = pd.DatetimeIndex(prices.table["date"])
         count = len(dates)
         if count < 2:
             raise UserError(f"{self.path}: {count} rows of prices give no return")
@@ -81,5 +96,4 @@ class Csv(Source):
             "test_start": test,
             "end": dates[-1] + pd.Timedelta(days=1),
         }
-        table = table.assign(asset=self.path.stem)
-        return make_panel(table, borders, account, str(self.path))
+        return panel_of(prices, self.path, borders)

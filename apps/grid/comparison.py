@@ -66,7 +66,7 @@ class Comparing:
     @property
     def notes(self) -> list[str]:
         """What has to be said of the data: which they are, and where there are no baselines."""
-        account = self.experiment.data.account
+        account = self.experiment.data.account.sentence
         if self.shares_data:
             return [account]
         differing = f"the runs differ in {listing(self._differing)}, on which they depend"

@@ -2,6 +2,7 @@
 
 config.yaml          the resolved configuration
 data.json            what predicting has to know about the run's data: columns, scales
+account.txt          what was found in the data: rows, repairs, target, covariates, split
 checkpoints/         best.ckpt (lowest validation loss) and last.ckpt
 steps.csv            one row per optimizer step: the clipping record
 epochs.csv           one row per epoch: training and validation loss
@@ -44,6 +45,7 @@ class RunFolder:
         self.path = path
         self.config_file = path / "config.yaml"
         self.description_file = path / "data.json"
+        self.account_file = path / "account.txt"
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"
@@ -53,8 +55,13 @@ class RunFolder:
         self.metrics_file = path / "metrics.json"
 
     @classmethod
-    def create(cls, path: Path, config: DictConfig, description: Mapping[str, Any]) -> RunFolder:
-        """Make the folder and write the configuration; UserError if it holds something already."""
+    def create(
+        cls, path: Path, config: DictConfig, description: Mapping[str, Any], account: str
+    ) -> RunFolder:
+        """Make the folder and write the configuration; UserError if it holds something already.
+
+        description, account: of the data that the run trains on.
+        """
         folder = cls(path)
         folder.refuse_others()
         try:
@@ -64,6 +71,7 @@ class RunFolder:
         text = OmegaConf.to_yaml(config, resolve=True)
         _write(folder.config_file, f"# gradclip {gradclip_core.__version__}\n{text}")
         folder.describe(description)
+        _write(folder.account_file, f"{account}\n")
         return folder
 
     @classmethod

@@ -40,7 +40,7 @@ def train_run(
         folder.refuse_others()
     with folder.claim():
         if not resume:
-            RunFolder.create(path, config, experiment.description)
+            RunFolder.create(path, config, experiment.description, str(experiment.data.account))
         return _train_folds(experiment, folder, folds, quiet=quiet)
 
 

@@ -55,7 +55,10 @@ def train(
         folder.refuse_others()
     with folder.claim():
         if not resume:
-            RunFolder.create(path, experiment.config, experiment.description)
+            account = str(experiment.data.account)
+            RunFolder.create(path, experiment.config, experiment.description, account)
+        if not quiet:
+            print(f"{experiment.data.account}\n", flush=True)
         return _fit_and_score(trainer, experiment, history, folder, resume=resume)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from apps.base.account import Account
 from apps.base.application import DataModule
 from apps.base.sampler import LengthSampler
 from apps.errors import UserError
@@ -93,7 +94,7 @@ class SentimentData(DataModule):
         self.encoding = Encoding(
             vocabulary, self.max_length, self.corpus.classes, self.vectors.size, self.source.text
         )
-        self.account = self._account()
+        self.account = Account({"data": self._account()})
 
     def part(self, part: Part) -> pd.DataFrame:
         """The texts of one side of the split."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from apps.base.account import Account
 from apps.base.application import DataModule
 from apps.base.sampler import LengthSampler
 from apps.errors import UserError
@@ -64,7 +65,7 @@ class SpeechData(DataModule):
         for part in PARTS:
             self._load(part, corpus, alphabet)
         self.alphabet = alphabet
-        self.account = self._account()
+        self.account = Account({"data": self._account()})
 
     def _check_speakers(self, corpus: Corpus) -> None:
         """UserError for utterances without a speaker where speakers are normalised."""

@@ -28,7 +28,7 @@ def raw(tiny, tmp_path_factory) -> Path:
 def alone(tiny, tmp_path_factory) -> Path:
     """A run without covariates."""
     path = tmp_path_factory.mktemp("alone") / "run"
-    succeed("train", *tiny, "data.covariates=[]", f"run_dir={path}")
+    succeed("train", *tiny, "data.known=[]", "data.past=[]", f"run_dir={path}")
     return path
 
 

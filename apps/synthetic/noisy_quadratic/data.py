@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from apps.base.account import Account
 from apps.base.application import DataModule
 from apps.synthetic.noisy_quadratic.noise import Noise
 from apps.synthetic.stream import stream_loader
@@ -30,10 +31,11 @@ class NoiseData(DataModule):
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         replications, dimensions = shape
-        self.account = (
+        text = (
             f"noisy quadratic: {replications} independent replications in {dimensions} dimensions; "
             f"noise {source.kind}, tail index {source.tail_index:g}, scale {source.scale:g}"
         )
+        self.account = Account({"data": text})
 
     @property
     def description(self) -> dict[str, Any]:
@@ -43,7 +45,7 @@ class NoiseData(DataModule):
     @property
     def fingerprint(self) -> str:
         """A hash of the account, which says all there is."""
-        return hashlib.sha256(self.account.encode()).hexdigest()[:16]
+        return hashlib.sha256(self.account.lines["data"].encode()).hexdigest()[:16]
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Noise (R, D) for every step, float32."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from apps.base.account import Account
 from apps.base.application import DataModule
 from apps.synthetic.stream import stream_loader
 
@@ -67,10 +68,11 @@ class SequenceData(DataModule):
         generator = np.random.default_rng((_HELD_OUT, self.source.length))
         self.val = self.source.draw(generator, 1_000)
         self.test = self.source.draw(generator, 10_000)
-        self.account = (
+        text = (
             f"temporal order: sequences of {self.source.length} symbols, {self.batch_size} new "
             "ones in every step; 1,000 to validate and 10,000 to test on"
         )
+        self.account = Account({"data": text})
 
     @property
     def description(self) -> dict[str, Any]:

@@ -45,7 +45,11 @@ def test_origins_are_the_midnights_of_their_part(load_csv):
         assert (origins == origins.normalize()).all()
         assert origins.min() >= start
         assert origins.max() + pd.Timedelta(days=1) == end
-    assert f"{len(data.origins('train'))}, {len(data.origins('val'))}" in data.account
+        line = data.account.lines[part]
+        assert (
+            line
+            == f"{len(origins)} days to forecast from, {start} to {end - data.series.frequency}"
+        )
 
 
 def test_dropped_days_are_no_targets(tmp_path):
@@ -79,7 +83,7 @@ def test_fingerprint_follows_values_splits_and_horizon(load_csv, tmp_path):
         make(load_csv).fingerprint,
         make(load_csv, horizon=12).fingerprint,
         make(load_csv, source={"val_fraction": 0.2}).fingerprint,
-        make(load_csv, source={"covariates": []}).fingerprint,
+        make(load_csv, source={"past": []}).fingerprint,
     ]
     table = load_table()
     table.loc[7, "load"] += 0.001

@@ -9,9 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.energy.calendar import split_days
-from apps.energy.series import Series, read_csv, read_history, read_parquet
+from apps.energy.series import Series, read_file, read_history, read_parquet
+from apps.energy.table import TableOptions
 from apps.errors import UserError
 from data_scripts.manifest import Dataset, Manifest, sha256
+
+
+def read_csv(path: Path, target: str, *, val_fraction=0.1, test_fraction=0.15, **options) -> Series:
+    known = options.pop("known", "all" if "past" not in options else None)
+    options = TableOptions(target=target, known=known, **options)
+    return read_file(path, options, val_fraction=val_fraction, test_fraction=test_fraction)
+
+
+def history(path: Path, target: str, **options) -> Series:
+    return read_history(path, TableOptions(target=target, known="all", **options))
 
 
 def table(days: int = 60, frequency: str = "1h") -> pd.DataFrame:
@@ -21,7 +32,7 @@ def table(days: int = 60, frequency: str = "1h") -> pd.DataFrame:
         freq=frequency,
     )
     load = np.arange(len(times), dtype=float)
-    return pd.DataFrame({"timestamp": times, "load": load, "temperature": 2.0 * load})
+    return pd.DataFrame({"timestamp": times, "load": load, "temperature": load % 31})
 
 
 @pytest.fixture
@@ -99,7 +110,7 @@ def test_only_named_columns_become_covariates_and_words_none(write):
     series = read_csv(write(frame), "load")
     assert series.covariates == ("temperature", "holiday")
     assert (series.frame["holiday"] == 0.0).all()
-    assert read_csv(write(frame), "load", covariates=[]).covariates == ()
+    assert read_csv(write(frame), "load", known=[]).covariates == ()
 
 
 def test_utc_offsets_make_one_fixed_clock(write):
@@ -119,18 +130,16 @@ def test_short_gaps_are_interpolated_and_counted(write):
     frame = table().drop(index=[100, 101, 102])
     frame.loc[200, "temperature"] = np.nan
     series = read_csv(write(frame), "load")
-    assert series.account == "4 missing steps in 2 gaps interpolated"
+    assert "4 missing steps in 2 gaps interpolated, the first at 2024-01-05 04:00" in series.account
     np.testing.assert_allclose(series.frame["target"], np.arange(1440.0))
-    np.testing.assert_allclose(series.frame["temperature"], 2.0 * np.arange(1440.0))
+
     assert series.observed.all()
 
 
 def test_a_long_gap_is_named_or_its_days_are_dropped(write):
     path = write(table().drop(index=range(500, 530)))  # 2024-01-21 20:00 to 01-23 01:00
     message = refused(read_csv, path, "load")
-    assert (
-        "30 steps of 'target' are missing from 2024-01-21 20:00:00 to 2024-01-23 01:00" in message
-    )
+    assert "30 steps of 'load' are missing from 2024-01-21 20:00:00 to 2024-01-23 01:00" in message
     series = read_csv(path, "load", gaps="drop_days")
     dropped = series.frame.index[~series.observed]
     assert dropped[0] == pd.Timestamp("2024-01-21")
@@ -139,7 +148,7 @@ def test_a_long_gap_is_named_or_its_days_are_dropped(write):
     assert series.frame["target"].iloc[510] == 510 - 168
     origins = series.origins(*series.bounds("train"))
     assert not origins.isin(pd.to_datetime(["2024-01-21", "2024-01-22", "2024-01-23"])).any()
-    assert series.account == "3 days left out for 1 longer gaps"
+    assert series.account.endswith("3 days left out for 1 longer gaps")
 
 
 def test_a_gap_of_weeks_is_filled_from_the_last_week_known(write):
@@ -158,22 +167,22 @@ CSV = table().to_csv(index=False)
     [
         ("", "the file is empty"),
         ("timestamp,load\n", "a header but no rows"),
-        (b"timestamp,load\n2024-01-01,\xff\n", "line 2: not UTF-8 text"),
-        ("timestamp,load\n2024-01-01,1\n2024-01-02,1,2,3\n", "not a CSV table"),
+        (b"timestamp,load\n2024-01-01,\xff\n", "data row 1: 'ÿ' is not a finite number"),
+        ("timestamp,load\n2024-01-01,1\n2024-01-02,1,2,3\n", "data row 2 has 4 cells"),
         ("timestamp,load,load\n2024-01-01,1,2\n", "column 'load' is there twice"),
-        ("when,load\n2024-01-01,1\n", "no column 'timestamp'; there are when, load"),
+        ("when,load\nsoon,1\nlater,2\n", "no column of times such as"),
         ("timestamp,demand\n2024-01-01,1\n", "no column 'load'; there are timestamp, demand"),
         (
             CSV.replace("\n2024-01-01 05:00:00,5.0,", "\n2024-01-01 05:00:00,five,"),
             "data row 6: 'five'",
         ),
-        (CSV.replace(",10.0,20.0", ",10.0,--"), "'temperature', data row 11: '--'"),
-        (CSV.replace(",10.0,20.0", ",inf,20.0"), "'inf' is not a finite number"),
+        (CSV.replace(",10.0,10.0", ",10.0,--"), "'temperature', data row 11: '--'"),
+        (CSV.replace(",10.0,10.0", ",inf,10.0"), "'inf' is not a finite number"),
         (
             CSV.replace("2024-01-01 05:00:00", "01/02/2024 05:00"),
-            "'01/02/2024 05:00' is not an ISO",
+            "'01/02/2024 05:00' is not a time like the others, such as 2024-01-01 00:00:00",
         ),
-        (CSV.replace("2024-01-01 05:00:00", ""), "data row 6: an empty cell is not an ISO"),
+        (CSV.replace("2024-01-01 05:00:00", ""), "data row 6: an empty cell is not a time"),
         (CSV.replace("2024-01-01 05:00:00", "2024-01-01 05:00:00Z"), "no UTC offset"),
         (CSV.replace("2024-01-01 05:00:00", "2024-01-01 04:00:00"), "is repeated"),
         (CSV.replace("2024-01-01 05:00:00", "2023-01-01 05:00:00"), "rows must be in time order"),
@@ -194,11 +203,11 @@ def test_flaws_of_a_file_are_one_clear_line(write, content, part):
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"covariates": ["wind"]}, "no column 'wind'; there are timestamp, load, temperature"),
-        ({"covariates": ["load"]}, "named twice"),
+        ({"known": ["wind"]}, "no column 'wind'; there are timestamp, load, temperature"),
+        ({"known": ["load"]}, "named twice"),
         ({"frequency": "often"}, "'often' is not a time step such as 30min"),
         ({"frequency": "7min"}, "is neither 15 min"),
-        ({"timezone": "Europe/Berlin"}, "needs utc_offset"),
+        ({"timezone": "Mars/Base"}, "'Mars/Base' is unknown"),
         ({"timezone": "Mars/Base", "utc_offset": "Z"}, "'Mars/Base' is unknown"),
         ({"timezone": "Europe/Berlin", "utc_offset": "ten"}, "'ten' is not a UTC offset"),
         ({"val_fraction": 0.0}, "both must be above 0"),
@@ -218,7 +227,7 @@ def test_a_missing_file_and_a_folder_are_user_errors(tmp_path):
 def test_history_ends_where_the_target_does(write):
     frame = table(60)
     frame.loc[frame.index[-24:], "load"] = np.nan
-    series = read_history(write(frame), "load")
+    series = history(write(frame), "load")
     assert series.test_start == pd.Timestamp("2024-02-29")
     assert series.end == pd.Timestamp("2024-03-01")
     assert series.frame["target"].isna().sum() == 24
@@ -230,10 +239,10 @@ def test_a_future_row_needs_its_covariates(write):
     frame = table(60)
     frame.loc[frame.index[-24:], "load"] = np.nan
     frame.loc[frame.index[-2], "temperature"] = np.nan
-    message = refused(read_history, write(frame), "load", gaps="drop_days")
+    message = refused(history, write(frame), "load", gaps="drop_days")
     assert "'temperature' is missing at 2024-02-29 22:00:00" in message
     empty = table(3).assign(load=np.nan)
-    assert "'load' is empty" in refused(read_history, write(empty), "load")
+    assert "'load' is empty" in refused(history, write(empty), "load")
 
 
 def test_origins_have_their_history_and_horizon(write):

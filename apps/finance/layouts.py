@@ -1,0 +1,122 @@
+"""Files of prices as their sources write them, told by their headers.
+
+Yahoo Finance (`yfinance.download` of one or several tickers), Binance klines (without a header);
+the others have one header, whose names `COLUMNS` lists: Yahoo, `Ticker.history()`, stooq in
+English and Polish, Alpha Vantage, nasdaq.com, investing.com in some languages, FRED.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from apps.tables.header import Rows
+
+_KLINES = [
+    "open_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "close_time",
+    "quote_volume",
+    "count",
+    "taker_buy_volume",
+    "taker_buy_quote_volume",
+    "ignore",
+]
+_FIELDS = frozenset(["adj close", "close", "high", "low", "open", "volume"])
+
+# What a column is called elsewhere, in the form of `plain`.
+COLUMNS: Mapping[str, Sequence[str]] = {
+    "date": [
+        "date",
+        "timestamp",
+        "datetime",
+        "time",
+        "day",
+        "open_time",
+        "observation_date",
+        "data",
+        "datum",
+        "fecha",
+    ],
+    "close": [
+        "close",
+        "close_last",
+        "price",
+        "last",
+        "zamkniecie",
+        "zuletzt",
+        "dernier",
+        "cierre",
+        "ultimo",
+        "c",
+    ],
+    "adj_close": ["adj_close", "adjusted_close", "adjclose", "close_adjusted", "adj_close_"],
+    "open": ["open", "otwarcie"],
+    "high": ["high", "najwyzszy", "hoch"],
+    "low": ["low", "najnizszy", "tief"],
+    "volume": ["volume", "vol", "wolumen"],
+}
+
+
+def plain(name: str) -> str:
+    """A column's name without case, numbering (`1. open`), brackets and blanks."""
+    bare = re.sub(r"^\d+\.\s*", "", name.strip().lower().strip("<>"))
+    return re.sub(r"\W+", "_", bare).strip("_")
+
+
+def known_column(names: Sequence[str], what: str) -> str | None:
+    """The column that is `what` by its name, the usual names first; None if there is none."""
+    by_name = {plain(name): name for name in reversed(names)}
+    found = (by_name[other] for other in COLUMNS[what] if other in by_name)
+    return next(found, None)
+
+
+def layout(rows: Rows) -> tuple[Rows, str] | None:
+    """Rows with one header of a file that has another number of them; None for one that has not."""
+    first = [str(cell).strip() for cell in rows[0]]
+    if first and first[0] in ("Price", "Ticker") and len(rows) > 2:
+        return _yfinance(rows)
+    if len(first) == len(_KLINES) and all(re.fullmatch(r"[\d.]+", cell) for cell in first):
+        return [_KLINES, *rows], "Binance klines"
+    return None
+
+
+def _yfinance(rows: Rows) -> tuple[Rows, str] | None:
+    """One row a day and ticker, from the columns of every pair of field and ticker."""
+    heads = {str(row[0]).strip(): row for row in rows[:2] if len(row)}
+    fields = heads.get("Price")
+    tickers = heads.get("Ticker")
+    if fields is None:
+        return None
+    above = 1 if tickers is None else 2
+    if len(rows) > above and _names_the_index(rows[above]):
+        above += 1
+    if tickers is None:
+        return [["Date", *fields[1:]], *rows[above:]], "yfinance"
+    names = list(dict.fromkeys(str(cell) for cell in tickers[1:]))
+    header = list(dict.fromkeys(str(cell) for cell in fields[1:]))
+    pairs = {(str(t), str(f)): i for i, (t, f) in enumerate(zip(tickers, fields, strict=True))}
+    body: list[list[Any]] = [["Date", "Ticker", *header]]
+    for name in names:
+        places = [pairs.get((name, field)) for field in header]
+        body += [
+            [row[0], name, *(_cell(row, place) for place in places)]
+            for row in rows[above:]
+            if len(row)
+        ]
+    return body, f"yfinance, {len(names)} ticker{'s' * (len(names) > 1)}"
+
+
+def _names_the_index(row: Sequence[Any]) -> bool:
+    """Whether a row is `Date,,,`: the name of the index under a header of several rows."""
+    first, *rest = [str(cell or "").strip() for cell in row] or [""]
+    return not any(rest) and (first == "" or plain(first) in COLUMNS["date"])
+
+
+def _cell(row: Sequence[Any], place: int | None) -> Any:
+    return row[place] if place is not None and place < len(row) else None

@@ -1,0 +1,88 @@
+"""Tables inside JSON: lines of objects, a list of objects or rows, or columns of values."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from apps.errors import UserError
+
+_JSON = re.compile(r"\s*(\{|\[\s*[\[{])")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def looks_like_json(text: str) -> bool:
+    """Whether a text begins as an object, or as a list of objects or of rows."""
+    return _JSON.match(text) is not None
+
+
+def read_json(text: str, path: Path) -> tuple[pd.DataFrame | list[list[Any]], str]:
+    """A table of plain JSON values, or rows without a header, and `JSON` or `JSON lines`.
+
+    Raises UserError naming the line for text that is no JSON or holds no table.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        lines = [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+        if len(lines) < 2 or not lines[0][1].rstrip().endswith("}"):
+            raise UserError(f"{path}: not JSON ({error})") from None
+        return _frame([_record(path, number, line) for number, line in lines]), "JSON lines"
+    if isinstance(document, dict) and "\n" not in text.strip() and not _holds_table(document):
+        return _frame([document]), "JSON lines"
+    return _table(document, path), "JSON"
+
+
+def _record(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{path}: line {number}: not JSON ({error})") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: line {number}: not a JSON object with named values")
+    return record
+
+
+def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(records, dtype=object)
+
+
+def _holds_table(document: dict[str, Any]) -> bool:
+    return any(isinstance(value, dict | list) for value in document.values())
+
+
+def _table(document: Any, path: Path) -> pd.DataFrame | list[list[Any]]:
+    if isinstance(document, list) and document:
+        if all(isinstance(row, dict) for row in document):
+            return _frame(document)
+        if all(isinstance(row, list) for row in document):
+            return document
+    if isinstance(document, dict) and _holds_table(document):
+        inner = list(document.values())
+        if all(isinstance(value, dict) for value in inner):
+            return _of_objects(document)
+        if all(isinstance(value, list) for value in inner) and len({len(v) for v in inner}) == 1:
+            return pd.DataFrame(document, dtype=object)
+        tables = [value for value in inner if isinstance(value, dict | list)]
+        return _table(max(tables, key=len), path)
+    raise UserError(
+        f"{path}: JSON without a table; a list of objects, an object a line, or an object of "
+        "columns is one"
+    )
+
+
+def _of_objects(document: dict[str, dict[str, Any]]) -> pd.DataFrame | list[list[Any]]:
+    """An object of objects: rows by their time, or columns by their name, or one table inside."""
+    if all(_TIME.match(key) for key in document):
+        return _frame([{"timestamp": key} | row for key, row in document.items()])
+    dated = [value for value in document.values() if value and all(map(_TIME.match, value))]
+    if len(dated) == 1 and all(isinstance(row, dict) for row in dated[0].values()):
+        return _of_objects(dated[0])  # such as Alpha Vantage, with a description beside it
+    frame = pd.DataFrame(document, dtype=object)
+    if all(isinstance(key, str) and _TIME.match(key) for key in frame.index):
+        return frame.rename_axis("timestamp").reset_index()
+    return frame.reset_index(drop=True)

@@ -1,0 +1,112 @@
+"""From rows of cells to named columns: what is the header, and which rows do not fit it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from apps.errors import UserError
+
+Rows = Sequence[Sequence[Any]]
+_VALUE = re.compile(r"[+-]?\d[\d.,]*([eE][+-]?\d+)?|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?")
+
+
+def to_frame(
+    rows: Rows, path: Path, columns: Sequence[str] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Named columns of cells, empty ones None, and notes on what was skipped.
+
+    The header is the first row, after lines of one cell above a wider table; `columns` names the
+    columns of a table without one.
+
+    Raises UserError for repeated names, no rows, a first row of values where `columns` is not
+    given, and naming the row for one that is longer than the header.
+    """
+    notes: list[str] = []
+    if not any(_width(row) for row in rows):
+        raise UserError(f"{path}: the file is empty")
+    if columns is None:
+        above = _lines_above(rows)
+        if above:
+            notes.append(f"{above} lines above the header skipped")
+        names, rows = _names(rows[above], path), rows[above + 1 :]
+        _check_header(names, rows, path)
+    else:
+        names = list(columns)
+        if len(names) < (width := _width(rows[0])):
+            raise UserError(
+                f"{path}: data.columns names {len(names)} columns, the first row has {width}"
+            )
+    if not any(_width(row) for row in rows):
+        raise UserError(f"{path}: a header but no rows")
+    _check_widths(rows, len(names), path, given=columns is not None)
+    count = len(names)
+    cells = [
+        [*(None if c == "" else c for c in row[:count])] + [None] * (count - len(row))
+        for row in rows
+    ]
+    short = sum(0 < len(row) < count for row in rows)
+    if short:
+        notes.append(f"{short} rows shorter than the header, their last cells empty")
+    frame = pd.DataFrame(cells, columns=names, dtype=object)
+    unnamed = [name for name in names if name.startswith("Unnamed: ") and frame[name].isna().all()]
+    return frame.drop(columns=unnamed), notes
+
+
+def _width(row: Sequence[Any]) -> int:
+    """The number of cells up to the last that is not empty."""
+    return max((i for i, cell in enumerate(row, 1) if cell not in (None, "")), default=0)
+
+
+def _lines_above(rows: Rows) -> int:
+    """How many lines of a title or an address stand above a table of several columns."""
+    common = Counter(_width(row) for row in rows[:200]).most_common(1)[0][0]
+    above = 0
+    while common > 1 and above < len(rows) - 1 and _width(rows[above]) <= 1:
+        above += 1
+    return 0 if any(_is_value(str(cell).strip()) for cell in rows[above]) else above
+
+
+def _names(header: Sequence[Any], path: Path) -> list[str]:
+    names = [
+        f"Unnamed: {i}" if cell in (None, "") else str(cell).strip()
+        for i, cell in enumerate(header)
+    ]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise UserError(f"{path}: column {repeated[0]!r} is there twice")
+    return names
+
+
+def _check_header(names: Sequence[str], rows: Rows, path: Path) -> None:
+    """UserError where the first row holds values of the kind that the second one does."""
+    if not rows:
+        return
+    second = [str(cell).strip() for cell in rows[0]]
+    both = [a for a, b in zip(names, second, strict=False) if _is_value(a) and _is_value(b)]
+    if both:
+        example = ",".join(f"column{i}" for i in range(1, min(len(names), 3) + 1))
+        raise UserError(
+            f"{path}: the first row holds values ({both[0]!r}) and no names; name the "
+            f"{len(names)} columns with data.columns=[{example}{',...' if len(names) > 3 else ''}]"
+        )
+
+
+def _is_value(cell: str) -> bool:
+    return _VALUE.fullmatch(cell) is not None
+
+
+def _check_widths(rows: Rows, count: int, path: Path, *, given: bool) -> None:
+    for number, row in enumerate(rows, 1):
+        if len(row) > count and (width := _width(row)) > count:
+            what = "data.columns names" if given else "the header has"
+            raise UserError(
+                f"{path}: data row {number} has {width} cells, {what} {count}: a number or a text "
+                'that contains the separator must stand in quotes ("103,63"), or the columns be '
+                "separated by another sign (data.sep=semicolon)"
+            )

@@ -1,0 +1,164 @@
+"""Reading a file, or a folder of files, as one table."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from apps.errors import UserError
+from apps.tables.content import Content, decode, read_content
+from apps.tables.documents import looks_like_json, read_json
+from apps.tables.header import Rows, to_frame
+from apps.tables.reading import Reading
+from apps.tables.separated import read_rows, separator_name
+from apps.tables.table import Table
+
+SUFFIXES = frozenset(
+    [
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".psv",
+        ".tab",
+        ".dat",
+        ".json",
+        ".jsonl",
+        ".ndjson",
+        ".parquet",
+        ".pq",
+        ".xlsx",
+        ".xlsm",
+        ".xls",
+        ".xlsb",
+        ".ods",
+    ]
+)
+_PACKINGS = frozenset([".gz", ".zip", ".xz", ".bz2"])
+_PARQUET, _OLD_EXCEL, _ZIP = b"PAR1", b"\xd0\xcf\x11\xe0", b"PK\x03\x04"
+
+# A layout turns the rows of a file that it knows into rows with one header, and names itself.
+Layout = Callable[[Rows], tuple[Rows, str] | None]
+
+
+def read_table(path: Path, reading: Reading | None = None, layout: Layout | None = None) -> Table:
+    """The table in a file or in the files of a folder, which follow each other by name.
+
+    Text with any separator and encoding, JSON and JSON lines, Parquet and Excel, plain or in
+    gzip, zip, xz or bzip2; the content decides, not the name. layout: rewrites rows of a form
+    that an application knows.
+
+    Raises UserError, one line with the row and a cure, for what cannot be read.
+    """
+    reading = reading or Reading()
+    if not path.is_dir():
+        return _read_file(path, reading, layout)
+    files = [file for file in sorted(path.iterdir()) if file.is_file() and _is_table(file)]
+    if not files:
+        raise UserError(f"{path}: Is a directory without tables ({', '.join(sorted(SUFFIXES))})")
+    tables = [_read_file(file, reading, layout) for file in files]
+    return tables[0] if len(tables) == 1 else _joined(path, files, tables)
+
+
+def _is_table(file: Path) -> bool:
+    suffix = Path(file.stem).suffix if file.suffix.lower() in _PACKINGS else file.suffix
+    known = suffix.lower() in SUFFIXES or (suffix == "" and file.suffix.lower() in _PACKINGS)
+    return known and not file.name.startswith(".")
+
+
+def _joined(path: Path, files: list[Path], tables: list[Table]) -> Table:
+    first = tables[0]
+    for file, table in zip(files[1:], tables[1:], strict=True):
+        differing = set(first.names) ^ set(table.names)
+        if differing:
+            raise UserError(
+                f"{path}: column {min(differing)!r} is in {files[0].name} or {file.name} alone; "
+                "the files of a folder must have the same columns"
+            )
+    found = list(dict.fromkeys(table.found for table in tables))
+    return replace(
+        first,
+        path=path,
+        cells=pd.concat([table.cells[first.names] for table in tables], ignore_index=True),
+        rows=np.concatenate([table.rows for table in tables]),
+        found=f"{len(files)} files of {' and '.join(found)}",
+        notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
+        files=tuple(file.name for file in files),
+        file=np.repeat(np.arange(len(files)), [len(table) for table in tables]),
+    )
+
+
+def _read_file(path: Path, reading: Reading, layout: Layout | None) -> Table:
+    content = read_content(path)
+    cells, found = _cells(content, path, reading)
+    notes: list[str] = []
+    if not isinstance(cells, pd.DataFrame):
+        columns = reading.columns
+        known = layout(cells) if layout is not None and columns is None else None
+        if known is not None:
+            cells, name = known
+            found = f"{found}, layout of {name}"
+        cells, notes = to_frame(cells, path, columns)
+    elif cells.empty:
+        raise UserError(f"{path}: a header but no rows")
+    if content.packing:
+        found = f"{found}, {content.packing}"
+    rows = np.arange(1, len(cells) + 1)
+    return Table(path, cells, rows, found, tuple(notes), reading)
+
+
+def _cells(content: Content, path: Path, reading: Reading) -> tuple[pd.DataFrame | Rows, str]:
+    """What a file holds: typed columns, or rows of cells; and its format in words."""
+    data = content.data
+    if data.startswith(_PARQUET):
+        return _parquet(data, path), "Parquet"
+    if data.startswith((_OLD_EXCEL, _ZIP)):
+        return _excel(data, path, reading.sheet)
+    text, encoding = decode(data, path, reading.encoding)
+    if looks_like_json(text):
+        cells, found = read_json(text, path)
+    else:
+        cells, delimiter = read_rows(text, path, reading.sep)
+        found = separator_name(delimiter)
+    if encoding not in ("utf-8", "utf-8-sig"):
+        found = f"{found}, encoding {encoding}"
+    return cells, found
+
+
+def _parquet(data: bytes, path: Path) -> pd.DataFrame:
+    try:
+        frame: pd.DataFrame = pd.read_parquet(io.BytesIO(data))
+    except Exception as error:  # damaged bytes fail anywhere in pyarrow
+        raise UserError(f"{path}: damaged Parquet file ({str(error).splitlines()[0]})") from None
+    if not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.reset_index(names=frame.index.names[0] or "timestamp")
+    frame.columns = [str(name) for name in frame.columns]
+    return frame
+
+
+def _excel(data: bytes, path: Path, sheet: str | None) -> tuple[Rows, str]:
+    try:
+        import python_calamine  # noqa: F401
+    except ImportError:
+        raise UserError(
+            f"{path}: Excel files need a package more: pip install python-calamine; or save the "
+            "sheet as CSV"
+        ) from None
+    try:
+        with pd.ExcelFile(io.BytesIO(data), engine="calamine") as book:
+            names = [str(name) for name in book.sheet_names]
+            if sheet is not None and sheet not in names:
+                raise UserError(f"{path}: no sheet {sheet!r}; there are {', '.join(names)}")
+            frame = pd.read_excel(book, sheet_name=sheet or names[0], header=None, dtype=object)
+    except UserError:
+        raise
+    except Exception as error:  # damaged bytes fail anywhere in calamine
+        raise UserError(f"{path}: damaged Excel file ({str(error).splitlines()[0]})") from None
+    others = f" of {len(names)} (data.sheet)" if len(names) > 1 and sheet is None else ""
+    rows: list[list[Any]] = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
+    return rows, f"Excel, sheet {sheet or names[0]!r}{others}"

@@ -1,0 +1,186 @@
+"""The times of a table's rows: which columns hold them, and what each says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from apps.errors import UserError
+from apps.tables.table import Table
+from apps.tables.written_times import Written, parse
+
+_FIRST = ("timestamp", "datetime", "utctimestamp", "timestamputc", "datetimeutc", "utc", "ds")
+_HOURS = frozenset(
+    [
+        "hour",
+        "hr",
+        "he",
+        "hourending",
+        "hourbeginning",
+        "hourstarting",
+        "time",
+        "period",
+        "settlementperiod",
+        "uhrzeit",
+        "stunde",
+        "zeit",
+        "heure",
+        "heures",
+        "hora",
+        "ora",
+    ]
+)
+_SAMPLE = 40  # rows by which a column of times is known
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """The times (N,) of a table's rows as its own clock shows them.
+
+    names: of the columns they come from. wall: tz-naive. offsets: from UTC, None where none is
+    written. written: how, for writing more like them. notes: what was made of them.
+    """
+
+    names: tuple[str, ...]
+    wall: pd.DatetimeIndex
+    offsets: pd.TimedeltaIndex | None
+    written: Written
+    notes: tuple[str, ...] = ()
+
+    def take(self, kept: np.ndarray) -> Times:
+        """Some of the times, in the order given."""
+        offsets = None if self.offsets is None else self.offsets[kept]
+        return replace(self, wall=self.wall[kept], offsets=offsets)
+
+
+def find_times(table: Table) -> list[str]:
+    """The column of times, or those of the date and of the hour.
+
+    A column of a usual name comes first, then the first one that holds dates. UserError where
+    there is none.
+    """
+    dated = [name for name in table.names if _holds_dates(table, name)]
+    if not dated:
+        raise UserError(
+            f"{table.path}: no column of times such as 2024-01-31 13:30; there are "
+            f"{', '.join(table.names)}; name it with data.timestamp=COLUMN"
+        )
+    name = min(dated, key=lambda name: _rank(name))
+    hours = [other for other in table.names if _plain(other) in _HOURS and other not in dated]
+    if hours and _is_date(table, name):
+        return [name, hours[0]]
+    return [name]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def _rank(name: str) -> int:
+    return _FIRST.index(_plain(name)) if _plain(name) in _FIRST else len(_FIRST)
+
+
+def _sample(table: Table, name: str) -> pd.Series:
+    head = replace(table, cells=table.cells.loc[:, [name]].head(_SAMPLE))
+    return head.text(name).dropna()
+
+
+def _holds_dates(table: Table, name: str) -> bool:
+    column = table.cells[name]
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return True
+    if pd.api.types.is_float_dtype(column.dtype) or isinstance(column.iloc[0], list | dict):
+        return False
+    sample = _sample(table, name)
+    return len(sample) > 0 and bool(parse(sample).wall.notna().mean() > 0.5)
+
+
+def _is_date(table: Table, name: str) -> bool:
+    """Whether a column of times holds days alone, each several times."""
+    sample = _sample(table, name)
+    wall = parse(sample).wall
+    return bool((wall == wall.normalize()).all()) and bool(wall.has_duplicates or len(wall) < 2)
+
+
+def read_times(table: Table, names: Sequence[str]) -> Times:
+    """The times in one column, or in one of dates and one of hours or times of the day.
+
+    Hours from 1 to 24 name the end of an hour, and half hours from 1 to 48 that of a half hour;
+    their start is taken. Raises UserError naming the row for a cell that is no time, for a UTC
+    offset that some rows lack, and where day and month cannot be told apart.
+    """
+    table.require(names)
+    if len(names) > 2:
+        raise UserError(f"timestamp={list(names)}: one column, or one of dates and one of hours")
+    column = table.cells[names[0]]
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        text = _iso(column)
+    else:
+        text = table.text(names[0])
+    hours: pd.TimedeltaIndex | None = None
+    notes: list[str] = []
+    if len(names) == 2:
+        text, hours, notes = _joined(table, text, names[1])
+    written = parse(text.reset_index(drop=True), table.reading.dayfirst)
+    if written.ambiguous and table.reading.seen_dayfirst is not None:
+        written = parse(text.reset_index(drop=True), table.reading.seen_dayfirst)
+    _check(table, names[0], text, written)
+    wall = written.wall if hours is None else written.wall + hours
+    if written.dayfirst is not None:
+        notes.append(f"{names[0]!r} read with the {'day' if written.dayfirst else 'month'} first")
+    if written.unit:
+        notes.append(f"{names[0]!r} read as {written.unit} since 1970 (UTC)")
+    offsets = written.offsets if written.offsets.notna().all() else None
+    return Times(tuple(names), wall, offsets, written, tuple(notes))
+
+
+def _iso(column: pd.Series) -> pd.Series:
+    return column.map(lambda time: time.isoformat(), na_action="ignore").astype("str")
+
+
+def _joined(
+    table: Table, dates: pd.Series, name: str
+) -> tuple[pd.Series, pd.TimedeltaIndex | None, list[str]]:
+    """Dates with the times of the day beside them, or hours to add to the dates."""
+    times = table.text(name)
+    numbers = pd.to_numeric(times, errors="coerce")
+    if not (numbers.notna() | times.isna()).all():
+        whole = times.str.replace(r"^(\d):", r"0\1:", regex=True)
+        return dates + " " + whole, None, []
+    first, last = float(numbers.min()), float(numbers.max())
+    if last > 50:  # 0 to 2300, or 100 to 2400
+        numbers, first, last = numbers // 100 + numbers % 100 / 60, first // 100, last // 100
+    notes, length, shift = [], 1.0, 0
+    if first == 1 and last >= 24:
+        length, shift = (0.5 if last > 24 else 1.0), 1
+        notes = [f"{name!r} from 1 to {last:g} read as the end of its {'half ' * (last > 24)}hour"]
+    if numbers.isna().any():
+        row = int(np.argmax(numbers.isna()))
+        raise UserError(f"{table.at(row, name)}: an empty cell is not an hour")
+    hours = pd.to_timedelta(((numbers - shift) * length).to_numpy(), unit="h").round("s")
+    return dates, pd.TimedeltaIndex(hours), notes
+
+
+def _check(table: Table, name: str, text: pd.Series, written: Written) -> None:
+    if written.wall.hasnans:
+        row = int(np.argmax(written.wall.isna()))
+        cell = "an empty cell" if pd.isna(text.iloc[row]) else repr(text.iloc[row])
+        form = written.format
+        like = "a time such as 2024-01-31 13:30"
+        if form is not None and written.wall.notna().sum() > 1:
+            like = f"a time like the others, such as {written.wall[written.wall.notna()][0]:{form}}"
+        raise UserError(f"{table.at(row, name)}: {cell} is not {like}")
+    if written.ambiguous:
+        row = int(np.argmax(np.asarray(written.wall.day != written.wall.month)))
+        raise UserError(
+            f"{table.at(row, name)}: {text.iloc[row]!r} may have the day or the month first; set "
+            "data.dayfirst=true or data.dayfirst=false"
+        )
+    missing = written.offsets.isna()
+    if missing.any() and not missing.all():
+        row = int(np.argmax(missing))
+        raise UserError(f"{table.at(row, name)}: no UTC offset, others have one")

@@ -1,0 +1,174 @@
+"""Times as they are written in a column, whatever the order of day and month."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from pandas.tseries.api import guess_datetime_format
+
+# A UTC offset after a time of the day; alone `-31` would be a day.
+_OFFSET = r"^(?P<wall>.*\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?[AaPp][Mm])?|.*[T ]\d\d)\s*"
+_OFFSET += r"(?P<offset>Z|z|UTC|GMT|[+\-\u2212]\d\d(?::?\d\d)?)$"
+_INTERVAL = re.compile(
+    r"^(.*\d:\d\d.*?)\s+[-\u2013]\s+\S.*\d:\d\d.*$"
+)  # from - to; the start counts
+_MIDNIGHT = re.compile(r"\b24:00(?::00)?$")
+_COMPACT = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_TRIED = 50  # cells that a format is found by
+_EPOCHS = (3e8, 4.2e9)  # 1979 to 2103 in seconds
+_DATES = {
+    True: ("%d/%m/%Y", "%d/%m/%y", "%Y/%m/%d"),
+    False: ("%m/%d/%Y", "%m/%d/%y", "%Y/%m/%d"),
+}
+_CLOCKS = (
+    "",
+    *(
+        f"{gap}{clock}"
+        for gap in (" ", "T", ", ")
+        for clock in (
+            "%H:%M",
+            "%H:%M:%S",
+            "%H:%M:%S.%f",
+            "%I:%M %p",
+            "%I:%M:%S %p",
+            "%I:%M%p",
+            "%H.%M",
+            "%H",
+        )
+    ),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """A column of times as its own clock shows them.
+
+    wall: tz-naive, NaT where a cell is no time. offsets: of each from UTC, NaT where none is
+    written. format: of strftime, to write more like them; None for numbers. unit: of numbers
+    since 1970, whose offset is zero. dayfirst: whether the day stands before the month, None
+    where that made no difference. ambiguous: whether both orders fit all cells.
+    """
+
+    wall: pd.DatetimeIndex
+    offsets: pd.TimedeltaIndex
+    format: str | None = None
+    unit: str | None = None
+    dayfirst: bool | None = None
+    ambiguous: bool = False
+
+
+def parse(text: pd.Series, dayfirst: bool | None = None) -> Written:
+    """The times of a column of text (N,), missing ones NaT.
+
+    ISO 8601, day or month first with any separator, names of months, 24:00, intervals (their
+    start), compact digits, and seconds to nanoseconds since 1970.
+    """
+    known = text.dropna()
+    numeric = pd.to_numeric(known, errors="coerce")
+    if len(known) and numeric.notna().all():
+        return _from_numbers(text, numeric)
+    text = text.str.replace(_INTERVAL, r"\1", regex=True)
+    parts = text.str.extract(_OFFSET)
+    offsets = _offsets(parts["offset"])
+    wall = parts["wall"].fillna(text).str.strip()
+    late = wall.str.contains(_MIDNIGHT).fillna(False).to_numpy(bool)
+    wall = wall.str.replace(_MIDNIGHT, "00:00", regex=True)
+    written = _walls(wall, offsets, dayfirst)
+    if not late.any():
+        return written
+    moved = written.wall + pd.to_timedelta(late.astype(int), unit="D")
+    return Written(moved, offsets, written.format, None, written.dayfirst, written.ambiguous)
+
+
+def _from_numbers(text: pd.Series, numeric: pd.Series) -> Written:
+    none = pd.TimedeltaIndex(np.full(len(text), np.timedelta64("NaT", "us")))
+    widths = numeric.index.map(lambda label: len(text[label]))
+    for width, form in _COMPACT.items():
+        if (widths == width).all() and text.dropna().str.match(r"(19|20)\d\d[01]").all():
+            wall = pd.to_datetime(text, format=form, errors="coerce")
+            if wall.notna().sum() == len(numeric):
+                return Written(_index(wall), none, form)
+    for unit, factor in _UNITS.items():
+        if numeric.between(_EPOCHS[0] * factor, _EPOCHS[1] * factor).all():
+            wall = pd.to_datetime(numeric.reindex(text.index), unit=unit, errors="coerce")
+            zero = pd.TimedeltaIndex(np.zeros(len(text), "timedelta64[us]"))
+            return Written(_index(wall), zero, None, unit)
+    return Written(pd.DatetimeIndex(np.full(len(text), np.datetime64("NaT", "us"))), none)
+
+
+def _offsets(text: pd.Series) -> pd.TimedeltaIndex:
+    plain = text.str.replace(":", "").str.replace("\u2212", "-")
+    zero = plain.str.fullmatch(r"[Zz]|UTC|GMT").fillna(False)
+    plain = plain.mask(zero, "+0000")
+    sign = plain.str[0].map({"+": 1.0, "-": -1.0})
+    hours, minutes = (pd.to_numeric(plain.str[a:b], errors="coerce") for a, b in ((1, 3), (3, 5)))
+    return pd.TimedeltaIndex(pd.to_timedelta(sign * (60 * hours + minutes.fillna(0)), unit="min"))
+
+
+def _walls(text: pd.Series, offsets: pd.TimedeltaIndex, dayfirst: bool | None) -> Written:
+    first = text.dropna().iloc[0] if text.notna().any() else ""
+    iso = pd.to_datetime(text, format="ISO8601", errors="coerce")
+    if iso.notna().sum() > 0 and re.match(r"\d{4}", first):
+        form = guess_datetime_format(first, dayfirst=False)
+        if iso.notna().sum() == text.notna().sum() or not _has_other_form(text[iso.isna()]):
+            return Written(_index(iso), offsets, form or "%Y-%m-%d %H:%M:%S")
+    if dayfirst is None and re.match(r"\d{1,2}\.\d{1,2}\.\d{2,4}\b", first):
+        dayfirst = True  # with points the day stands first everywhere
+    orders = [dayfirst] if dayfirst is not None else [True, False]
+    read = {order: _in_order(text, order) for order in orders}
+    best = max(orders, key=lambda order: int(read[order][0].notna().sum()))
+    wall, form = read[best]
+    other = read.get(not best)
+    whole = wall.notna().sum()
+    same = other is not None and other[0].equals(wall)
+    rival = other is not None and not same and other[0].notna().sum() == whole
+    return Written(_index(wall), offsets, form, None, None if same else best, bool(rival))
+
+
+def _has_other_form(text: pd.Series) -> bool:
+    return bool(text.dropna().str.match(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}").all())
+
+
+def _in_order(text: pd.Series, dayfirst: bool) -> tuple[pd.Series, str | None]:
+    """The times with the day first, or the month; and the format of the first cell."""
+    found = pd.Series(np.datetime64("NaT", "us"), text.index)
+    shapes = text.str.replace(r"\d+", "0", regex=True).str.replace(r"[^\W\d_]+", "a", regex=True)
+    first: str | None = None
+    for _, cells in text.groupby(shapes, sort=False):
+        form = _format(cells.iloc[:_TRIED], dayfirst)
+        if form is not None:
+            times = pd.to_datetime(cells, format=form, errors="coerce")
+            found.loc[cells.index] = times.astype(found.dtype)
+            first = first or form
+    return found, first
+
+
+def _format(cells: pd.Series, dayfirst: bool) -> str | None:
+    """The format of some cells of one shape: that which the first of them fits that fits any."""
+    mark = re.match(r"\d{1,4}([-/.])\d{1,2}[-/.]\d{1,4}", cells.iloc[0])
+    if mark is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a day that cannot stand first
+            guessed: str | None = guess_datetime_format(cells.iloc[0], dayfirst=dayfirst)
+            return guessed
+    forms = [date.replace("/", mark[1]) + clock for date in _DATES[dayfirst] for clock in _CLOCKS]
+    fitting = (form for cell in cells for form in forms if _fits(cell, form))
+    return next(fitting, None)
+
+
+def _fits(cell: str, form: str) -> bool:
+    try:
+        datetime.strptime(cell, form)
+    except ValueError:
+        return False
+    return True
+
+
+def _index(times: pd.Series) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(times).as_unit("us")
