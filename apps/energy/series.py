@@ -247,5 +247,5 @@ def _series(
         weekdays=filled.weekdays,
         clock=table.clock,
         options=table.options,
-        found=table.found,
+        found=f"{table.found}, {len(table.frame)} rows",
     )

@@ -191,9 +191,10 @@ class RunHistory(pl.Callback):
 
     def _tell(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
         elapsed = time.monotonic() - self._started
+        train = "untrained" if trainer.sanity_checking else f"train {row['train_loss']:.4f}"
         print(
             f"epoch {row['epoch']:>3}/{trainer.max_epochs}  step {row['step']:>5}  "
-            f"train {row['train_loss']:.4f}  val {row['val_loss']:.4f}  "
+            f"{train}  val {row['val_loss']:.4f}  "
             f"clipped {self.clip_rate:.0%}  {elapsed:.0f} s",
             flush=True,
         )

@@ -90,7 +90,7 @@ def _separates(table: Table, times: Times, name: str) -> bool:
     """Whether a column tells rows of one time apart, with most of its values at most times."""
     values = _text(table, name)
     count = values.nunique()
-    if count < 2 or 2 * len(table) < count * times.wall.nunique():
+    if not 2 <= count <= len(table) / 2 or 2 * len(table) < count * times.wall.nunique():
         return False
     keys = pd.DataFrame({"value": values.to_numpy(), "time": times.wall})
     if times.offsets is not None:

@@ -101,10 +101,10 @@ def test_every_strategy_trains(small, tmp_path, name):
     [
         (lambda t: t.iloc[:310], "310 days are too few: the lookback is 20 days"),
         (lambda t: t.iloc[:550], "too short a series: 272 days to train on; at least 300"),
-        (lambda t: t.iloc[::-1], "rows must be in order"),
-        (lambda t: t.iloc[[0, 0, 1]], "a date is repeated"),
+        (lambda t: t.iloc[[1, 0, *range(2, len(t))]], "rows must be in time order"),
+        (lambda t: t.iloc[[0, 0, 1]], "is repeated (data row 1 has it, too)"),
         (lambda t: t.assign(close=-t["close"]), "row 1: -100"),
-        (lambda t: t.reindex([*range(7), -1, *range(8, len(t))]), "data row 8: is empty"),
+        (lambda t: t.assign(close=t["close"].where(t.index != 7)), "data row 8: is empty"),
         (lambda t: t.assign(close=5.0), "the close never changes"),
     ],
 )

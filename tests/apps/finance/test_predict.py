@@ -78,8 +78,8 @@ def test_a_short_history_is_not_recalibrated(ready, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (lambda t: t.iloc[::-1], "rows must be in order"),
-        (lambda t: t.iloc[[0, 0, 1]], "a date is repeated"),
+        (lambda t: t.iloc[[1, 0, *range(2, len(t))]], "rows must be in time order"),
+        (lambda t: t.iloc[[0, 0, 1]], "is repeated (data row 1 has it, too)"),
         (lambda t: t.assign(close=-t["close"]), "is not above 0"),
         (lambda t: t.assign(close=t["close"].where(t.index != 7)), "row 8: is empty"),
         (lambda t: t.assign(close=5.0, high=5.0, low=5.0), "the close never changes"),

@@ -1,0 +1,217 @@
+"""Prices as their sources write them: each gives the same closes on the same days."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from apps.errors import UserError
+from apps.finance.user_file import PriceOptions, Prices, read_prices
+from apps.tables.reading import Reading
+
+DAYS = 40
+DATES = pd.bdate_range("2024-01-02", periods=DAYS)
+CLOSE = np.round(1180 + 20 * np.sin(np.arange(DAYS) / 3) + np.arange(DAYS), 2)
+HIGH, LOW, OPEN = CLOSE + 1.5, CLOSE - 2.5, CLOSE - 0.25
+VOLUME = 1_200_000 + 10_000 * np.arange(DAYS)
+ALL = list(zip(DATES, OPEN, HIGH, LOW, CLOSE, VOLUME, strict=True))
+
+
+def lines(header: str, row: Callable[..., str], *, newest_first: bool = False) -> str:
+    body = [row(*day) for day in (ALL[::-1] if newest_first else ALL)]
+    return "\n".join([*header.splitlines(), *body]) + "\n"
+
+
+def _kline(d: pd.Timestamp, o: float, h: float, low: float, c: float, v: int) -> str:
+    start = int(d.timestamp() * 1000)
+    return f"{start},{o:.8f},{h:.8f},{low:.8f},{c:.8f},{v}.0,{start + 86_399_999},1.5,7,0.5,0.7,0"
+
+
+def _offset(d: pd.Timestamp) -> str:
+    return "-05:00" if d < pd.Timestamp("2024-02-01") else "-04:00"
+
+
+def _german(x: float) -> str:
+    return f"{x:,.2f}".translate(str.maketrans(",.", ".,"))
+
+
+_DAILY = {
+    f"{d:%Y-%m-%d}": {"1. open": f"{o}", "2. high": f"{h}", "3. low": f"{low}", "4. close": f"{c}"}
+    for d, o, h, low, c, _ in ALL[::-1]
+}
+
+LAYOUTS: dict[str, str] = {
+    "yahoo": lines(
+        "Date,Open,High,Low,Close,Adj Close,Volume",
+        lambda d, o, h, low, c, v: f"{d:%Y-%m-%d},{o},{h},{low},{2 * c},{c},{v}",
+    ),
+    "yfinance of one ticker": lines(
+        "Price,Close,High,Low,Open,Volume\nTicker,AAPL,AAPL,AAPL,AAPL,AAPL\nDate,,,,,",
+        lambda d, o, h, low, c, v: f"{d:%Y-%m-%d},{c},{h},{low},{o},{v}",
+    ),
+    "yfinance by ticker": lines(
+        "Ticker,AAPL,AAPL,AAPL\nPrice,Close,High,Low\nDate,,,",
+        lambda d, o, h, low, c, v: f"{d:%Y-%m-%d},{c},{h},{low}",
+    ),
+    "yfinance with an index": lines(
+        "Price,Close,High,Low,Open,Volume\nDate,,,,,",
+        lambda d, o, h, low, c, v: f"{d:%Y-%m-%d},{c},{h},{low},{o},{v}",
+    ),
+    "history()": lines(
+        "Date,Open,High,Low,Close,Volume,Dividends,Stock Splits",
+        lambda d, o, h, low, c, v: (
+            f"{d:%Y-%m-%d} 00:00:00{_offset(d)},{o},{h},{low},{c},{v},0.0,0.0"
+        ),
+    ),
+    "stooq": lines(
+        "Data,Otwarcie,Najwyzszy,Najnizszy,Zamkniecie,Wolumen",
+        lambda d, o, h, low, c, v: f"{d:%Y-%m-%d},{o},{h},{low},{c},{v}",
+    ),
+    "stooq in bulk": lines(
+        "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>",
+        lambda d, o, h, low, c, v: f"AAPL.US,D,{d:%Y%m%d},000000,{o},{h},{low},{c},{v},0",
+    ),
+    "Alpha Vantage": lines(
+        "timestamp,open,high,low,close,volume",
+        lambda d, o, h, low, c, v: f"{d:%Y-%m-%d},{o},{h},{low},{c},{v}",
+        newest_first=True,
+    ),
+    "Alpha Vantage in JSON": json.dumps({"Meta Data": {"1": "x"}, "Time Series": _DAILY}),
+    "nasdaq.com": lines(
+        "Date,Close/Last,Volume,Open,High,Low",
+        lambda d, o, h, low, c, v: f"{d:%m/%d/%Y},${c},{v},${o},${h},${low}",
+        newest_first=True,
+    ),
+    "investing.com": lines(
+        '"Date","Price","Open","High","Low","Vol.","Change %"',
+        lambda d, o, h, low, c, v: (
+            f'"{d:%m/%d/%Y}","{c:,.2f}","{o:,.2f}","{h:,.2f}","{low:,.2f}","{v / 1e6:.2f}M","0.1%"'
+        ),
+        newest_first=True,
+    ),
+    "investing.com in German": lines(
+        '"Datum","Zuletzt","Eröffn.","Hoch","Tief","Vol.","+/- %"',
+        lambda d, o, h, low, c, v: (
+            f'"{d:%d.%m.%Y}","{_german(c)}","{_german(o)}","{_german(h)}","{_german(low)}","","0,1%"'
+        ),
+        newest_first=True,
+    ),
+    "Binance klines": lines("", _kline).lstrip(),
+    "FRED": lines(
+        "observation_date,SP500\n2024-01-01,.",
+        lambda d, o, h, low, c, v: f"{d:%Y-%m-%d},{c}",
+    ),
+}
+
+
+def read(folder: Path, text: str, **options: object) -> Prices:
+    path = folder / "prices.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_prices(path, PriceOptions(**options))
+
+
+def refused(folder: Path, text: str, **options: object) -> str:
+    with pytest.raises(UserError) as caught:
+        read(folder, text, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_source_is_known_by_its_header(tmp_path, name):
+    found = read(tmp_path, LAYOUTS[name], **({"close": "SP500"} if name == "FRED" else {}))
+    assert pd.DatetimeIndex(found.table["date"]).equals(DATES)
+    np.testing.assert_allclose(found.table["close"], CLOSE)
+    if name != "FRED":
+        np.testing.assert_allclose(found.table["high"], HIGH)
+        np.testing.assert_allclose(found.table["low"], LOW)
+
+
+def test_one_ticker_of_several_is_chosen(tmp_path):
+    header = "Price,Close,Close\nTicker,AAPL,MSFT\nDate,,"
+    text = lines(header, lambda d, o, h, low, c, v: f"{d:%Y-%m-%d},{c},{3 * c}")
+    assert "choose one with data.id=AAPL" in refused(tmp_path, text)
+    np.testing.assert_allclose(read(tmp_path, text, id="MSFT").table["close"], 3 * CLOSE)
+    assert "data.id=IBM: no such value" in refused(tmp_path, text, id="IBM")
+
+
+def test_weeks_of_seven_days_are_said(tmp_path):
+    days = pd.date_range("2024-01-01", periods=60)
+    text = "date,close\n" + "".join(f"{d:%Y-%m-%d},{100 + d.day}\n" for d in days)
+    assert "weeks of seven days" in read(tmp_path, text).notes
+
+
+@pytest.mark.parametrize(
+    ("frequency", "expected"),
+    [("MS", "monthly bars; daily"), ("W-FRI", "weekly bars"), ("h", "0 days 01:00:00 apart")],
+)
+def test_bars_that_are_not_daily_are_refused(tmp_path, frequency, expected):
+    times = pd.date_range("2020-01-01", periods=40, freq=frequency)
+    text = "date,close\n" + "".join(f"{t},{100 + i}\n" for i, t in enumerate(times))
+    assert expected in refused(tmp_path, text)
+
+
+def test_only_used_columns_are_looked_at(tmp_path):
+    text = "Date,Open,Close,Adj Close,Note\n2024-01-02,0,,10.1,x\n2024-01-03,-,10.2,10.2,\n"
+    found = read(tmp_path, text)
+    assert list(found.table["close"]) == [10.1, 10.2]
+    assert "'Close', data row 1: is empty" in refused(tmp_path, text, close="close")
+
+
+def test_a_volume_of_zero_is_no_trade_only_where_the_price_stood_still(tmp_path):
+    rows = ["2024-01-02,10.0,0", "2024-01-03,10.1,0", "2024-01-04,10.1,0", "2024-01-05,10.3,5"]
+    found = read(tmp_path, "\n".join(["Date,Close,Volume", *rows]))
+    assert list(found.table["close"]) == [10.0, 10.1, 10.3]
+    assert "1 days without trade left out" in found.notes
+
+
+def walk(factor: float, day: int = 150, spread: float = 0.01) -> tuple[str, pd.DataFrame]:
+    """A random walk of 300 days, from one day on divided by a factor."""
+    rng = np.random.default_rng(int(factor * 7) + day)
+    close = 100 * np.exp(np.cumsum(spread * rng.standard_normal(300)))
+    table = pd.DataFrame({"date": pd.bdate_range("2020-01-01", periods=300), "close": close})
+    split = table.assign(close=close / np.where(np.arange(300) < day, 1.0, factor))
+    return split.to_csv(index=False), table
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 7, 8, 10, 20, 50, 100, 1.5, 0.5, 0.25, 0.1, 0.01])
+@pytest.mark.parametrize("spread", [0.003, 0.01, 0.02])
+def test_a_split_is_named_refused_or_adjusted(tmp_path, factor, spread):
+    text, table = walk(factor, spread=spread)
+    message = refused(tmp_path, text)
+    assert f"on {table['date'][150]:%Y-%m-%d}" in message
+    words = f"{factor:g}:1" if factor > 1 else f"1:{1 / factor:g}"
+    assert f"unadjusted split {words}; set data.splits=adjust" in message
+    adjusted = read(tmp_path, text, splits="adjust").table["close"]
+    returns = np.diff(np.log(table["close"]))
+    np.testing.assert_allclose(np.diff(np.log(adjusted)), returns, atol=1e-9)
+    kept = read(tmp_path, text, splits="keep")
+    assert any("looks like an unadjusted split" in note for note in kept.notes)
+    assert np.abs(np.diff(np.log(kept.table["close"]))).max() > 0.3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_crashes_and_wild_prices_are_no_splits(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    wild = 100 * np.exp(np.cumsum(0.15 * rng.standard_t(4, 300)))
+    crash = 100 * np.exp(np.cumsum(np.where(np.arange(300) == 99, -0.23, 0.01) * 1.0))
+    for close in (wild, crash):
+        dates = pd.bdate_range("2020-01-01", periods=300)
+        text = pd.DataFrame({"date": dates, "close": close}).to_csv(index=False)
+        assert not [note for note in read(tmp_path, text).notes if "split" in note]
+
+
+def test_a_decimal_comma_of_the_training_file_is_kept_for_the_next(tmp_path):
+    first = read(tmp_path, "date;close\n2024-01-02;1.234,50\n2024-01-03;1.235,00\n")
+    again = read(tmp_path, "date;close\n2024-01-04;1,236\n", reading=first.options.reading)
+    assert list(again.table["close"]) == [1.236]
+    assert "set data.decimal=comma or data.decimal=point" in refused(
+        tmp_path, "date;close\n2024-01-04;1,236\n"
+    )
+    point = read(tmp_path, "date;close\n2024-01-04;1,236\n", reading=Reading(decimal="point"))
+    assert list(point.table["close"]) == [1236.0]
