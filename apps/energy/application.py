@@ -142,6 +142,8 @@ class Energy(Application):
         forecast = forecast_origins(task, encoding, encoding.encode(series), series, origins)
         forecast = recalibrate(forecast, self.recalibration_days)
         table = forecast.between(origins[-1], series.end).to_frame()
+        if series.weekdays:
+            table = table[table["timestamp"].dt.day_of_week < 5]
         table["timestamp"] = series.clock.write(pd.DatetimeIndex(table["timestamp"]))
         account = f"{series.account}; forecast from {origins[-1]}; "
         ended = len(origins) - encoding.horizon_days

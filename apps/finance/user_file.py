@@ -124,10 +124,11 @@ def _named(table: Table, name: str | None) -> str | None:
 def _check_daily(table: Table, times: Times) -> None:
     """UserError for bars of minutes, hours, weeks or months."""
     steps = np.abs(np.diff(times.wall.to_numpy())) / np.timedelta64(1, "D")
+    steps = steps[steps > 0]
     if len(steps) < 2:
         return
     typical = float(np.median(steps))
-    if 0 < typical < 0.9:
+    if typical < 0.9:
         raise UserError(
             f"{table.path}: rows are {pd.Timedelta(days=typical)} apart; daily prices are needed: "
             "keep the last row of each day"

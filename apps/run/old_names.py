@@ -21,11 +21,20 @@ def renamed(node: Any) -> Any:
         target = node.get("_target_")
         return {
             present_key(target, key): _target(value) if key == "_target_" else renamed(value)
-            for key, value in node.items()
+            for key, value in _with_roles(node).items()
         }
     if isinstance(node, list):
         return [renamed(value) for value in node]
     return node
+
+
+def _with_roles(node: dict[Any, Any]) -> dict[Any, Any]:
+    """A table of energy whose covariates, all or those named, were known ahead of a forecast."""
+    if node.get("_target_") != "apps.energy.sources.Csv" or "covariates" not in node:
+        return node
+    others = {key: value for key, value in node.items() if key != "covariates"}
+    named = node["covariates"]
+    return others | {"known": "all" if named is None else named, "past": []}
 
 
 def _target(path: Any) -> Any:

@@ -66,7 +66,7 @@ def test_columns_are_named_as_in_training(small, tmp_path):
     succeed("train", *small, *names, "training.epochs=1", f"run_dir={run}")
     found, account = predict(run, table, tmp_path)
     assert found["after"] == f"{table['Day'].iloc[-1]:%Y-%m-%d}"
-    assert "returns from 'last'" in account
+    assert "returns from 'Last'" in account
 
 
 def test_a_short_history_is_not_recalibrated(ready, tmp_path):

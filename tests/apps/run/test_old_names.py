@@ -89,3 +89,14 @@ def test_keys_of_thresholds_get_their_present_names():
             "cap": None,
         }
     }
+
+
+@pytest.mark.parametrize(("named", "known"), [(None, "all"), (["wind"], ["wind"]), ([], [])])
+def test_covariates_of_a_table_were_known_ahead(named, known):
+    node = {"_target_": "apps.energy.sources.Csv", "path": "a.csv", "covariates": named}
+    assert renamed({"data": node})["data"] == {
+        "_target_": "apps.energy.sources.Csv",
+        "path": "a.csv",
+        "known": known,
+        "past": [],
+    }
