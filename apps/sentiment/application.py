@@ -23,14 +23,16 @@ from apps.sentiment.encoding import Encoding
 from apps.sentiment.figures import figures
 from apps.sentiment.metrics import evaluate
 from apps.sentiment.model import TextNetwork
-from apps.sentiment.predict import answer, read_texts
+from apps.sentiment.predict import answer
 from apps.sentiment.report_tables import domains_table, mistakes_table
 from apps.sentiment.scoring import score
 from apps.sentiment.sources import Source
 from apps.sentiment.task import SentimentTask, num_outputs
 from apps.sentiment.text_reader import fit_reading, read_reading
+from apps.sentiment.user_file import read_texts, texts_of
 from apps.sentiment.vectors import Vectors
 from apps.sentiment.vocabulary import VocabularySource, check_sizes
+from apps.tables.answers import beside
 
 
 class Sentiment(Application):
@@ -128,12 +130,11 @@ class Sentiment(Application):
     def predict(
         self, task: Task, description: Mapping[str, Any], source: Path
     ) -> tuple[pd.DataFrame, str]:
-        """Label, probability and words for each row of a CSV, JSON-lines or plain text file."""
+        """Label, probability and words beside each row of a table, or for each line of a text."""
         encoding = Encoding.from_dict(description)
-        rows, texts = read_texts(source, encoding.text)
-        answers, account = self._answer(task, description, texts)
-        kept = [name for name in rows.columns if name not in answers.columns]
-        return pd.concat([rows[kept], answers], axis=1), account
+        table = read_texts(source, encoding.text)
+        answers, account = self._answer(task, description, texts_of(table, encoding.text))
+        return beside(table.cells, answers), account
 
     def predict_text(
         self, task: Task, description: Mapping[str, Any], text: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,16 +12,9 @@ from apps.sentiment.encoding import Encoding
 from apps.sentiment.scoring import explain, score
 from apps.sentiment.task import SentimentTask
 from apps.sentiment.text_reader import Reading
-from apps.sentiment.user_file import column, read_rows
 
 # Above this share of unknown words an answer is a guess.
 MANY_UNKNOWN = 0.5
-
-
-def read_texts(path: Path, name: str) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of the user's file, and the text of each; an empty one is ""."""
-    rows = read_rows(path, plain=name)
-    return rows, [str(text) for text in column(rows, name, path).fillna("")]
 
 
 def answer(

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from apps.base.csv_table import numbers
 from apps.base.source import DataSet
 from apps.base.source import Source as BaseSource
 from apps.errors import UserError
 from apps.sentiment.corpus import PARTS, SCALE, Corpus, check, choose_domains
-from apps.sentiment.user_file import column, read_rows
-from data_scripts.sentiment import bucket, normalise, prepare
+from apps.sentiment.user_file import (
+    LABEL_NAMES,
+    RATING_NAMES,
+    TEXT_NAMES,
+    as_label,
+    find_column,
+    in_order,
+    near_copy,
+    texts_of,
+)
+from apps.tables.numbers import read_numbers
+from apps.tables.read import read_table
+from apps.tables.reading import Reading
+from apps.tables.table import Table
+from data_scripts.sentiment import bucket, prepare
 
 _LABELS = ("negative", "positive")
+_LEAVE_OUT = "give every text a judgement, or leave the row out"
 MOST_CLASSES = 50
 
 
@@ -62,21 +74,22 @@ class Prepared(DataSet, Source):
 
 
 class File(Source):
-    """The user's CSV or JSON-lines file: a text a row, with a label or a rating.
+    """The user's file of texts: a text a row, with a label or a rating; see `Reading`.
 
-    text, label, rating, domain, document: names of columns. classes: the labels in order; None
-    takes those of the file. rating_range: lowest and highest rating, read as -4 and 4; None
-    takes those of the file. Rows of one document (without that column: near copies of one
+    text, label, rating, domain, document: names of columns; None takes a text column and a column
+    of labels, or else of ratings, by the names that people give them. classes: the labels in
+    order; None takes those of the file. rating_range: lowest and highest rating, read as -4 and
+    4; None takes those of the file. Rows of one document (without that column: near copies of one
     text) fall on one side of the split, drawn by a hash of it.
     """
 
     def __init__(
         self,
         path: str,
-        text: str = "text",
+        text: str | None = None,
         label: str | None = None,
         rating: str | None = None,
-        classes: list[str] | None = None,
+        classes: list[str | int | float | bool] | None = None,
         rating_range: tuple[float, float] | None = None,
         domain: str | None = None,
         document: str | None = None,
@@ -84,8 +97,13 @@ class File(Source):
         test_fraction: float = 0.2,
         train_domains: list[str] | None = None,
         test_domains: list[str] | None = None,
+        columns: list[str] | None = None,
+        sep: str | None = None,
+        decimal: str | None = None,
+        encoding: str | None = None,
+        sheet: str | None = None,
     ) -> None:
-        if (label is None) == (rating is None):
+        if label is not None and rating is not None:
             raise ValueError("name one column, label or rating")
         if not (val_fraction > 0 and test_fraction > 0 and val_fraction + test_fraction < 1):
             raise ValueError(
@@ -95,15 +113,14 @@ class File(Source):
         if rating_range is not None and not rating_range[0] < rating_range[1]:
             raise ValueError(f"rating_range must be lowest and highest, got {list(rating_range)}")
         self.path = Path(path)
-        self.text = text
-        self.label = label
-        self.rating = rating
-        self.classes = classes
+        self.wanted = {"text": text, "label": label, "rating": rating}
+        self.classes = None if classes is None else [as_label(name) or "" for name in classes]
         self.rating_range = rating_range
         self.domain = domain
         self.document = document
         self.limits = (100 * test_fraction, 100 * (test_fraction + val_fraction))
         self.domains = (train_domains, test_domains)
+        self.reading = Reading(columns, sep, decimal, encoding=encoding, sheet=sheet)
 
     @property
     def name(self) -> str:
@@ -112,68 +129,114 @@ class File(Source):
 
     def read(self) -> Corpus:
         """Read the file and split it by document."""
-        rows = read_rows(self.path)
-        wanted = [self.text, self.label, self.rating, self.domain, self.document]
-        for name in filter(None, wanted):
-            column(rows, name, self.path)
-        present = rows[self.text].fillna("").str.strip() != ""
-        frame = pd.DataFrame({"text": rows[self.text]})
-        frame["domain"] = rows[self.domain].fillna("none") if self.domain else "file"
-        documents = rows[self.document] if self.document else None
-        copies = frame["text"].fillna("").map(normalise)
-        frame["document"] = copies if documents is None else documents.fillna(copies)
-        frame["target"], classes, note = self._targets(rows, present)
-        frame["split"] = [self._part(d) for d in frame["document"]]
-        frame = choose_domains(frame[present], *self.domains, self.name)
-        if not present.all():
-            note = f"{(~present).sum()} rows without a text left out{'; ' if note else ''}{note}"
-        corpus = Corpus(frame, classes, note)
+        table = read_table(self.path, self.reading)
+        table.require([name for name in (self.domain, self.document) if name is not None])
+        self.text, judged, is_label = self._columns(table)
+        table, left_out = _with_texts(table, self.text)
+        frame = pd.DataFrame({"text": texts_of(table, self.text)})
+        frame["domain"] = _names(table, self.domain) or "file"
+        copies = frame["text"].map(near_copy)
+        documents = _names(table, self.document)
+        frame["document"] = copies if documents is None else documents
+        classes = None
+        notes = [table.found, *table.notes, f"texts in {self.text!r}", *left_out]
+        if is_label:
+            frame["target"], classes = self._labels(table, judged)
+            notes.append(f"labels in {judged!r}")
+        else:
+            frame["target"], note = self._ratings(table, judged)
+            notes.append(note)
+        frame["split"] = [self._part(document) for document in frame["document"]]
+        frame = choose_domains(frame, *self.domains, self.name)
+        corpus = Corpus(frame, classes, "; ".join(notes))
         check(corpus, self.name)
         return corpus
+
+    def _columns(self, table: Table) -> tuple[str, str, bool]:
+        """The columns of texts and of labels or ratings, and whether they are labels."""
+        text = find_column(table, self.wanted["text"], TEXT_NAMES)
+        label = rating = None
+        if self.wanted["rating"] is None:
+            label = find_column(table, self.wanted["label"], LABEL_NAMES)
+        if label is None:
+            rating = find_column(table, self.wanted["rating"], RATING_NAMES)
+        judged = label or rating
+        there = ", ".join(map(repr, table.names))
+        if text is None:
+            raise UserError(f"{self.path}: data.text: which column holds texts? there are {there}")
+        if judged is None or judged == text:
+            raise UserError(
+                f"{self.path}: which column judges the texts? set data.label (classes) or "
+                f"data.rating (numbers); there are {there}"
+            )
+        return text, judged, label is not None
 
     def _part(self, document: str) -> str:
         number = bucket("file", document)
         return PARTS[2] if number < self.limits[0] else PARTS[number < self.limits[1]]
 
-    def _targets(
-        self, rows: pd.DataFrame, present: pd.Series
-    ) -> tuple[np.ndarray, tuple[str, ...] | None, str]:
-        judged = rows[self.label or self.rating]
-        if (judged.isna() & present).any():
-            row = int(np.argmax(judged.isna() & present)) + 1
-            raise UserError(f"{self.path}: column {judged.name!r}, data row {row}: an empty cell")
-        if self.label is not None:
-            classes = self._known_classes(judged[present])
-            return self._numbers(judged.where(present, classes[0]), classes), classes, ""
-        ratings = numbers(self.path, judged.where(present))
+    def _labels(self, table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The number of each row's class, and the classes."""
+        labels = _as_labels(table, name)
+        classes = tuple(self.classes or in_order({label for label in labels if label is not None}))
+        if len(classes) > MOST_CLASSES:
+            raise UserError(
+                f"{self.path}: column {name!r} has {len(classes)} different labels; at most "
+                f"{MOST_CLASSES} are taken for classes (numbers are read with data.rating={name})"
+            )
+        numbers = {label: number for number, label in enumerate(classes)}
+        for row, label in enumerate(labels):
+            if label is None:
+                raise UserError(f"{table.at(row, name)}: an empty cell; {_LEAVE_OUT}")
+            if label not in numbers:
+                known = ", ".join(classes)
+                raise UserError(
+                    f"{table.at(row, name)}: unknown label {label!r}; data.classes are {known}"
+                )
+        return np.array([numbers[str(label)] for label in labels]), classes
+
+    def _ratings(self, table: Table, name: str) -> tuple[np.ndarray, str]:
+        """Ratings from -4 to 4, and how they were read."""
+        found = read_numbers(table, name)
+        ratings = found.values
+        if np.isnan(ratings).any():
+            row = int(np.argmax(np.isnan(ratings)))
+            raise UserError(f"{table.at(row, name)}: an empty cell; {_LEAVE_OUT}")
         low, high = self.rating_range or (float(ratings.min()), float(ratings.max()))
         outside = (ratings < low) | (ratings > high)
         if outside.any():
             row = int(np.argmax(outside))
             raise UserError(
-                f"{self.path}: column {judged.name!r}, data row {row + 1}: {judged.iloc[row]} is "
-                f"outside data.rating_range=[{low:g}, {high:g}]"
+                f"{table.at(row, name)}: {ratings[row]:g} is outside "
+                f"data.rating_range=[{low:g}, {high:g}]"
             )
         half = max((high - low) / 2, 1e-12)
-        note = f"ratings {low:g} to {high:g} read as {-SCALE:g} to {SCALE:g}"
-        return (SCALE * (ratings - (low + high) / 2) / half).to_numpy(), None, note
+        read_as = f"ratings in {name!r}, {low:g} to {high:g} read as {-SCALE:g} to {SCALE:g}"
+        return SCALE * (ratings - (low + high) / 2) / half, "; ".join([read_as, *found.notes])
 
-    def _known_classes(self, labels: pd.Series) -> tuple[str, ...]:
-        classes = self.classes or sorted(set(labels.str.strip()))
-        if len(classes) > MOST_CLASSES:
-            raise UserError(
-                f"{self.path}: column {labels.name!r} has {len(classes)} different labels; at "
-                f"most {MOST_CLASSES} are taken for classes (numbers are read with data.rating)"
-            )
-        return tuple(classes)
 
-    def _numbers(self, labels: pd.Series, classes: Sequence[str]) -> np.ndarray:
-        found = labels.str.strip().map({name: i for i, name in enumerate(classes)})
-        if found.isna().any():
-            row = int(np.argmax(found.isna()))
-            raise UserError(
-                f"{self.path}: column {labels.name!r}, data row {row + 1}: unknown label "
-                f"{labels.iloc[row]!r}; data.classes are {', '.join(classes)}"
-            )
-        codes: np.ndarray = found.to_numpy(int)
-        return codes
+def _with_texts(table: Table, name: str) -> tuple[Table, list[str]]:
+    """The rows that have a text, and a note on those left out."""
+    empty = np.array([not text.strip() for text in texts_of(table, name)])
+    if not empty.any():
+        return table, []
+    if empty.all():
+        raise UserError(f"{table.path}: column {name!r} holds no text")
+    return table.take(~empty), [f"{int(empty.sum())} rows without a text left out"]
+
+
+def _names(table: Table, name: str | None) -> list[str] | None:
+    """The names in a column, `none` where there is none; None without the column."""
+    if name is None:
+        return None
+    return [label or "none" for label in _as_labels(table, name)]
+
+
+def _as_labels(table: Table, name: str) -> list[str | None]:
+    labels = []
+    for row, cell in enumerate(table.cells[name]):
+        try:
+            labels.append(as_label(cell))
+        except ValueError as error:
+            raise UserError(f"{table.at(row, name)}: {error}") from error
+    return labels

@@ -47,10 +47,17 @@ def _dialect(text: str, sep: str | None) -> tuple[str, Literal[0, 3]]:
     sample = "".join(text[:_SAMPLE].splitlines(keepends=True)[:_SAMPLE_LINES])
     if len(text) > len(sample):
         sample = sample[: sample.rfind("\n") + 1] or sample
-    found = clevercsv.Sniffer().sniff(sample, delimiters=[sep] if sep else _SIGNS)
+    signs = [sep] if sep else ["\t"] if _is_tabbed(sample) else _SIGNS
+    found = clevercsv.Sniffer().sniff(sample, delimiters=signs)
     literal = found is not None and found.quotechar == "" and '"' in sample
     delimiter = sep or (found.delimiter if found else "") or ","
     return delimiter, csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL
+
+
+def _is_tabbed(sample: str) -> bool:
+    """Whether all lines have as many tabs, which prose has none of; of commas it is full."""
+    counts = {line.count("\t") for line in sample.splitlines() if line.strip()}
+    return len(counts) == 1 and counts != {0}
 
 
 def separator_name(delimiter: str) -> str:

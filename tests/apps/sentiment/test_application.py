@@ -159,12 +159,12 @@ def test_awkward_texts_are_answered_or_left_open(rated_run, tmp_path):
     ("name", "content", "expected"),
     [
         ("a.csv", b"", "the file is empty"),
-        ("a.csv", b"body\nx\n", "no column 'text'; there are body"),
-        ("a.csv", b"text\nx\n\xff\n", "line 3: not UTF-8 text"),
+        ("a.csv", b"words\nx\n", "no column 'text'; there are words"),
+        ("a.csv", b"\x00\x01\x02\xff", "neither a table in a known format nor text"),
         ("a.txt", b"", "the file is empty"),
-        ("a.txt", b"fine\n\xe9t\xe9\n", "line 2: not UTF-8 text"),
-        ("a.jsonl", b'{"body": "x"}\n', "no column 'text'"),
-        ("a.doc", b"x", "the name must end in .csv, .jsonl, .ndjson, .txt"),
+        ("a.jsonl", b'{"words": "x"}\n', "no column 'text'"),
+        ("a.jsonl", b'{"text": {"a": 1}}\n{"text": "b"}\n', "is no single text"),
+        ("a.doc", b"x", "a header but no rows"),
     ],
 )
 def test_a_file_that_does_not_fit(rated_run, empty_folder, name, content, expected):

@@ -27,7 +27,7 @@ def test_ratings_are_moved_to_one_scale_and_documents_stay_whole(reviews_csv):
     assert corpus.frame.groupby("document")["split"].nunique().max() == 1
     shares = corpus.frame["split"].value_counts(normalize=True)
     assert 0.1 < shares["test"] < 0.3
-    assert "ratings 1 to 5 read as -4 to 4" in corpus.note
+    assert "ratings in 'stars', 1 to 5 read as -4 to 4" in corpus.note
 
 
 def test_labels_become_numbers_in_the_order_given(reviews_csv):
@@ -118,18 +118,22 @@ def test_a_table_that_does_not_do(tmp_path, spoil, options, expected):
     [
         ("a.csv", b"", "the file is empty"),
         ("a.jsonl", b"", "the file is empty"),
-        ("a.csv", b"text,label\ngood,1\n\xff\xfe,0\n", "line 3: not UTF-8 text"),
-        ("a.jsonl", b'{"text": "x", "label": "y"}\n\xff\n', "line 2: not UTF-8 text"),
+        ("a.jsonl", b'{"text": "x", "label": "y"}\n\xff\n', "line 2: not JSON"),
+        ("a.jsonl", b'{"text": ["x"], "label": "y"}\n{"text": "x"}\n', "['x'] is no single text"),
+        ("a.jsonl", b'{"text": "x", "label": [0]}\n{"text": "x"}\n', "[0] is no single label"),
         ("a.jsonl", b'{"text": "x"}\n{"text"\n', "line 2: not JSON"),
-        ("a.jsonl", b'["text"]\n', "line 1: not a JSON object"),
-        ("a.parquet", b"", "the name must end in .csv, .jsonl"),
-        ("a.txt", b"good\n", "the name must end in .csv, .jsonl"),
+        ("a.parquet", b"", "the file is empty"),
+        ("a.txt", b"good\n", "a header but no rows"),
+        ("a.txt", b"good film\t1\nbad film\t0\n", "data.columns=[column1,column2]"),
+        ("a.csv", b"body,mood\ngood,1\nbad,0\n", "set data.label (classes) or data.rating"),
+        ("a.csv", b"words,label\ngood,1\nbad,0\n", "data.text: which column holds texts?"),
+        ("a.csv", b"text,label\ngood,1\nbad, or so,0\n", "data row 2 has 3 cells"),
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path, name, content, expected):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as caught:
-        read(tmp_path / name)
+        File(str(tmp_path / name)).read()
     assert expected in str(caught.value)
 
 
@@ -142,7 +146,6 @@ def test_a_file_that_is_not_there():
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, "name one column, label or rating"),
         ({"label": "a", "rating": "b"}, "name one column, label or rating"),
         ({"label": "a", "val_fraction": 0.6, "test_fraction": 0.4}, "leave texts to train on"),
         ({"rating": "a", "rating_range": (5, 1)}, "lowest and highest"),

@@ -35,6 +35,17 @@ def forms(text: str) -> list[str]:
         ),
         ("\u65e5\u672c\u8a9e", ["\u65e5", "\u672c", "\u8a9e"]),
         ("nice \U0001f600\U0001f600", ["nice", "\U0001f600", "\U0001f600"]),
+        # One form for what may be written as a letter and an accent.
+        ("cafe\u0301", ["caf\u00e9"]),
+        # Hindi and Hebrew write vowels as marks, Persian joins parts of a word without a blank.
+        (
+            "\u0939\u093f\u0928\u094d\u0926\u0940 \u05e9\u05c1\u05dc",
+            ["\u0939\u093f\u0928\u094d\u0926\u0940", "\u05e9\u05c1\u05dc"],
+        ),
+        ("\u0645\u06cc\u200c\u0631\u0648\u0645", ["\u0645\u06cc\u200c\u0631\u0648\u0645"]),
+        # Thai puts no blanks between words; a letter keeps the vowel and the tone above it.
+        ("\u0e14\u0e35\u0e21\u0e32\u0e01", ["\u0e14\u0e35", "\u0e21", "\u0e32", "\u0e01"]),
+        ("x\u00b2", ["x\u00b2"]),
     ],
 )
 def test_words(text, expected):
