@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from gradclip_core import Ema, Percentile, Scheduled, Threshold, TrailingNorm, WindowZScore, ZScore
+from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.host_step import HostParts
 
 LENGTHS = (100, 1_000, 10_000, 100_000, 1_000_000)
 _SHAPES = [(512, 512)] * 4 + [(512,)] * 4
@@ -48,11 +50,18 @@ def _after_each(threshold: Threshold) -> list[float]:
     times, steps = [], 0
     for length in LENGTHS:
         for norm in norms[steps:length]:
-            threshold.scalar_threshold(norm)
+            threshold.host_thresholds(_measured(norm))
         steps = length
-        rest = norms[steps : steps + _CALLS]
-        times.append(_median(lambda i, rest=rest: threshold.scalar_threshold(rest[i]), _CALLS))
+        rest = list(map(_measured, norms[steps : steps + _CALLS]))
+        times.append(_median(lambda i, rest=rest: threshold.host_thresholds(rest[i]), _CALLS))
     return times
+
+
+def _measured(norm: float) -> HostParts:
+    """One part of this norm, as a threshold sees it."""
+    parts = HostParts(Gradients(), 2.0)
+    parts.norms = norm
+    return parts
 
 
 def _plain(steps: int) -> float:

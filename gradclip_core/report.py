@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradclip_core.parts.each_norm import EachNorm
+from gradclip_core.parts.host_step import HostStep, Path
 from gradclip_core.parts.norms import total
-from gradclip_core.parts.one_norm import OneNorm, Path
 
 SCALARS = (
     "norm",
@@ -71,25 +70,25 @@ class ClipReport:
     weights: Tensor | None = None
     path: Path = "none"
     stages: tuple[ClipReport, ...] = ()
-    # Where a step was made of plain numbers, tensors are made of them when somebody reads one.
-    _numbers: OneNorm | EachNorm | None = field(default=None, init=False, repr=False, compare=False)
+    # Where a step was made in few operations, tensors are made of it when somebody reads one.
+    _step: HostStep | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
-    def of_numbers(cls, numbers: OneNorm | EachNorm) -> ClipReport:
+    def of_step(cls, step: HostStep) -> ClipReport:
         """The report of a step that was made in few operations on CPU."""
         report = object.__new__(cls)
-        object.__setattr__(report, "_numbers", numbers)
+        object.__setattr__(report, "_step", step)
         return report
 
     def __getattr__(self, name: str) -> Any:
         # Called for fields without a value alone.
         if name not in _FIELDS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        numbers = self._numbers
-        assert numbers is not None
-        rest = {"names": numbers.names, "norm_type": numbers.norm_type, "path": numbers.path}
+        step = self._step
+        assert step is not None
+        rest = {"names": step.names, "norm_type": step.norm_type, "path": step.path}
         none = {"weights": None, "stages": ()}
-        for field_name, value in (numbers.tensors() | rest | none).items():
+        for field_name, value in (step.tensors() | rest | none).items():
             object.__setattr__(self, field_name, value)
         return object.__getattribute__(self, name)
 
@@ -165,9 +164,6 @@ class ClipReport:
             >>> row["norm"], row["clipped"], row["worst_parameter"]
             (5.0, True, 'head')
         """
-        if isinstance(self._numbers, OneNorm):
-            numbers = {name: getattr(self._numbers, name) for name in SCALARS}
-            return numbers | {"worst_parameter": self.worst_parameter, "path": self.path}
         values = torch.stack([getattr(self, name).double() for name in SCALARS]).tolist()
         row: dict[str, float | bool | str | None] = dict(zip(SCALARS, values, strict=True))
         row.update({name: bool(row[name]) for name in ("clipped", "skipped")})
@@ -185,7 +181,7 @@ class ClipReport:
         return f"ClipReport({fields})"
 
 
-_FIELDS = {entry.name for entry in fields(ClipReport)} - {"_numbers"}
+_FIELDS = {entry.name for entry in fields(ClipReport)} - {"_step"}
 
 
 def _short(value: float | bool | str | None) -> str:

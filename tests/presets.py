@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 
 from apps import CONF
+from apps.cli.command import search_path
 
 # Rules that not every optimizer suits, with one they serve.
 _SUITED = {"acclip": ["optimizer=sgd", "optimizer.momentum=0"]}
+
+
+def preset(name: str) -> DictConfig:
+    """The configuration of a preset, with what it has from its base."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config: DictConfig = compose("train", [f"clipping={name}", search_path("energy")]).clipping
+    OmegaConf.set_struct(config, False)
+    return config
 
 
 def suited(name: str) -> list[str]:
@@ -20,7 +30,7 @@ def suited(name: str) -> list[str]:
 
 def with_policy(name: str, policy: str) -> list[str]:
     """Overrides that set a preset's policy for non-finite gradients, in all clippers it has."""
-    config = OmegaConf.to_container(OmegaConf.load(CONF / "clipping" / f"{name}.yaml"))
+    config = OmegaConf.to_container(preset(name))
     return [f"{key}={policy}" for key in _keys(config, "clipping") if key.endswith(".nonfinite")]
 
 

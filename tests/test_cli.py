@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import apps.cli.command
 import apps.cli.help
 from apps import CONF
+from gradclip_core import ClipNorm
 from tests.conftest import refused, run_verb, succeed
 
 VERBS = ("data", "train", "evaluate", "compare", "predict", "advise")
@@ -69,10 +71,13 @@ def test_help_of_advise_lists_what_it_takes_and_no_clipping():
     assert "clipping: no such choice here; see --help" in refused("advise", "clipping=none")
 
 
-def test_help_with_a_choice_shows_that_file():
-    assert (CONF / "clipping" / "autoclip.yaml").read_text() in succeed(
-        "train", "--help", "clipping=autoclip"
-    )
+def test_help_with_a_choice_shows_all_its_keys():
+    shown = succeed("train", "--help", "clipping=agc").split("# clipping=agc\n")[1]
+    lines = (CONF / "clipping" / "agc.yaml").read_text().splitlines()
+    assert set(lines) - set(shown.splitlines()) == {"defaults: [base/norm@_here_, _self_]"}
+    keys = [line.partition(":")[0] for line in shown.splitlines() if line[:1] not in ("", " ", "#")]
+    assert sorted(keys) == sorted({"_target_", *inspect.signature(ClipNorm).parameters})
+    assert "nonfinite: skip  # NaN and inf" in shown
 
 
 def test_help_imports_neither_torch_nor_lightning():

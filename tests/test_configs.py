@@ -184,8 +184,17 @@ def test_debug_trainer_is_short(train):
         ({"max_norm": "big"}, ["clipping.max_norm='big'", "valid number", "Threshold"]),
         ({"max_norm": -2}, ["clipping: max_norm must be a number > 0", "-2"]),
         ({"max_norm": 1, "nonfinite": "x"}, ["clipping.nonfinite='x'", "'skip'", "'raise'"]),
-        ({"max_norm": 1, "volume": 11}, ["clipping", "volume"]),
-        ({"max_norm": {"_target_": "gradclip_core.Percentile", "q": 101}}, ["0 and 100", "101"]),
+        ({"max_norm": 1, "volume": 11}, ["clipping.volume: no such key here; known: max_norm"]),
+        ({"max_norm": 1, "min_ndim": "two"}, ["clipping.min_ndim='two'", "valid integer"]),
+        ({"max_norm": 1, "by": 3}, ["clipping.by=3", "'model'"]),
+        (
+            {"max_norm": {"_target_": "gradclip_core.ZScore", "patience": 2}},
+            ["clipping.max_norm.patience: no such key here; it is called max_spikes now"],
+        ),
+        (
+            {"max_norm": {"_target_": "gradclip_core.Percentile", "q": 101}},
+            ["from 1 to 100", "101"],
+        ),
         ({"max_norm": {"_target_": "gradclip_core.Percentil"}}, ["gradclip_core.Percentil"]),
     ],
 )

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from gradclip_core import Clipper
+from tests import presets
 from tests.attached import attached
 
 PRESETS = sorted(Path(__file__).parents[1].joinpath("conf", "clipping").glob("*.yaml"))
@@ -22,15 +23,26 @@ preset = pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 
 @preset
 def test_every_key_of_the_class_is_there_and_commented(path: Path) -> None:
-    config = OmegaConf.load(path)
-    keys = list(inspect.signature(get_class(config["_target_"])).parameters)
-    assert [key for key in config if key != "_target_"] == keys
+    config = presets.preset(path.stem)
+    keys = set(inspect.signature(get_class(config["_target_"])).parameters)
+    assert {str(key) for key in config if key != "_target_"} == keys
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# ")
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    lines = [line for line in text.splitlines() if not line.startswith(("#", "defaults: "))]
     assert [line for line in lines if "  # " not in line and not line.endswith(":")] == [
         line for line in lines if "_target_" in line
     ]
+
+
+@preset
+def test_a_file_names_no_key_that_its_base_sets_to_the_same(path: Path) -> None:
+    own = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(own, dict)
+    for base in own.get("defaults", []):
+        if base != "_self_":
+            file = path.parent / f"{base.removesuffix('@_here_')}.yaml"
+            inherited = OmegaConf.load(file)
+            assert [key for key in own if key in inherited and own[key] == inherited[key]] == []
 
 
 def make_net() -> nn.Module:
@@ -61,7 +73,7 @@ def step(net: Any, optimizer: torch.optim.Optimizer, clipper: Any, scale: float)
 
 def build(path: Path, policy: str) -> Clipper:
     """The clipper of a preset, with one policy for non-finite gradients throughout."""
-    config = OmegaConf.to_container(OmegaConf.load(path))
+    config = OmegaConf.to_container(presets.preset(path.stem))
     set_policy(config, policy)
     clipper: Clipper = instantiate(config)
     return clipper
@@ -89,7 +101,7 @@ def test_training_goes_on_after_any_gradient(path: Path, policy: str) -> None:
 
 
 def bound(path: Path) -> Any:
-    config = OmegaConf.load(path)
+    config = presets.preset(path.stem)
     return OmegaConf.to_object(config).get("max_norm", config.get("clip_value"))
 
 
@@ -112,6 +124,6 @@ def test_a_huge_gradient_moves_nothing_far(path: Path) -> None:
 
 
 def test_a_threshold_inside_a_threshold_is_built() -> None:
-    config = OmegaConf.load(next(path for path in PRESETS if path.stem == "scheduled"))
+    config = presets.preset("scheduled")
     config.max_norm.threshold = {"_target_": "gradclip_core.Median", "factor": 3.0}
     assert instantiate(config).threshold.threshold.factor == 3.0

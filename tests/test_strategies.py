@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from gradclip_core import ClipNorm, Median
+from tests.presets import preset
 
 ROOT = Path(__file__).parents[1]
 PRESETS = {path.stem: path for path in (ROOT / "conf" / "clipping").glob("*.yaml")}
@@ -61,8 +61,8 @@ def test_the_code_of_a_card_makes_the_rule_of_its_preset(name: str, card: str) -
     (code,) = re.findall(r"```python\n(.*?)```", card, re.S)
     namespace: dict[str, Any] = {}
     exec(compile(code, name, "exec"), namespace)
-    preset = instantiate(OmegaConf.load(PRESETS[name]), _convert_="all")
-    assert described(namespace["clipper"]) == described(preset)
+    made = instantiate(preset(name), _convert_="all")
+    assert described(namespace["clipper"]) == described(made)
 
 
 @every

@@ -35,7 +35,7 @@ def help_text(verb: str, app: str, arguments: list[str]) -> str:
     for argument in arguments:
         group, _, choice = argument.partition("=")
         lines += [
-            f"\n# {group}={choice}\n{path.read_text()}"
+            f"\n# {group}={choice}\n{_spelled_out(path)}"
             for path in groups.get(group, [])
             if path.stem == choice
         ]
@@ -52,6 +52,19 @@ def _head(file: Path) -> list[str]:
         if not text.startswith("@package"):
             head.append(text)
     return head or [""]
+
+
+def _spelled_out(file: Path) -> str:
+    """A configuration file with the keys that it has from the files it builds upon."""
+    lines = file.read_text().splitlines()
+    bases = [name for line in lines for name in re.findall(r"([\w/]+)@_here_", line)]
+    lines = [line for line in lines if not (bases and line.startswith("defaults:"))]
+    own = {match[1] for line in lines if (match := _KEY.match(line))}
+    for base in bases:
+        text = _spelled_out(file.parent / f"{base}.yaml")
+        keys = [match for line in text.splitlines() if (match := _KEY.match(line))]
+        lines += [match[0] for match in keys if match[1] not in own]
+    return "\n".join(lines)
 
 
 def all_apps() -> list[str]:

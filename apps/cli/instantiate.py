@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Unpack, get_args, get_origin, get_type_hints
 
 import hydra.utils
 from hydra.errors import InstantiationException
@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
+from apps.cli.former_keys import present_key
 from apps.errors import UserError
 from data_scripts.manifest import DataError
 
@@ -71,9 +72,26 @@ def _check(key: str, node: Any) -> None:
     if not isinstance(node, Mapping) or "_target_" not in node:
         return
     target = _target(key, node["_target_"])
+    _check_names(key, node, target)
     for name, parameter in _parameters(target).items():
         if name in node and not _holds_objects(node[name]):
             _check_value(f"{key}.{name}", node[name], parameter)
+
+
+def _check_names(key: str, node: Mapping[str, Any], target: Any) -> None:
+    """UserError for a key that is no argument of the target, where those are known."""
+    try:
+        known = inspect.signature(target).parameters
+    except (ValueError, TypeError):  # of code that is not Python
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    for name in node:
+        if name in known or name.startswith("_"):
+            continue
+        present = present_key(node["_target_"], name)
+        hint = f"it is called {present} now" if present != name else f"known: {', '.join(known)}"
+        raise UserError(f"{key}.{name}: no such key here; {hint}")
 
 
 def _entries(node: Any) -> Iterable[tuple[Any, Any]]:
@@ -96,12 +114,17 @@ def _target(key: str, path: str) -> Any:
 
 
 def _parameters(target: Any) -> Mapping[str, Any]:
+    """The annotations of a target's arguments, those of a `**settings: Unpack[...]` too."""
     try:
-        return inspect.get_annotations(
+        found = inspect.get_annotations(
             target.__init__ if inspect.isclass(target) else target, eval_str=True
         )
+        for annotation in list(found.values()):
+            if get_origin(annotation) is Unpack:
+                found |= get_type_hints(*get_args(annotation))
     except (NameError, TypeError):  # annotations that only a type checker can resolve
         return {}
+    return found
 
 
 def _check_value(key: str, value: Any, annotation: Any) -> None:

@@ -8,20 +8,19 @@ with spikes and a change of level, the threshold, and what was left.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import altair as alt
 import pandas as pd
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from style import BLUE, GREY, IMAGES, ORANGE, write
 from torch import Tensor, nn
 
+from apps import CONF
+from apps.cli.command import search_path
 from gradclip_core import Clipper
 
 LOG = alt.Axis(tickCount=4, format="~g")
-PRESETS = Path(__file__).parents[2] / "conf" / "clipping"
 FIXED = {
     "value": 0.5,
     "value_asymmetric": 1.0,
@@ -56,7 +55,9 @@ STEPS, SPIKES, FALL = 300, (140, 190, 260), 220
 
 def preset(name: str) -> Clipper:
     """A fresh clipper of a preset."""
-    made: Clipper = instantiate(OmegaConf.load(PRESETS / f"{name}.yaml"), _convert_="all")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [f"clipping={name}", search_path("energy")])
+    made: Clipper = instantiate(config.clipping, _convert_="all")
     return made
 
 

@@ -23,7 +23,7 @@ from torch.nn import utils
 from gradclip_core.parts import native
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.norms import parameter_norms, total
-from gradclip_core.parts.responses import scale_all
+from gradclip_core.parts.responses import multiply
 
 Tensors: TypeAlias = Tensor | Iterable[Tensor]
 
@@ -191,7 +191,7 @@ def _dtype_of(tensors: list[Tensor]) -> torch.dtype:
 def _scale(grads: list[Tensor], bound: float, norm: Tensor) -> None:
     factor = (bound / (norm.to(torch.float64) + 1e-6)).clamp(max=1.0)
     if factor.device.type != "cpu" or not bool(factor == 1):
-        scale_all(grads, factor)
+        multiply(grads, factor, batch=native.batch(grads) if factor.is_cpu else None)
 
 
 def _over(group: dist.ProcessGroup, norm: Tensor, order: float) -> Tensor:

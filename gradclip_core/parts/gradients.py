@@ -44,6 +44,7 @@ class Gradients:
     of a DTensor, so that scaling them in place scales the gradient. Where there are DTensors,
     `layouts` says of each parameter over which processes; see `gradclip_core.parts.sharding`.
     `plain`: whether every parameter has one, a contiguous tensor; `located`: where they lie.
+    `loss_scale`: what they are still multiplied by, 0-d; norms are taken without it.
     """
 
     params: list[Tensor] = field(default_factory=list)
@@ -54,6 +55,7 @@ class Gradients:
     layouts: list[ShardLayout | None] = field(default_factory=list)
     plain: bool = False
     located: native.Located | None = None
+    loss_scale: Tensor | None = None
 
     def name(self, position: int) -> str:
         """The name of a parameter, or its position and shape where the caller gave no names."""

@@ -37,123 +37,96 @@ def per_gradient(parts: Parts, values: Tensor) -> Tensor:
 
 
 def scale(parts: Parts, factors: Tensor) -> None:
-    """Multiply the gradients of each part by its factor, in place.
+    """Multiply the gradients of each part by its factor, in place; factors: (k,).
 
     On CPU gradients with a factor of exactly 1 are not written.
     """
-    grads = parts.gradients.grads
+    found, rows = parts.gradients, None
+    by_row = parts.partition.rows is not None
     if parts.partition.is_model:
-        scale_all(grads, factors[0])
-    elif parts.partition.rows is not None:
-        _scale_rows(parts, factors)
+        factors = factors[0]
+    elif by_row:
+        each = broadcast_rows(parts, factors)
+        factors, rows = torch.cat([f.view(-1) for f in each]), [f.numel() for f in each]
     else:
-        scale_each(grads, per_gradient(parts, factors), parts.gradients.batch())
+        factors = per_gradient(parts, factors)
+    batch = found.batch(by_row=by_row) if factors.is_cpu else None
+    multiply(found.grads, factors, rows, batch)
 
 
-def scale_all(grads: list[Tensor], factor: Tensor) -> None:
-    """Multiply all gradients by one factor, 0-d, in place."""
-    batch = native.batch(grads) if factor.device.type == "cpu" else None
-    if batch is not None:
-        batch.scale(factor.item())
-        return
-    for same in _batches(grads):
-        _scale_batch(same, factor.to(same[0].device, _scale_dtype(same[0])))
-
-
-def scale_all_on_cpu(grads: list[Tensor], factor: float) -> None:
-    """The same on CPU without the kernel; the last first, which are still in the cache."""
-    for same in _batches(grads[::-1]):
-        torch._foreach_mul_(same, torch.tensor(factor, dtype=_scale_dtype(same[0])))
-
-
-def scale_each(grads: list[Tensor], factors: Tensor, batch: native.Batch | None) -> None:
-    """Multiply each gradient by its own factor, in place; `batch`: the same for the kernel."""
-    if factors.device.type == "cpu":
-        _scale_each_on_cpu(grads, factors, batch)
-        return
-    for grad, factor in zip(grads, factors.unbind(), strict=True):
-        _scale_batch([grad], factor.to(grad.device, _scale_dtype(grad)))
-
-
-def _scale_each_on_cpu(grads: list[Tensor], factors: Tensor, batch: native.Batch | None) -> None:
-    """The same on CPU; gradients with the factor 1 are not written."""
-    numbers = factors.tolist()
-    changed = grads
-    if 1.0 in numbers:
-        changed = [grad for grad, number in zip(grads, numbers, strict=True) if number != 1.0]
-        numbers = [number for number in numbers if number != 1.0]
-    if batch is not None:
-        batch.scale(factors, changed)
-        return
-    for dtype in set(map(_scale_dtype, changed)):
-        pairs = zip(changed, torch.tensor(numbers, dtype=dtype).unbind(), strict=True)
-        same = [(grad, number) for grad, number in pairs if _scale_dtype(grad) is dtype]
-        torch._foreach_mul_([grad for grad, _ in same], [number for _, number in same])
-
-
-def _scale_rows(parts: Parts, factors: Tensor) -> None:
-    """Multiply each row of each gradient by its own factor, in place."""
-    grads, each = parts.gradients.grads, broadcast_rows(parts, factors)
-    if factors.device.type == "cpu":
-        flat = torch.cat([factor.view(-1) for factor in each])
-        rows = [factor.numel() for factor in each]
-        scale_rows(grads, rows, flat, parts.gradients.batch(by_row=True))
-        return
-    for grad, factor in zip(grads, each, strict=True):
-        _multiply_rows(grad, factor)
-
-
-def scale_rows(
-    grads: list[Tensor], rows: Sequence[int], factors: Tensor, batch: native.Batch | None
+def multiply(
+    grads: list[Tensor],
+    factors: Tensor | float,
+    rows: Sequence[int] | None = None,
+    batch: native.Batch | None = None,
 ) -> None:
-    """Multiply each row of each CPU gradient by its own factor, (k,), in place.
+    """Multiply gradients in place, without rounding a factor to half precision first.
 
-    `rows`: the number of rows of each; `batch`: the same for the kernel. Gradients whose factors
-    are all 1 are not written.
+    factors: one for all, as a number or 0-d; one for each gradient, (n,); or one for each row of
+        each, `rows` being their numbers of rows.
+    batch: the same gradients as the kernel takes them.
     """
-    over = factors != 1.0
-    chosen: Sequence[int] = range(len(grads))
-    if not over.all():
-        binds = norms_of_segments(over.double(), rows, math.inf).tolist()
-        chosen = [i for i, binding in enumerate(binds) if binding]
-    if batch is not None:
-        batch.scale(factors, [grads[i] for i in chosen])
+    if isinstance(factors, float) or not factors.ndim:
+        _multiply_all(grads, factors, batch)
         return
-    pieces = torch.split(factors, list(rows))
-    for i in chosen:
-        _multiply_rows(grads[i], over_row(pieces[i], grads[i]))
+    changed: Sequence[int] = range(len(grads))
+    if factors.is_cpu:
+        changed = _changed(factors, rows)
+        if batch is not None:
+            some = len(changed) < len(grads)
+            batch.scale(factors, [grads[i] for i in changed] if some else grads)
+            return
+    for dtype in {_scale_dtype(grads[i]) for i in changed}:
+        rounded = factors.to(dtype)
+        each = rounded.unbind() if rows is None else torch.split(rounded, list(rows))
+        same = [i for i in changed if _scale_dtype(grads[i]) is dtype]
+        fitting = [_fit(each[i], grads[i]) for i in same]
+        torch._foreach_mul_([grads[i] for i in same], fitting)
 
 
-def _multiply_rows(grad: Tensor, factor: Tensor) -> None:
-    # A factor with dimensions promotes, so that half precision is rounded once.
-    grad.mul_(factor.to(grad.device, _scale_dtype(grad)))
+def _changed(factors: Tensor, rows: Sequence[int] | None) -> Sequence[int]:
+    """Which gradients have a factor that is not 1."""
+    differs = factors != 1.0
+    if rows is not None:
+        differs = norms_of_segments(differs.double(), rows, math.inf) > 0
+    if differs.all():
+        return range(len(differs))
+    return [i for i, one in enumerate(differs.tolist()) if one]
 
 
-def _scale_batch(batch: list[Tensor], factor: Tensor) -> None:
-    """Multiply gradients of one device and dtype by a 0-d factor."""
-    if batch[0].device.type != "cpu" and batch[0].dtype.itemsize < factor.dtype.itemsize:
-        multiply_in_float32(batch, factor)
-    else:
-        torch._foreach_mul_(batch, factor)
+def _fit(factor: Tensor, grad: Tensor) -> Tensor:
+    """A factor, or one for each row, fit to multiply a gradient at full precision.
 
-
-def multiply_in_float32(grads: list[Tensor], factor: Tensor) -> None:
-    """Multiply half-precision gradients by a float32 factor without rounding the factor first.
-
-    A 0-d factor does not promote: CUDA would cast it to the gradient's dtype, which keeps three
-    digits of it and none below 6e-8. A factor with dimensions promotes, and `out` rounds once.
+    A 0-d factor does not promote: CUDA would cast it to the gradient's dtype, of which half
+    precision keeps three digits and nothing below 6e-8. A factor with dimensions does.
     """
-    for grad in grads:
-        torch.mul(grad, factor.view([1] * grad.ndim), out=grad)
+    if factor.ndim:
+        return over_row(factor, grad).to(grad.device)
+    return factor if grad.is_cpu else factor.view([1] * grad.ndim).to(grad.device)
 
 
-def _batches(grads: list[Tensor]) -> list[list[Tensor]]:
+def _multiply_all(grads: list[Tensor], factor: Tensor | float, batch: native.Batch | None) -> None:
+    if batch is not None:
+        batch.scale(float(factor))
+        return
+    # The last first: on CPU they are still in the cache.
+    for same in _alike(grads[::-1]):
+        dtype = _scale_dtype(same[0])
+        number = torch.as_tensor(factor, dtype=dtype).to(same[0].device)
+        if same[0].is_cpu or same[0].dtype.itemsize >= dtype.itemsize:
+            torch._foreach_mul_(same, number)
+        else:
+            torch._foreach_mul_(same, [_fit(number, grad) for grad in same])
+
+
+def _alike(grads: list[Tensor]) -> list[list[Tensor]]:
+    """The gradients by device and dtype."""
     if native.on_cpu(grads) and len(set(map(_dtype, grads))) == 1:
         return [grads]
-    batches: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for grad in grads:
-        batches.setdefault((grad.device, grad.dtype), []).append(grad)
-    return list(batches.values())
+        alike.setdefault((grad.device, grad.dtype), []).append(grad)
+    return list(alike.values())
 
 
 def _scale_dtype(grad: Tensor) -> torch.dtype:

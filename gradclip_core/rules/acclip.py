@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Self, cast
+from typing import Self, Unpack, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from gradclip_core.checks import check_decay, check_finite, check_number
-from gradclip_core.guards import Policy
 from gradclip_core.parts.gradients import Gradients, check_elements, check_unsharded
 from gradclip_core.parts.measure import measure_parts
 from gradclip_core.parts.norms import By, Parts, combine
 from gradclip_core.rules.rule import Rule
+from gradclip_core.rules.settings import RuleSettings
 from gradclip_core.thresholds.base import Threshold
 
 
@@ -108,10 +108,7 @@ class ACClip(Rule):
         entry_cap: float = 1000.0,
         by: By = "parameter",
         eps: float = 1e-8,
-        exclude: str | None = None,
-        min_ndim: int = 0,
-        nonfinite: Policy = "skip",
-        patience: int | None = None,
+        **settings: Unpack[RuleSettings],
     ) -> None:
         elements = _Elements(
             check_decay("momentum", momentum),
@@ -123,10 +120,7 @@ class ACClip(Rule):
             elements,
             by=by,
             norm_type=math.inf,
-            exclude=exclude,
-            min_ndim=min_ndim,
-            nonfinite=nonfinite,
-            patience=patience,
+            **settings,
         )
         if self.by == "row":
             raise ValueError("by must not be 'row', got 'row': each element has its own threshold")

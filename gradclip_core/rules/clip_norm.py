@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from gradclip_core.checks import check_choice, check_finite, check_integer, check_number
-from gradclip_core.guards import Policy
-from gradclip_core.parts import factors
 from gradclip_core.parts.collect import collect
-from gradclip_core.parts.each_norm import Each, EachNorm
 from gradclip_core.parts.gradients import Gradients, Parameters
-from gradclip_core.parts.measure import part_sizes
-from gradclip_core.parts.norms import By, Measure, Parts
-from gradclip_core.parts.one_norm import OneNorm, Whole
+from gradclip_core.parts.host_step import HostParts, HostStep, Path
+from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.responses import scale
 from gradclip_core.parts.selection import Selected
 from gradclip_core.report import ClipReport
+from gradclip_core.rules.folding import Folding
+from gradclip_core.rules.norm_rule import NormRule
 from gradclip_core.rules.rule import Rule
-from gradclip_core.stepping.fused_scale import FusedScale, folds
-from gradclip_core.thresholds import Threshold, as_threshold
-
-Response: TypeAlias = Literal["hard", "soft", "tanh", "huber", "normalize", "skip"]
-Budget: TypeAlias = Literal["each", "equal", "size"]
+from gradclip_core.stepping.fused_scale import folds
 
 
-class ClipNorm(Rule):
+class ClipNorm(NormRule):
     """Scales each part of the gradient down to a norm of at most `max_norm`.
 
     g_P <- g_P * tau / (n_P + eps) where n_P = ||g_P||_p > tau, unchanged otherwise, so that the
@@ -64,109 +55,7 @@ class ClipNorm(Rule):
     NaN norm makes all NaN, as PyTorch does. Other arguments and errors: see `Rule`.
     """
 
-    consecutive_skips: Tensor
-
-    def __init__(
-        self,
-        max_norm: float | Threshold,
-        *,
-        by: By = "model",
-        norm_type: float = 2.0,
-        measure: Measure = "norm",
-        response: Response = "hard",
-        sharpness: float = 4.0,
-        max_skips: int | None = None,
-        budget: Budget = "each",
-        eps: float = 1e-6,
-        exclude: str | None = None,
-        min_ndim: int = 0,
-        nonfinite: Policy = "skip",
-        patience: int | None = None,
-    ) -> None:
-        super().__init__(
-            as_threshold("max_norm", max_norm),
-            by=by,
-            norm_type=norm_type,
-            measure=measure,
-            exclude=exclude,
-            min_ndim=min_ndim,
-            nonfinite=nonfinite,
-            patience=patience,
-        )
-        self._fused_scale: FusedScale | None = None
-        self._skipped: Tensor | None = None  # whether the step to come is, where that is not read
-        self.eps = check_number("eps", eps, "a finite number >= 0", lambda x: 0 <= x < math.inf)
-        self.response = check_choice("response", response, get_args(Response))
-        self.sharpness = check_finite("sharpness", sharpness)
-        self.budget = check_choice("budget", budget, get_args(Budget))
-        if budget != "each" and measure != "norm":
-            raise ValueError(f"budget must be 'each' with measure={measure!r}, got {budget!r}")
-        self.max_skips = _check_max_skips(max_skips, response)
-        self.changes_below_threshold = response in ("soft", "tanh", "huber", "normalize")
-        if response == "skip":
-            self.register_buffer("consecutive_skips", torch.zeros((), dtype=torch.int64))
-
-    def limits(self, parts: Parts) -> Tensor:
-        """The threshold of each part, (k,): its share of the budget."""
-        thresholds = super().limits(parts)
-        if self.budget == "each":
-            return thresholds
-        sizes = part_sizes(parts.gradients, parts.partition)
-        sizes = sizes if self.budget == "size" else (sizes > 0).to(sizes.dtype)
-        shares = sizes / sizes.sum().clamp(min=1)
-        # A part without a gradient has no share, and no need of one: inf * 0 would be NaN.
-        return torch.where(sizes > 0, thresholds * shares ** (1 / self.norm_type), thresholds)
-
-    def drops(self, over: Tensor) -> bool:
-        """Whether to skip the step; counts the skips in a row."""
-        if self.response != "skip":
-            return False
-        if not over.any():
-            self.consecutive_skips.zero_()
-            return False
-        if self.max_skips is not None and self.consecutive_skips.item() >= self.max_skips:
-            return False
-        self.consecutive_skips += 1
-        return True
-
-    def fast_step(self, gradients: Gradients) -> OneNorm | EachNorm | None:
-        """The hard response in few operations; a subclass may respond otherwise."""
-        if type(self) is not ClipNorm or self.response != "hard" or self.budget != "each":
-            return None
-        threshold: Any = self._modules["threshold"]  # past nn.Module's way, which is slow
-        if self.by == "model" and threshold.takes_numbers:
-            return self._by_one_norm(gradients, threshold)
-        if self.by in ("parameter", "row") and threshold.takes_each:
-            return self._by_each_norm(gradients, threshold)
-        return None
-
-    def _by_one_norm(self, gradients: Gradients, threshold: Threshold) -> OneNorm | None:
-        scale = self._begin(gradients)
-        whole = Whole(gradients)
-        norm, each = whole.norms(self.norm_type)
-        if not norm < math.inf:
-            return None
-        if scale is not None and self._fused_scale is not None:
-            each = torch.as_tensor(each, dtype=torch.float64) / scale
-            norm = norm / scale.item()
-            self._fused_scale.settle(torch.tensor(True))
-        limit, factor, folded = threshold.scalar_threshold(norm), 1.0, False
-        if norm > limit:
-            factor = limit / (norm + self.eps)
-            folded = self._folded(gradients, factor)
-            if not folded:
-                whole.scale(factor)
-        found = gradients.present, gradients.names, self.norm_type, folded
-        return OneNorm(norm, norm * factor, limit, each, *found)
-
-    def _by_each_norm(self, gradients: Gradients, threshold: Threshold) -> EachNorm | None:
-        each = Each(gradients, self.norm_type, by_row=self.by == "row")
-        largest, norms = each.norms()
-        if not largest < math.inf:
-            return None
-        limits = threshold.host_thresholds(each)
-        factors = each.clip(norms, limits, self.eps)
-        return EachNorm(norms, limits, factors, each.heights, gradients.names, self.norm_type)
+    _folding: Folding | None = None
 
     def fold_into(self, optimizer: Optimizer, scaler: GradScaler | None = None) -> bool:
         """Let a fused Adam, AdamW, SGD or Adagrad scale the gradients in its step; see
@@ -178,14 +67,13 @@ class ClipNorm(Rule):
         where the optimizer would go wrong (`FusedScale.takes`) and where few gradients are scaled
         quicker by the compiled kernel; `path` in the report says which.
         Between the call and `step()` the gradients are as they were. On CUDA `nonfinite="skip"`
-        reads nothing then, if the threshold has a `scalar_threshold`.
+        reads nothing then, if the threshold is `on_host`.
         """
         one_part = self.by == "model" and self.select.takes_all
         if not one_part or not folds(optimizer):
             return False
-        if self._fused_scale is not None:
-            self._fused_scale.remove()
-        self._fused_scale = FusedScale(optimizer, scaler)
+        self._unfold()
+        self._folding = Folding(optimizer, scaler)
         return True
 
     @torch.no_grad()
@@ -214,89 +102,52 @@ class ClipNorm(Rule):
     def detach(self) -> None:
         """Take back every hook that `attach` and `fold_into` placed."""
         super().detach()
-        if self._fused_scale is not None:
-            self._fused_scale.remove()
-            self._fused_scale = None
+        self._unfold()
 
-    def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
-        """Scale the parts by the factors of the response."""
-        by = self.factors(parts.norms, thresholds)
-        folded = parts.partition.is_model and self._folded(parts.gradients, by[0])
+    def _unfold(self) -> None:
+        if self._folding is not None:
+            self._folding.remove()
+            self._folding = None
+
+    def fast_step(self, gradients: Gradients) -> HostStep | None:
+        """The hard response, of one factor or by parameter or row, in few operations."""
+        threshold: Any = self._modules["threshold"]  # past nn.Module's way, which is slow
+        one = self.by == "model"
+        if self.response != "hard" or self.budget != "each" or not threshold.on_host:
+            return None
+        if not one and (threshold.one_part_on_host or self.by not in ("parameter", "row")):
+            return None
+        folding = self._folding
+        if folding is not None:
+            folding.begin(self, gradients)
+        parts = HostParts(gradients, self.norm_type, self.by)
+        if not parts.measure():
+            return None
+        limits = threshold.host_thresholds(parts)
+        factors = parts.factors(limits, self.eps)
+        if factors is None:
+            if folding is not None:
+                folding.settle()
+            return HostStep.of(parts, parts.norms, limits, "none")
+        folded = folding is not None and folding.scale(gradients, factors, finite=True)
+        if not folded:
+            parts.scale(factors)
+        path: Path = "folded" if folded else "in place"
+        return HostStep.of(parts, parts.norms * factors, limits, path)
+
+    def _full_step(self, selected: Selected) -> ClipReport:
+        if self._folding is None:
+            return super()._full_step(selected)
+        return self._folding.full_step(self, selected, super()._full_step)
+
+    def _scale(self, parts: Parts, by: Tensor) -> None:
+        folded = False
+        if self._folding is not None and parts.partition.is_model:
+            finite = parts.norms.isfinite().all()
+            folded = self._folding.scale(parts.gradients, by[0], finite=finite)
         self.path = "folded" if folded else type(self).path
         if not folded:
             scale(parts, by)
-        return parts.norms * by
-
-    def _folded(self, gradients: Gradients, factor: float | Tensor) -> bool:
-        """Leave the factor to the optimizer's step, if it takes it."""
-        return self._fused_scale is not None and self._fused_scale.scale(gradients, factor)
-
-    def _begin(self, gradients: Gradients) -> Tensor | None:
-        """Forget what an earlier call has left to a step; the loss scale that is left to this one.
-
-        Thresholds without a `scalar_threshold` may look at the gradients, and "zero" changes them.
-        """
-        if self._fused_scale is None:
-            return None
-        keeps = self.threshold.takes_numbers and self.guard.policy != "zero"
-        keeps = keeps and self._given_norm is None  # which is that of the gradients to be used
-        with torch.no_grad():
-            return self._fused_scale.begin(gradients, keep_scale=keeps)
-
-    def _measure(self, gradients: Gradients) -> tuple[Parts, Tensor]:
-        scale = self._begin(gradients)
-        parts, each = super()._measure(gradients)
-        if scale is None or self._fused_scale is None:
-            return parts, each
-        self._fused_scale.settle(parts.norms.isfinite().all())
-        scale = scale.to(parts.norms)
-        return replace(parts, norms=parts.norms / scale), each / scale
-
-    def _guarded(self, selected: Selected) -> tuple[Parts, ClipReport, bool]:
-        """Guard in the optimizer's step, without a host read, where that can be."""
-        self._skipped = None
-        if self._fused_scale is None or not self._skips_in_step(selected.every):
-            return super()._guarded(selected)
-        parts, each = self._measure(selected.chosen)
-        finite = parts.norms.isfinite().all()
-        self._fused_scale.skip_unless(finite)
-        self.guard.count_unread(finite)
-        self._skipped = ~finite
-        return parts, replace(self._untouched(parts, each), skipped=self._skipped), False
-
-    def _skips_in_step(self, gradients: Gradients) -> bool:
-        """Whether a step that is not finite can be skipped where it is made."""
-        can_wait = self.guard.can_wait(gradients.device) and self.response != "skip"
-        fused = self._fused_scale if can_wait and self.threshold.takes_numbers else None
-        return fused is not None and fused.skips(gradients)
-
-    def _clip(self, parts: Parts, every: Gradients, report: ClipReport) -> ClipReport:
-        report = super()._clip(parts, every, report)
-        if self._skipped is None:
-            return report
-        return replace(
-            report,
-            over=report.over & ~self._skipped,
-            thresholds=torch.where(self._skipped, torch.inf, report.thresholds),
-            clipped_norms=torch.where(self._skipped, report.norms, report.clipped_norms),
-        )
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_fused_scale": None, "_skipped": None}
-
-    def factors(self, norms: Tensor, thresholds: Tensor) -> Tensor:
-        """By how much parts of these norms are scaled, (k,); differentiable."""
-        if self.response == "huber":
-            return factors.huber(norms, thresholds, self.sharpness)
-        if self.response in factors.SMOOTH:
-            return factors.SMOOTH[self.response](norms, thresholds)
-        return factors.hard(norms, thresholds, self.eps)
-
-
-def _check_max_skips(max_skips: int | None, response: str) -> int | None:
-    if max_skips is None:
-        return None
-    check_integer("max_skips", max_skips, others=" or None")
-    if response != "skip":
-        raise ValueError(f"max_skips must be None with response={response!r}, got {max_skips!r}")
-    return max_skips
+        return super().__getstate__() | {"_folding": None}

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, Unpack, get_args
 
 import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_choice
-from gradclip_core.guards import Policy
 from gradclip_core.parts import sharding
 from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.host_step import HostParts, HostStep, Path
 from gradclip_core.parts.measure import measure_parts
 from gradclip_core.parts.norms import By, Parts, combine
-from gradclip_core.parts.one_norm import OneNorm, Whole
 from gradclip_core.parts.responses import broadcast_to_gradients, per_gradient
 from gradclip_core.rules.rule import Rule
+from gradclip_core.rules.settings import RuleSettings
 from gradclip_core.thresholds import Fixed, Threshold, as_threshold
 
 ElementResponse: TypeAlias = Literal["clamp", "tanh", "tamed"]
@@ -48,10 +48,7 @@ class ClipValue(Rule):
         *,
         by: By = "model",
         response: ElementResponse = "clamp",
-        exclude: str | None = None,
-        min_ndim: int = 0,
-        nonfinite: Policy = "skip",
-        patience: int | None = None,
+        **settings: Unpack[RuleSettings],
     ) -> None:
         self.pair = _as_pair(clip_value)
         if self.pair is None:
@@ -62,39 +59,30 @@ class ClipValue(Rule):
             threshold,
             by=by,
             norm_type=math.inf,
-            exclude=exclude,
-            min_ndim=min_ndim,
-            nonfinite=nonfinite,
-            patience=patience,
+            **settings,
         )
         if self.pair is not None and self.by == "row":
             raise ValueError("by must not be 'row' with a pair as clip_value, got 'row'")
         self.response = check_choice("response", response, get_args(ElementResponse))
         self.changes_below_threshold = response != "clamp"
 
-    def fast_step(self, gradients: Gradients) -> OneNorm | None:
-        """One symmetric bound in plain numbers; a subclass may respond otherwise."""
-        if type(self) is not ClipValue or self.pair is not None or self.response != "clamp":
-            return None
+    def fast_step(self, gradients: Gradients) -> HostStep | None:
+        """One symmetric bound for all, in few operations."""
         threshold: Any = self._modules["threshold"]  # past nn.Module's way, which is slow
-        if self.by != "model" or not threshold.takes_numbers:
+        if self.by != "model" or self.pair is not None or self.response != "clamp":
             return None
-        whole = Whole(gradients)
-        if not whole.is_real():
+        parts = HostParts(gradients, math.inf)
+        if not threshold.on_host or not parts.is_real():
             return None
-        # Under `raise` nothing may have been changed where an element is not finite.
-        if type(threshold) is Fixed and self.guard.policy != "raise":
-            limit = threshold.value
-            norm, each = whole.clamp(limit)
-        else:
-            norm, each = whole.norms(math.inf)
-            limit = threshold.scalar_threshold(norm) if norm < math.inf else norm
-            if norm > limit:
-                whole.clamp(limit)
-        if not norm < math.inf:
+        # In one pass; but under `raise` nothing may be changed where an element is not finite.
+        at_once = type(threshold) is Fixed and self.guard.policy != "raise"
+        if not (parts.clamp(threshold.value) if at_once else parts.measure()):
             return None
-        left = min(norm, limit)
-        return OneNorm(norm, left, limit, each, gradients.present, gradients.names, math.inf)
+        norm, limit = parts.one_norm(), threshold.host_thresholds(parts)
+        if norm > limit and not at_once:
+            parts.clamp(limit)
+        path: Path = "in place" if norm > limit else "none"
+        return HostStep.of(parts, min(norm, limit), limit, path)
 
     def over(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Which parts hold an element beyond its bound, (k,) bool; a NaN counts."""

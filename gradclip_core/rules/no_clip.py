@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Unpack
 
 from torch import Tensor
 
-from gradclip_core.guards import Policy
 from gradclip_core.parts.norms import Measure, Parts
 from gradclip_core.rules.rule import Rule
+from gradclip_core.rules.settings import RuleSettings
 from gradclip_core.thresholds import Fixed
 
 
@@ -25,20 +26,10 @@ class NoClip(Rule):
         *,
         norm_type: float = 2.0,
         measure: Measure = "norm",
-        exclude: str | None = None,
-        min_ndim: int = 0,
-        nonfinite: Policy = "pass",
-        patience: int | None = None,
+        **settings: Unpack[RuleSettings],
     ) -> None:
-        super().__init__(
-            Fixed(math.inf),
-            norm_type=norm_type,
-            measure=measure,
-            exclude=exclude,
-            min_ndim=min_ndim,
-            nonfinite=nonfinite,
-            patience=patience,
-        )
+        settings.setdefault("nonfinite", "pass")
+        super().__init__(Fixed(math.inf), norm_type=norm_type, measure=measure, **settings)
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Leave the gradients as they are."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, Unpack, get_args
 
 import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_choice, check_integer, check_number
-from gradclip_core.guards import Policy
-from gradclip_core.parts.norms import By, Measure, Parts
-from gradclip_core.rules.clip_norm import Budget, ClipNorm
+from gradclip_core.parts.norms import Parts
+from gradclip_core.rules.clip_norm import ClipNorm
+from gradclip_core.rules.norm_rule import Budget
 from gradclip_core.rules.random_stream import uniform
+from gradclip_core.rules.settings import PartSettings
 from gradclip_core.thresholds import Threshold
 
 Power: TypeAlias = Literal["linear", "square"]
@@ -45,28 +46,11 @@ class RandomClip(ClipNorm):
         beta: float = 0.5,
         power: Power = "linear",
         seed: int = 0,
-        by: By = "model",
-        norm_type: float = 2.0,
-        measure: Measure = "norm",
         budget: Budget = "each",
         eps: float = 1e-6,
-        exclude: str | None = None,
-        min_ndim: int = 0,
-        nonfinite: Policy = "skip",
-        patience: int | None = None,
+        **settings: Unpack[PartSettings],
     ) -> None:
-        super().__init__(
-            max_norm,
-            by=by,
-            norm_type=norm_type,
-            measure=measure,
-            budget=budget,
-            eps=eps,
-            exclude=exclude,
-            min_ndim=min_ndim,
-            nonfinite=nonfinite,
-            patience=patience,
-        )
+        super().__init__(max_norm, budget=budget, eps=eps, **settings)
         self.beta = check_number("beta", beta, "a number > 0 and < 1", lambda x: 0 < x < 1)
         self.power = check_choice("power", power, get_args(Power))
         self.seed = check_integer("seed", seed, 0)

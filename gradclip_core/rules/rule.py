@@ -16,15 +16,19 @@ from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
 from gradclip_core.parts import norms, sharding
 from gradclip_core.parts.buffer_view import BufferView
 from gradclip_core.parts.collect import collect_for_kernel, for_pytorch
-from gradclip_core.parts.each_norm import EachNorm
 from gradclip_core.parts.gradients import Gradients, Parameters
+from gradclip_core.parts.host_step import HostStep, Path
 from gradclip_core.parts.measure import check_measure, measure_parts, part_sizes
 from gradclip_core.parts.norms import By, Measure, Partition, Parts
-from gradclip_core.parts.one_norm import OneNorm, Path
 from gradclip_core.parts.selection import Selected, Selection
 from gradclip_core.report import ClipReport
+from gradclip_core.rules.settings import spelled_out
 from gradclip_core.stepping.no_effect import warn_of_no_effect
 from gradclip_core.thresholds import Threshold
+
+# What a fast step stands in for.
+_REPLACED = {"limits", "over", "drops", "respond", "factors", "_scale", "_measure", "_guarded"}
+_REPLACED |= {"_full_step", "_clip", "_untouched", "_counted"}
 
 
 class Rule(Clipper):
@@ -59,6 +63,16 @@ class Rule(Clipper):
     path: Path = "in place"  # where it changes them; see `ClipReport`
     measures_gradients = True  # or something made of them
     changes_below_threshold = False  # whether the response changes parts that are not over
+    may_drop = False  # whether `drops` may say yes
+    has_fast_step = False  # whether `fast_step` still does what the other methods do
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        # Of fast step and full step the one that was written last has the word.
+        last = next(kind for kind in cls.__mro__ if ({"fast_step"} | _REPLACED) & vars(kind).keys())
+        cls.has_fast_step = "fast_step" in vars(last)
+        if "__init__" in vars(cls):
+            cls.__signature__ = spelled_out(cls.__init__, Rule.__init__)  # type: ignore[attr-defined]
 
     def __init__(
         self,
@@ -121,11 +135,12 @@ class Rule(Clipper):
         """Whether to drop the step's gradients because of the parts that are over; never here."""
         return False
 
-    def fast_step(self, gradients: Gradients) -> OneNorm | EachNorm | None:
+    def fast_step(self, gradients: Gradients) -> HostStep | None:
         """The step in few operations; None, with the gradients unharmed, where that cannot be.
 
         Called only on CPU, where every parameter has a plain gradient, none is left alone and
-        the measure is the norm. A subclass that has no such way goes the general one.
+        the measure is the norm; and not in a subclass that overrides what it stands in for
+        (`_REPLACED`) after it was written.
         """
         return None
 
@@ -155,16 +170,16 @@ class Rule(Clipper):
             return None
         if sharding.several_processes():
             sharding.refuse_flat(gradients.params)
-        found = self.fast_step(gradients)
-        if found is None:
+        step = self.fast_step(gradients) if self.has_fast_step else None
+        if step is None:
             return None
         guard: Any = self._modules["guard"]  # past nn.Module's way, which is slow
         guard.passed()
         steps, clipped_steps = self._view(buffers)
         steps[0] += 1
-        clipped_steps[0] += found.clipped
-        found.steps, found.clipped_steps = steps[0], clipped_steps[0]
-        return ClipReport.of_numbers(found)
+        clipped_steps[0] += step.clipped
+        step.steps, step.clipped_steps = steps[0], clipped_steps[0]
+        return ClipReport.of_step(step)
 
     def _full_step(self, selected: Selected) -> ClipReport:
         gradients = selected.every
@@ -198,6 +213,9 @@ class Rule(Clipper):
             self._partition = key, norms.partition(gradients, self.by)
         partition = self._partition[1]
         per_part, per_parameter = measure_parts(gradients, partition, self.norm_type, self.measure)
+        if gradients.loss_scale is not None:
+            scale = gradients.loss_scale.to(per_part)
+            per_part, per_parameter = per_part / scale, per_parameter / scale
         if self._given_norm is not None:
             per_part = self._given_norm.to(per_part)
         usable = per_part.isfinite() & (per_part > 0)

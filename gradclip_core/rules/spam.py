@@ -5,19 +5,19 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradclip_core.checks import check_finite, check_integer, renamed_arguments
-from gradclip_core.guards import Policy
 from gradclip_core.parts.gradients import Gradients, check_elements
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.selection import Selected
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.rule import Rule
+from gradclip_core.rules.settings import RuleSettings
 from gradclip_core.stepping.during_step import DuringStep
 from gradclip_core.stepping.momentum_reset import MomentumReset, scaled_rates, warm_up
 from gradclip_core.stepping.second_moment import check_served, mark_overflow, second_moment
@@ -56,19 +56,13 @@ class Spam(Rule):
         warmup_steps: int = 20,
         reset_every: int | None = 500,
         lr_warmup_steps: int = 150,
-        exclude: str | None = None,
-        min_ndim: int = 0,
-        nonfinite: Policy = "skip",
-        patience: int | None = None,
+        **settings: Unpack[RuleSettings],
     ) -> None:
         super().__init__(
             Fixed(math.sqrt(check_finite("ratio", ratio))),
             by="parameter",
             norm_type=math.inf,
-            exclude=exclude,
-            min_ndim=min_ndim,
-            nonfinite=nonfinite,
-            patience=patience,
+            **settings,
         )
         self.ratio = ratio
         self.warmup_steps = check_integer("warmup_steps", warmup_steps, least=0)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from gradclip_core.guards import Policy
 from gradclip_core.parts.gradients import Gradients, Parameters
 from gradclip_core.parts.norms import Partition, Parts, scalar_dtype
 from gradclip_core.parts.sharding import joint_mean
 from gradclip_core.report import ClipReport
-from gradclip_core.rules.clip_norm import ClipNorm
+from gradclip_core.rules.norm_rule import NormRule
+from gradclip_core.rules.settings import RuleSettings
 from gradclip_core.thresholds import Threshold, as_threshold
 
 
-class SkipOnSpike(ClipNorm):
+class SkipOnSpike(NormRule):
     """Drops the steps whose loss, or the norm of whose gradient, is over its threshold.
 
     With `WindowZScore(6.0)` for both it is the rule of OLMo-core's `SkipStepOptimizer` (on its
@@ -47,20 +48,14 @@ class SkipOnSpike(ClipNorm):
         *,
         max_skips: int | None = 10,
         norm_type: float = 2.0,
-        exclude: str | None = None,
-        min_ndim: int = 0,
-        nonfinite: Policy = "skip",
-        patience: int | None = None,
+        **settings: Unpack[RuleSettings],
     ) -> None:
         super().__init__(
             as_threshold("norm", norm),
             norm_type=norm_type,
             response="skip",
             max_skips=max_skips,
-            exclude=exclude,
-            min_ndim=min_ndim,
-            nonfinite=nonfinite,
-            patience=patience,
+            **settings,
         )
         self.loss = as_threshold("loss", loss)
         self._loss: Tensor | None = None

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Self
+from typing import Self, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradclip_core.checks import check_decay, check_number
-from gradclip_core.guards import Policy
 from gradclip_core.parts.gradients import check_elements
 from gradclip_core.parts.measure import measure_parts
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.responses import broadcast_to_gradients, scale
 from gradclip_core.rules.rule import Rule
+from gradclip_core.rules.settings import RuleSettings
 from gradclip_core.stepping.momentum_reset import MomentumReset
 from gradclip_core.stepping.second_moment import check_served
 from gradclip_core.thresholds.base import Statistic
@@ -76,19 +76,13 @@ class StableSpam(Rule):
         square_decay: float = 0.9,
         eps: float = 1e-8,
         reset_every: int | None = None,
-        exclude: str | None = None,
-        min_ndim: int = 0,
-        nonfinite: Policy = "skip",
-        patience: int | None = None,
+        **settings: Unpack[RuleSettings],
     ) -> None:
         super().__init__(
             _Average(check_decay("peak_decay", peak_decay)),
             by="parameter",
             norm_type=math.inf,
-            exclude=exclude,
-            min_ndim=min_ndim,
-            nonfinite=nonfinite,
-            patience=patience,
+            **settings,
         )
         self.mean = _Average(check_decay("mean_decay", mean_decay))
         self.square = _Average(check_decay("square_decay", square_decay), power=2.0)

@@ -66,10 +66,12 @@ class FusedScale:
         self._carried, self._sure = carried, True
         return scale
 
-    def settle(self, finite: Tensor) -> None:
-        """Leave the loss scale to the step; finite: whether the gradients are, 0-d bool."""
-        assert self._carried is not None
-        self._owed = self._carried.settle(finite)
+    def settle(self, finite: Tensor | bool) -> None:
+        """Leave the loss scale to the step, if one is left to it; finite: whether gradients are."""
+        carried, self._carried = self._carried, None
+        if carried is None:
+            return
+        self._owed = carried.settle(torch.as_tensor(finite))
         if self._owed is not None:
             self._set(1.0)
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from gradclip_core.checks import check_number, check_positive
 from gradclip_core.parts.buffer_view import BufferView
-from gradclip_core.parts.each_norm import Each
 from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.host_step import HostParts, Numbers
 from gradclip_core.parts.norms import Partition, Parts
 
 # A standard deviation never counts as less than this share of the mean (in the logarithm: as
@@ -41,26 +41,21 @@ class Threshold(nn.Module):
     from their initial size to one row per part, and load back with any number of rows.
     """
 
-    takes_numbers = False  # whether there is a `scalar_threshold` that does the same as `forward`
-    takes_each = False  # whether there is a `host_thresholds` that does
+    on_host = False  # whether there is a `host_thresholds` that does the same as `forward`
+    one_part_on_host = False  # and whether it takes the norm of the whole alone
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
         if "forward" in cls.__dict__:
-            cls.takes_numbers = "scalar_threshold" in cls.__dict__
-            cls.takes_each = "host_thresholds" in cls.__dict__
+            cls.on_host = "host_thresholds" in cls.__dict__
 
     def forward(self, parts: Parts) -> Tensor:
         """Thresholds of this step's parts; updates the statistics."""
         raise TypeError(f"{type(self).__name__} must implement forward(parts)")
 
-    def scalar_threshold(self, norm: float) -> float:
-        """The threshold of the only part, of this finite norm, on CPU; updates the statistics."""
-        raise TypeError(f"{type(self).__name__} has no scalar_threshold(norm)")
-
-    def host_thresholds(self, each: Each) -> Tensor | float:
-        """The thresholds of all parts, (k,) or one number, where they need no statistics."""
-        raise TypeError(f"{type(self).__name__} has no host_thresholds(each)")
+    def host_thresholds(self, parts: HostParts) -> Numbers:
+        """The same in few operations on CPU, (k,) or one number, where all norms are finite."""
+        raise TypeError(f"{type(self).__name__} has no host_thresholds(parts)")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # Rows are allocated at the first step, so a fresh module has to take the stored shape,
@@ -95,11 +90,7 @@ class Fixed(Threshold):
         """The constant, 0-d."""
         return parts.norms.new_full((), self.value)
 
-    def scalar_threshold(self, norm: float) -> float:
-        """The constant."""
-        return self.value
-
-    def host_thresholds(self, each: Each) -> float:
+    def host_thresholds(self, parts: HostParts) -> float:
         """The constant."""
         return self.value
 
@@ -114,6 +105,8 @@ class Statistic(Threshold):
     A subclass declares each row in its constructor, calls `_allocate` first in `forward`, and
     writes with `_take`. Its arguments are attributes of the same name.
     """
+
+    one_part_on_host = True
 
     def __init__(self) -> None:
         super().__init__()

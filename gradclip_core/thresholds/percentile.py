@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_finite, check_number
+from gradclip_core.parts.host_step import HostParts
 from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Statistic
 from gradclip_core.thresholds.ordered import RollingPercentile
@@ -61,8 +62,9 @@ class Percentile(Window):
             return self._on_host(parts, replaced, was_full)
         return self._on_device()
 
-    def scalar_threshold(self, norm: float) -> float:
+    def host_thresholds(self, parts: HostParts) -> float:
         """Take in the norm of the only part and return its percentile."""
+        norm = parts.one_norm()
         history, count = self._numbers()
         if self._ordered is None:
             self._ordered = [RollingPercentile(history[: min(count[0], self.window)], self.q)]
@@ -152,9 +154,9 @@ class Median(Statistic):
         self.previous = self.median(parts)
         return threshold
 
-    def scalar_threshold(self, norm: float) -> float:
+    def host_thresholds(self, parts: HostParts) -> float:
         """Return the threshold of the only part and take in its norm."""
         (previous,) = self._numbers()
         threshold: float = self.factor * previous[0]
-        previous[0] = self.median.scalar_threshold(norm)
+        previous[0] = self.median.host_thresholds(parts)
         return threshold

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from gradclip_core.parts.host_step import HostParts
 from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Statistic
 
@@ -43,8 +44,9 @@ class Recurrence(Statistic):
         result: Tensor = threshold
         return result
 
-    def scalar_threshold(self, norm: float) -> float:
+    def host_thresholds(self, parts: HostParts) -> float:
         """The threshold of the only part; takes in its norm."""
+        norm = parts.one_norm()
         numbers, names = self._numbers(), self._view.names
         state = {name: row[0] for name, row in zip(names, numbers, strict=True)}
         threshold, values = self.advance(norm, **state)

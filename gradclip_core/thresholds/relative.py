@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradclip_core.checks import check_finite
 from gradclip_core.parts import sharding
-from gradclip_core.parts.each_norm import Each
+from gradclip_core.parts.host_step import HostParts, Numbers
 from gradclip_core.parts.measure import measure_parts
 from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Threshold
@@ -57,9 +57,12 @@ class Relative(Threshold):
         norms, _ = measure_parts(weights, parts.partition, parts.norm_type, parts.measure)
         return self.factor * norms.clamp(min=self.eps)
 
-    def host_thresholds(self, each: Each) -> Tensor:
-        """The threshold of each part, (k,)."""
-        return each.weight_norms().clamp_(min=self.eps).mul_(self.factor)
+    def host_thresholds(self, parts: HostParts) -> Numbers:
+        """The threshold of each part, (k,), or of the only one."""
+        norms = parts.weight_norms()
+        if isinstance(norms, float):
+            return self.factor * max(norms, self.eps)
+        return norms.clamp_(min=self.eps).mul_(self.factor)
 
     def extra_repr(self) -> str:
         """The settings, for printing."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradclip_core.checks import check_choice, check_finite, check_integer
 from gradclip_core.parts.buffer_view import BufferView
+from gradclip_core.parts.host_step import HostParts, Numbers
 from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import Threshold, as_threshold
 from gradclip_core.thresholds.recurrence import clamp, cos
@@ -65,7 +66,8 @@ class Scheduled(Threshold):
         self.decay_steps = check_integer("decay_steps", decay_steps, 0)
         self.end = check_finite("end", end)
         self.shape = check_choice("shape", shape, get_args(Shape))
-        self.takes_numbers = type(self).takes_numbers and self.threshold.takes_numbers
+        self.on_host = type(self).on_host and self.threshold.on_host
+        self.one_part_on_host = self.threshold.one_part_on_host
         self._view = BufferView("step")
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
@@ -77,12 +79,12 @@ class Scheduled(Threshold):
         result: Tensor = factor * threshold
         return result
 
-    def scalar_threshold(self, norm: float) -> float:
-        """The threshold of the only part."""
+    def host_thresholds(self, parts: HostParts) -> Numbers:
+        """The thresholds of this step, (k,) or one number."""
         (step,) = self._view(self._buffers)
         factor: float = self._factor(float(step[0]))
         step[0] += 1
-        return factor * self.threshold.scalar_threshold(norm)
+        return factor * self.threshold.host_thresholds(parts)
 
     def _factor(self, step: Any) -> Any:
         """The factor of a step, a number or a 0-d tensor."""

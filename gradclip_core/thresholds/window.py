@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_finite, check_integer, renamed_arguments
+from gradclip_core.parts.host_step import HostParts
 from gradclip_core.parts.norms import Parts
 from gradclip_core.thresholds.base import SD_FLOOR, Statistic
 
@@ -124,8 +125,9 @@ class WindowZScore(Window):
         self._record(parts)
         return threshold
 
-    def scalar_threshold(self, norm: float) -> float:
+    def host_thresholds(self, parts: HostParts) -> float:
         """Return the threshold of the only part and take in its norm."""
+        norm = parts.one_norm()
         history, count = self._numbers()
         held = min(count[0], self.window)
         if self._sums is None:

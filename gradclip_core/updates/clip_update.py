@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal, Self, TypeAlias, get_args
+from typing import Literal, Self, TypeAlias, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradclip_core.checks import check_choice, check_finite, check_number
-from gradclip_core.guards import Policy
 from gradclip_core.parts.gradients import Gradients
-from gradclip_core.parts.norms import By, Measure
+from gradclip_core.parts.norms import By
 from gradclip_core.parts.sharding import local
+from gradclip_core.rules.settings import PartSettings, RuleSettings
 from gradclip_core.stepping.second_moment import check_served, groups_of, unbiased_moment
 from gradclip_core.thresholds import Threshold
 from gradclip_core.updates.step_rule import StepRule
@@ -74,27 +74,15 @@ class ClipUpdate(StepRule):
         max_norm: float | Threshold,
         *,
         per_lr: bool = False,
-        by: By = "model",
-        norm_type: float = 2.0,
-        measure: Measure = "norm",
         response: UpdateResponse = "hard",
         sharpness: float = 4.0,
-        exclude: str | None = None,
-        min_ndim: int = 0,
-        nonfinite: Policy = "skip",
-        patience: int | None = None,
+        **settings: Unpack[PartSettings],
     ) -> None:
         super().__init__(
             max_norm,
-            by=by,
-            norm_type=norm_type,
-            measure=measure,
             response=check_choice("response", response, get_args(UpdateResponse)),
             sharpness=sharpness,
-            exclude=exclude,
-            min_ndim=min_ndim,
-            nonfinite=nonfinite,
-            patience=patience,
+            **settings,
         )
         self.per_lr = per_lr
 
@@ -157,19 +145,13 @@ class StableUpdate(StepRule):
         max_rms: float = 1.0,
         *,
         by: By = "parameter",
-        exclude: str | None = None,
-        min_ndim: int = 0,
-        nonfinite: Policy = "skip",
-        patience: int | None = None,
+        **settings: Unpack[RuleSettings],
     ) -> None:
         super().__init__(
             check_finite("max_rms", max_rms),
             by=by,
             measure="rms",
-            exclude=exclude,
-            min_ndim=min_ndim,
-            nonfinite=nonfinite,
-            patience=patience,
+            **settings,
         )
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
@@ -237,19 +219,13 @@ class Clippy(StepRule):
         absolute: float = 0.01,
         *,
         by: By = "parameter",
-        exclude: str | None = None,
-        min_ndim: int = 0,
-        nonfinite: Policy = "skip",
-        patience: int | None = None,
+        **settings: Unpack[RuleSettings],
     ) -> None:
         super().__init__(
             1.0,
             by=by,
             norm_type=math.inf,
-            exclude=exclude,
-            min_ndim=min_ndim,
-            nonfinite=nonfinite,
-            patience=patience,
+            **settings,
         )
         allowed = "a finite number >= 0"
         self.relative = check_number("relative", relative, allowed, lambda x: 0 <= x < math.inf)

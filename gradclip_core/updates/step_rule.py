@@ -8,22 +8,21 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.amp import GradScaler
 from torch.optim import LBFGS, Optimizer
 
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Gradients, Parameters
+from gradclip_core.parts.host_step import Path
 from gradclip_core.parts.norms import Parts
-from gradclip_core.parts.one_norm import Path
 from gradclip_core.parts.responses import broadcast_to_gradients
 from gradclip_core.parts.sharding import local
 from gradclip_core.report import ClipReport
-from gradclip_core.rules.clip_norm import ClipNorm
+from gradclip_core.rules.norm_rule import NormRule
 from gradclip_core.stepping.second_moment import mark_overflow
 from gradclip_core.stepping.step_hooks import StepHooks
 
 
-class StepRule(ClipNorm):
+class StepRule(NormRule):
     """Bounds what the attached optimizer's `step()` does to the parameters.
 
     The step moves parameters from p to p + d. Afterwards the update d is measured part by part
@@ -73,10 +72,6 @@ class StepRule(ClipNorm):
         super().attach(model=model, optimizer=optimizer)
         self._handles.append(StepHooks(optimizer, enter=self._before_step, leave=self._after_step))
         return self
-
-    def fold_into(self, optimizer: Optimizer, scaler: GradScaler | None = None) -> bool:
-        """Never: it is not the gradients that are scaled."""
-        return False
 
     @torch.no_grad()
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:

@@ -11,11 +11,11 @@ from omegaconf import OmegaConf
 from torch import nn
 
 import gradclip_core
-from apps import CONF
 from gradclip_core.advice import Advisor
 from gradclip_core.advice.advice import make_advice
 from gradclip_core.advice.candidates import LAST_LAYERS, Candidate, attempt, candidates
 from gradclip_core.advice.record import Record
+from tests.presets import preset
 
 
 class Net(nn.Module):
@@ -84,9 +84,9 @@ def test_the_replay_clips_what_the_clipper_clips(candidate: Candidate) -> None:
 def test_line_code_and_object_are_one_rule(candidate: Candidate) -> None:
     by_code = eval(candidate.code, vars(gradclip_core).copy())
     choice, *overrides = candidate.line.split()
-    preset = OmegaConf.load(CONF / "clipping" / f"{choice.removeprefix('clipping=')}.yaml")
+    config = preset(choice.removeprefix("clipping="))
     dotted = [override.removeprefix("clipping.") for override in overrides]
-    by_line = instantiate(OmegaConf.merge(preset, OmegaConf.from_dotlist(dotted)))
+    by_line = instantiate(OmegaConf.merge(config, OmegaConf.from_dotlist(dotted)))
     results = []
     for clipper in (candidate.clipper(), by_code, by_line):
         net = make_net()
@@ -99,7 +99,7 @@ def test_line_code_and_object_are_one_rule(candidate: Candidate) -> None:
 
 
 def test_the_layers_that_agc_leaves_alone_are_those_of_its_preset() -> None:
-    assert OmegaConf.load(CONF / "clipping" / "agc.yaml").exclude == LAST_LAYERS
+    assert preset("agc").exclude == LAST_LAYERS
 
 
 def test_plain_values_are_strict_json() -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from gradclip_core import ClipNorm
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.norms import Partition, Parts
-from gradclip_core.parts.responses import multiply_in_float32, per_gradient, scale
+from gradclip_core.parts.responses import multiply, per_gradient, scale
 
 pytestmark = pytest.mark.usefixtures("either_way")
 Holding = Callable[..., list[nn.Parameter]]
@@ -61,8 +61,11 @@ def test_half_precision_is_multiplied_by_an_unrounded_factor(
 ) -> None:
     grad = (torch.randn(shape, generator=torch.Generator().manual_seed(2)) * 1000).to(dtype)
     expected = (grad.double() * torch.tensor(factor).double()).to(dtype)
-    multiply_in_float32([grad], torch.tensor(factor))
+    other = grad.clone()
+    multiply([grad], torch.tensor(factor))
+    multiply([other], torch.tensor([factor]))
     torch.testing.assert_close(grad, expected, rtol=0, atol=0)
+    torch.testing.assert_close(other, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", HALF)

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradclip_core import Percentile
+from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.host_step import HostParts
 from gradclip_core.thresholds.ordered import RollingPercentile
 from gradclip_core.thresholds.window import ExactSums
 
@@ -79,11 +81,17 @@ def test_sums_of_a_window_lose_nothing(series: list[float], rounds: int) -> None
         assert variation * scaled.mean() == pytest.approx(scaled.std(ddof=1), rel=1e-7, abs=1e-12)
 
 
+def on_host(threshold: Percentile, norm: float) -> float:
+    parts = HostParts(Gradients(), 2.0)
+    parts.norms = norm
+    return threshold.host_thresholds(parts)
+
+
 def test_a_percentile_resumes_in_the_midst_of_its_window() -> None:
     series = np.random.default_rng(1).lognormal(size=400).tolist()
     whole, first, second = (Percentile(30.0, window=150) for _ in range(3))
-    expected = [whole.scalar_threshold(norm) for norm in series]
-    found = [first.scalar_threshold(norm) for norm in series[:233]]
+    expected = [on_host(whole, norm) for norm in series]
+    found = [on_host(first, norm) for norm in series[:233]]
     second.load_state_dict(first.state_dict())
-    found += [second.scalar_threshold(norm) for norm in series[233:]]
+    found += [on_host(second, norm) for norm in series[233:]]
     assert found == expected

@@ -1,4 +1,4 @@
-"""A step in plain numbers equals the general way; a clip that does not bind writes nothing."""
+"""A fast step of the whole equals the full one; a clip that does not bind writes nothing."""
 
 from __future__ import annotations
 
@@ -31,17 +31,24 @@ from gradclip_core import (
     ZScore,
 )
 from gradclip_core.parts import native
+from gradclip_core.parts.gradients import Gradients
 
 pytestmark = pytest.mark.usefixtures("either_way")
 Holding = Callable[..., list[nn.Parameter]]
 
 
-class GeneralNorm(ClipNorm):
-    """The same rule by the general way, which every subclass goes."""
+class FullNorm(ClipNorm):
+    """The same rule by the full step."""
+
+    def fast_step(self, gradients: Gradients) -> None:
+        return None
 
 
-class GeneralValue(ClipValue):
-    """The same rule by the general way, which every subclass goes."""
+class FullValue(ClipValue):
+    """The same rule by the full step."""
+
+    def fast_step(self, gradients: Gradients) -> None:
+        return None
 
 
 THRESHOLDS: dict[str, Callable[[], Threshold]] = {
@@ -62,20 +69,20 @@ THRESHOLDS: dict[str, Callable[[], Threshold]] = {
     "linear": lambda: Scheduled(2.0, decay_steps=9, end=0.5, shape="linear"),
 }
 RULES: dict[str, tuple[Callable[..., Clipper], Callable[..., Clipper]]] = {
-    "norm": (ClipNorm, GeneralNorm),
+    "norm": (ClipNorm, FullNorm),
     "norm 1": (
         lambda t, **kw: ClipNorm(t, norm_type=1, **kw),
-        lambda t, **kw: GeneralNorm(t, norm_type=1, **kw),
+        lambda t, **kw: FullNorm(t, norm_type=1, **kw),
     ),
     "norm 3": (
         lambda t, **kw: ClipNorm(t, norm_type=3, **kw),
-        lambda t, **kw: GeneralNorm(t, norm_type=3, **kw),
+        lambda t, **kw: FullNorm(t, norm_type=3, **kw),
     ),
     "norm inf": (
         lambda t, **kw: ClipNorm(t, norm_type=math.inf, **kw),
-        lambda t, **kw: GeneralNorm(t, norm_type=math.inf, **kw),
+        lambda t, **kw: FullNorm(t, norm_type=math.inf, **kw),
     ),
-    "value": (ClipValue, GeneralValue),
+    "value": (ClipValue, FullValue),
 }
 
 
@@ -101,7 +108,7 @@ def assert_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 @pytest.mark.parametrize("policy", ["skip", "pass", "zero"])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("kind", THRESHOLDS)
-def test_plain_numbers_give_what_the_general_way_gives(kind: str, rule: str, policy: str) -> None:
+def test_the_fast_step_gives_what_the_full_one_gives(kind: str, rule: str, policy: str) -> None:
     clippers = [make(THRESHOLDS[kind](), nonfinite=policy) for make in RULES[rule]]
     for step in range(24):
         if step == 12:
@@ -148,7 +155,7 @@ CLIPPERS: dict[str, Callable[[], Clipper]] = {
     "value": lambda: ClipValue(1e9),
     "norm of parameters": lambda: ClipNorm(1e9, by="parameter"),
     "norm of rows": lambda: ClipNorm(1e9, by="row"),
-    "general": lambda: GeneralNorm(1e9),
+    "full": lambda: FullNorm(1e9),
 }
 
 

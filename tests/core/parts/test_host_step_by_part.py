@@ -1,4 +1,4 @@
-"""A step in few operations, by parameter or row, equals the general way and is read when asked."""
+"""A fast step by parameter or row equals the full one and is read when asked."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gradclip_core import ClipNorm, Clipper, Fixed, Relative, Threshold
+from gradclip_core.parts.gradients import Gradients
 
 pytestmark = pytest.mark.usefixtures("either_way")
 SHAPES = [(3, 4), (5,), (), (50, 60), (2, 3, 2)]
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
 
-class GeneralNorm(ClipNorm):
-    """The same rule by the general way, which every subclass goes."""
+class FullNorm(ClipNorm):
+    """The same rule by the full step."""
+
+    def fast_step(self, gradients: Gradients) -> None:
+        return None
 
 
 def params_with(grads: list[Tensor]) -> list[nn.Parameter]:
@@ -33,7 +37,7 @@ def params_with(grads: list[Tensor]) -> list[nn.Parameter]:
 
 def both(grads: list[Tensor], make: Callable[[type[ClipNorm]], Clipper]) -> list[Any]:
     results = []
-    for kind in (ClipNorm, GeneralNorm):
+    for kind in (ClipNorm, FullNorm):
         params, clipper = params_with(grads), make(kind)
         results.append((clipper(params), [param.grad for param in params], clipper))
     return results
@@ -52,12 +56,12 @@ def assert_same(results: list[Any]) -> None:
         torch.testing.assert_close(grad, same, rtol=1e-6 if grad.itemsize > 2 else 1e-2, atol=0)
 
 
-@pytest.mark.parametrize("by", ["parameter", "row"])
+@pytest.mark.parametrize("by", ["model", "parameter", "row"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
 @given(seed=st.integers(0, 999), bound=st.floats(0.05, 50.0), relative=st.booleans())
 @settings(max_examples=4)
-def test_few_operations_give_what_the_general_way_gives(
+def test_the_fast_step_gives_what_the_full_one_gives(
     by: Any, dtype: torch.dtype, p: float, seed: int, bound: float, relative: bool
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -72,7 +76,7 @@ def test_few_operations_give_what_the_general_way_gives(
 
 @pytest.mark.parametrize("by", ["parameter", "row"])
 @pytest.mark.parametrize("policy", ["skip", "zero", "pass"])
-def test_a_step_that_is_not_finite_goes_the_general_way(by: Any, policy: Any) -> None:
+def test_a_step_that_is_not_finite_goes_the_full_way(by: Any, policy: Any) -> None:
     grads = [torch.ones(shape) * 9 for shape in SHAPES]
     grads[3][7, 2] = math.inf
     (ours, changed, _), (theirs, expected, _) = both(

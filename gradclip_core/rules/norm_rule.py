@@ -1,0 +1,100 @@
+"""What rules by norm share: parts scaled by the factors of a response, and budgets."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeAlias, Unpack, get_args
+
+import torch
+from torch import Tensor
+
+from gradclip_core.checks import check_choice, check_finite, check_integer, check_number
+from gradclip_core.parts import factors
+from gradclip_core.parts.measure import part_sizes
+from gradclip_core.parts.norms import Parts
+from gradclip_core.parts.responses import scale
+from gradclip_core.rules.rule import Rule
+from gradclip_core.rules.settings import PartSettings
+from gradclip_core.thresholds import Threshold, as_threshold
+
+Response: TypeAlias = Literal["hard", "soft", "tanh", "huber", "normalize", "skip"]
+Budget: TypeAlias = Literal["each", "equal", "size"]
+
+
+class NormRule(Rule):
+    """Scales each part by the factor that a response gives its norm; see `ClipNorm`."""
+
+    consecutive_skips: Tensor
+
+    def __init__(
+        self,
+        max_norm: float | Threshold,
+        *,
+        response: Response = "hard",
+        sharpness: float = 4.0,
+        max_skips: int | None = None,
+        budget: Budget = "each",
+        eps: float = 1e-6,
+        **settings: Unpack[PartSettings],
+    ) -> None:
+        super().__init__(as_threshold("max_norm", max_norm), **settings)
+        self.eps = check_number("eps", eps, "a finite number >= 0", lambda x: 0 <= x < math.inf)
+        self.response = check_choice("response", response, get_args(Response))
+        self.sharpness = check_finite("sharpness", sharpness)
+        self.budget = check_choice("budget", budget, get_args(Budget))
+        if budget != "each" and self.measure != "norm":
+            raise ValueError(f"budget must be 'each' with measure={self.measure!r}, got {budget!r}")
+        self.max_skips = _check_max_skips(max_skips, response)
+        self.changes_below_threshold = response in ("soft", "tanh", "huber", "normalize")
+        self.may_drop = response == "skip"
+        if self.may_drop:
+            self.register_buffer("consecutive_skips", torch.zeros((), dtype=torch.int64))
+
+    def limits(self, parts: Parts) -> Tensor:
+        """The threshold of each part, (k,): its share of the budget."""
+        thresholds = super().limits(parts)
+        if self.budget == "each":
+            return thresholds
+        sizes = part_sizes(parts.gradients, parts.partition)
+        sizes = sizes if self.budget == "size" else (sizes > 0).to(sizes.dtype)
+        shares = sizes / sizes.sum().clamp(min=1)
+        # A part without a gradient has no share, and no need of one: inf * 0 would be NaN.
+        return torch.where(sizes > 0, thresholds * shares ** (1 / self.norm_type), thresholds)
+
+    def drops(self, over: Tensor) -> bool:
+        """Whether to skip the step; counts the skips in a row."""
+        if not self.may_drop:
+            return False
+        if not over.any():
+            self.consecutive_skips.zero_()
+            return False
+        if self.max_skips is not None and self.consecutive_skips.item() >= self.max_skips:
+            return False
+        self.consecutive_skips += 1
+        return True
+
+    def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """Scale the parts by the factors of the response."""
+        by = self.factors(parts.norms, thresholds)
+        self._scale(parts, by)
+        return parts.norms * by
+
+    def _scale(self, parts: Parts, by: Tensor) -> None:
+        scale(parts, by)
+
+    def factors(self, norms: Tensor, thresholds: Tensor) -> Tensor:
+        """By how much parts of these norms are scaled, (k,); differentiable."""
+        if self.response == "huber":
+            return factors.huber(norms, thresholds, self.sharpness)
+        if self.response in factors.SMOOTH:
+            return factors.SMOOTH[self.response](norms, thresholds)
+        return factors.hard(norms, thresholds, self.eps)
+
+
+def _check_max_skips(max_skips: int | None, response: str) -> int | None:
+    if max_skips is None:
+        return None
+    check_integer("max_skips", max_skips, others=" or None")
+    if response != "skip":
+        raise ValueError(f"max_skips must be None with response={response!r}, got {max_skips!r}")
+    return max_skips
