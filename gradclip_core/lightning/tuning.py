@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, Self
 
 from gradclip_core.report import ClipReport
-
-if TYPE_CHECKING:
-    from gradclip_core.lightning.callback import GradientClipping
 
 
 class Shared:
@@ -22,15 +19,28 @@ class Shared:
         return self
 
 
+class Attachable(Protocol):
+    """What is asked of the callback: a fresh one like it, attached and detached."""
+
+    def fresh(self) -> Self:
+        """One of the same settings without a state."""
+
+    def attach(self, trainer: Any, module: Any) -> None:
+        """Clip in this training from now on."""
+
+    def detach(self) -> None:
+        """Clip no longer."""
+
+
 class Tuning:
     """Has a fresh copy of the callback clip where the Trainer's callbacks are replaced.
 
     The tuner trains with callbacks of its own, but calls the module's `on_train_start`.
     """
 
-    def __init__(self, callback: GradientClipping) -> None:
+    def __init__(self, callback: Attachable) -> None:
         self._callback = callback
-        self._copy: GradientClipping | None = None
+        self._copy: Attachable | None = None
         self._restore: Callable[[], None] | None = None
 
     def begin(self, trainer: Any, module: Any) -> None:
