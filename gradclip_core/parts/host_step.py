@@ -37,7 +37,7 @@ class HostParts:
     heights: the number of rows of each parameter, where rows are the parts.
     """
 
-    __slots__ = ("_batch", "each", "gradients", "heights", "norm_type", "norms", "one")
+    __slots__ = ("_batch", "_over", "each", "gradients", "heights", "norm_type", "norms", "one")
 
     norms: Numbers
     each: Tensor | list[float]
@@ -83,12 +83,15 @@ class HostParts:
             return limits / (norms + eps) if norms > limits else None
         if self._batch is None:
             return hard(norms, limits, eps) if (norms > limits).any() else None
-        over, factors = self._batch.factors(norms, limits, eps)
-        return factors if over else None
+        self._over, factors = self._batch.factors(norms, limits, eps)
+        return factors if self._over else None
 
     def scale(self, factors: Numbers) -> None:
         """Multiply each part by its factor, in place."""
-        multiply(self.gradients.grads, factors, self.heights, self._batch)
+        if self._batch is not None and (self.one or self._over == self._batch.num_rows):
+            self._batch.scale(factors)
+        else:
+            multiply(self.gradients.grads, factors, self.heights, self._batch)
 
     def clamp(self, bound: float) -> bool:
         """Bound every magnitude, in place, and keep what it was as norm; whether all are finite.
@@ -119,14 +122,15 @@ class HostParts:
 class HostStep:
     """The numbers of one step: what a report is made of. Of gradients it holds none.
 
-    norms, clipped_norms, thresholds: of each part, or one number for all.
+    norms, thresholds, factors: of each part, or one number for all; without factors the norms over
+        their thresholds were brought down to these.
     each: the norm of each gradient, in the order of `present`, the positions that have one; of
         each row where `heights` gives the number of rows of each parameter.
     """
 
     norms: Numbers
-    clipped_norms: Numbers
     thresholds: Numbers
+    factors: Numbers | None
     each: Tensor | list[float]
     heights: Sequence[int] | None
     present: Sequence[int]
@@ -137,11 +141,13 @@ class HostStep:
     clipped_steps: int = 0
 
     @classmethod
-    def of(cls, parts: HostParts, clipped: Numbers, thresholds: Numbers, path: Path) -> HostStep:
+    def of(
+        cls, parts: HostParts, thresholds: Numbers, path: Path, factors: Numbers | None = None
+    ) -> HostStep:
         """The numbers of a step on these parts."""
         found = parts.gradients
         rest = parts.each, parts.heights, found.present, found.names, parts.norm_type, path
-        return cls(parts.norms, clipped, thresholds, *rest)
+        return cls(parts.norms, thresholds, factors, *rest)
 
     @property
     def clipped(self) -> bool:
@@ -150,10 +156,11 @@ class HostStep:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of a report."""
-        norms, clipped, thresholds = map(_vector, (self.norms, self.clipped_norms, self.thresholds))
+        norms, thresholds = _vector(self.norms), _vector(self.thresholds)
+        clipped = torch.minimum(norms, thresholds)
         return {
             "norms": norms,
-            "clipped_norms": clipped,
+            "clipped_norms": clipped if self.factors is None else norms * self.factors,
             "thresholds": thresholds.expand(len(norms)),
             "over": norms > thresholds,
             "parameter_norms": self._parameter_norms(),

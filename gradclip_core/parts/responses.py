@@ -87,10 +87,10 @@ def multiply(
 def _changed(factors: Tensor, rows: Sequence[int] | None) -> Sequence[int]:
     """Which gradients have a factor that is not 1."""
     differs = factors != 1.0
+    if differs.all():
+        return range(len(differs) if rows is None else len(rows))
     if rows is not None:
         differs = norms_of_segments(differs.double(), rows, math.inf) > 0
-    if differs.all():
-        return range(len(differs))
     return [i for i, one in enumerate(differs.tolist()) if one]
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from gradclip_core.parts.collect import collect
-from gradclip_core.parts.gradients import Gradients, Parameters
+from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.host_step import HostParts, HostStep, Path
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.responses import scale
@@ -18,7 +16,6 @@ from gradclip_core.parts.selection import Selected
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.folding import Folding
 from gradclip_core.rules.norm_rule import NormRule
-from gradclip_core.rules.rule import Rule
 from gradclip_core.stepping.fused_scale import folds
 
 
@@ -76,29 +73,6 @@ class ClipNorm(NormRule):
         self._folding = Folding(optimizer, scaler)
         return True
 
-    @torch.no_grad()
-    def clip_with_norm(self, parameters: Parameters, norm: Tensor | float) -> ClipReport:
-        """Clip with a norm from outside, of which the gradients at hand are only a part.
-
-        norm: that of the whole unscaled gradient, 0-d, for stages of a pipeline, for experts: all
-            processes that call with the same norm scale, or skip, alike. See
-            `functional.get_total_norm`, whose `group` is the processes.
-
-        Raises ValueError unless the rule is of gradients, `by="model"` and `measure="norm"`.
-        """
-        if self.by != "model" or self.measure != "norm" or type(self).forward is not Rule.forward:
-            raise ValueError(
-                "a norm from outside is one number for gradients: it needs by='model', "
-                f"measure='norm'; got {self.by!r}, {self.measure!r} in {type(self).__name__}"
-            )
-        self._given_norm = torch.as_tensor(norm, dtype=torch.float64).detach().view(1)
-        try:
-            report = self._full_step(self.select(collect(parameters)))
-        finally:
-            self._given_norm = None
-        self._keep(report)
-        return report
-
     def detach(self) -> None:
         """Take back every hook that `attach` and `fold_into` placed."""
         super().detach()
@@ -128,12 +102,12 @@ class ClipNorm(NormRule):
         if factors is None:
             if folding is not None:
                 folding.settle()
-            return HostStep.of(parts, parts.norms, limits, "none")
+            return HostStep.of(parts, limits, "none")
         folded = folding is not None and folding.scale(gradients, factors, finite=True)
         if not folded:
             parts.scale(factors)
         path: Path = "folded" if folded else "in place"
-        return HostStep.of(parts, parts.norms * factors, limits, path)
+        return HostStep.of(parts, limits, path, factors)
 
     def _full_step(self, selected: Selected) -> ClipReport:
         if self._folding is None:

@@ -82,7 +82,7 @@ class ClipValue(Rule):
         if norm > limit and not at_once:
             parts.clamp(limit)
         path: Path = "in place" if norm > limit else "none"
-        return HostStep.of(parts, min(norm, limit), limit, path)
+        return HostStep.of(parts, limit, path)
 
     def over(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Which parts hold an element beyond its bound, (k,) bool; a NaN counts."""

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from gradclip_core.checks import check_choice, check_finite, check_integer, check_number
 from gradclip_core.parts import factors
+from gradclip_core.parts.collect import collect
+from gradclip_core.parts.gradients import Parameters
 from gradclip_core.parts.measure import part_sizes
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.responses import scale
+from gradclip_core.report import ClipReport
 from gradclip_core.rules.rule import Rule
 from gradclip_core.rules.settings import PartSettings
 from gradclip_core.thresholds import Threshold, as_threshold
@@ -72,6 +75,29 @@ class NormRule(Rule):
             return False
         self.consecutive_skips += 1
         return True
+
+    @torch.no_grad()
+    def clip_with_norm(self, parameters: Parameters, norm: Tensor | float) -> ClipReport:
+        """Clip with a norm from outside, of which the gradients at hand are only a part.
+
+        norm: that of the whole unscaled gradient, 0-d, for stages of a pipeline, for experts: all
+            processes that call with the same norm scale, or skip, alike. See
+            `functional.get_total_norm`, whose `group` is the processes.
+
+        Raises ValueError unless the rule is of gradients, `by="model"` and `measure="norm"`.
+        """
+        if self.by != "model" or self.measure != "norm" or type(self).forward is not Rule.forward:
+            raise ValueError(
+                "a norm from outside is one number for gradients: it needs by='model', "
+                f"measure='norm'; got {self.by!r}, {self.measure!r} in {type(self).__name__}"
+            )
+        self._given_norm = torch.as_tensor(norm, dtype=torch.float64).detach().view(1)
+        try:
+            report = self._full_step(self.select(collect(parameters)))
+        finally:
+            self._given_norm = None
+        self._keep(report)
+        return report
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Scale the parts by the factors of the response."""
