@@ -48,7 +48,7 @@ format: $(DEV) ## format the code
 	$(BIN)/ruff check --fix .
 
 docs: $(DEV) ## build the documentation into build/site; a broken link or an undocumented name fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_docs.py
 	@echo "open build/site/index.html"
 

@@ -21,9 +21,9 @@ pytestmark = pytest.mark.slow  # half a minute: a build of the site and a browse
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    subprocess.run(command, cwd=ROOT, check=True, env=quiet)
+    subprocess.run(command, cwd=ROOT, check=True, env=quiet, capture_output=True)
     return folder
 
 

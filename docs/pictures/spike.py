@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gradclip_core import ClipNorm, Clipper, NoClip
 
-LOG = alt.Axis(tickCount=5, format="~g")
+LOG = alt.Axis(tickCount=5, format=".0e")
 STEPS, BAD = 240, (60, 95, 130, 165, 200)
 
 
@@ -80,7 +80,7 @@ def main() -> None:
             )
         )
 
-    charts = panel("norm", "gradient norm that the step took"), panel("loss", "loss on clean data")
+    charts = panel("norm", "gradient norm"), panel("loss", "loss")
     write(alt.hconcat(*charts), IMAGES / "spike.svg")
 
 
