@@ -16,7 +16,7 @@ from apps.base.account import Account
 from apps.base.application import DataModule
 from apps.base.sampler import LengthSampler
 from apps.errors import UserError
-from apps.sentiment.corpus import Part
+from apps.sentiment.corpus import PARTS, POLARITIES, Part, polarity
 from apps.sentiment.encoding import Encoding
 from apps.sentiment.sources import Source
 from apps.sentiment.task import Batch
@@ -94,7 +94,7 @@ class SentimentData(DataModule):
         self.encoding = Encoding(
             vocabulary, self.max_length, self.corpus.classes, self.vectors.size, self.source.text
         )
-        self.account = Account({"data": self._account()})
+        self.account = self._account()
 
     def part(self, part: Part) -> pd.DataFrame:
         """The texts of one side of the split."""
@@ -130,16 +130,29 @@ class SentimentData(DataModule):
         frame = self.part(part)
         return Texts(self.encoding.encode(frame["text"]), frame["target"].tolist())
 
-    def _account(self) -> str:
-        frame = self.corpus.frame
-        counts = ", ".join(str((frame["split"] == part).sum()) for part in ("train", "val", "test"))
-        domains = ", ".join(dict.fromkeys(frame["domain"]))
-        kind = ", ".join(self.corpus.classes) if self.corpus.classes else "ratings"
-        note = f" {self.corpus.note}." if self.corpus.note else ""
-        return (
-            f"{self.source.name}: {len(frame)} texts ({domains}) with {kind}; to train, validate, "
-            f"test: {counts}; {self.encoding.vocabulary.account}.{note}"
-        )
+    def _account(self) -> Account:
+        """What was found, part by part."""
+        frame, classes = self.corpus.frame, self.corpus.classes
+        domains = [f"{count} of {name}" for name, count in frame["domain"].value_counts().items()]
+        lines: dict[str, object] = {
+            "file": "; ".join(filter(None, [self.source.name, self.corpus.note]))
+        }
+        lines["texts"] = f"{len(frame)} ({', '.join(domains)})" if len(domains) > 1 else len(frame)
+        if classes is None:
+            lines["truth"] = f"ratings, {_polarities(frame['target'])}"
+        else:
+            counts = frame["target"].value_counts()
+            named = [f"{name} ({counts.get(number, 0)})" for number, name in enumerate(classes)]
+            lines["truth"] = f"classes {', '.join(named)}"
+        lines |= {part: f"{len(self.part(part))} texts" for part in PARTS}
+        lines["vocabulary"] = self.encoding.vocabulary.account
+        return Account({title: str(line) for title, line in lines.items()})
+
+
+def _polarities(ratings: pd.Series) -> str:
+    """How many ratings are negative, neutral and positive."""
+    counts = np.bincount(polarity(ratings), minlength=len(POLARITIES))
+    return ", ".join(f"{count} {name}" for name, count in zip(POLARITIES, counts, strict=True))
 
 
 def by_length(texts: Sequence[Ids]) -> list[int]:

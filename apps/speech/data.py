@@ -65,7 +65,7 @@ class SpeechData(DataModule):
         for part in PARTS:
             self._load(part, corpus, alphabet)
         self.alphabet = alphabet
-        self.account = Account({"data": self._account()})
+        self.account = self._account()
 
     def _check_speakers(self, corpus: Corpus) -> None:
         """UserError for utterances without a speaker where speakers are normalised."""
@@ -149,20 +149,19 @@ class SpeechData(DataModule):
             persistent_workers=self.num_workers > 0,
         )
 
-    def _account(self) -> str:
-        counts, speakers, minutes = [], [], []
+    def _account(self) -> Account:
+        """What was found, part by part."""
+        lines = {"file": "; ".join(filter(None, [self.source.name, self.source.found]))}
         for part in PARTS:
-            counts.append(len(self.utterances[part]))
-            speakers.append(len({u.speaker for u in self.utterances[part]}))
-            frames = sum(self.parts[part].lengths)
-            minutes.append(frames * self.front_end.frame_seconds / 60)
-        account = (
-            f"{self.source.name}: utterances to train, validate, test: "
-            f"{', '.join(map(str, counts))}; minutes: "
-            f"{', '.join(f'{m:.1f}' for m in minutes)}; speakers: "
-            f"{', '.join(map(str, speakers))}; {len(self.alphabet.tokens)} {self.alphabet.units}"
-        )
-        return "; ".join(filter(None, [account, self.source.found, self._unheard()])) + "."
+            utterances = self.utterances[part]
+            seconds = sum(self.parts[part].lengths) * self.front_end.frame_seconds
+            named = {utterance.speaker for utterance in utterances if utterance.speaker}
+            speakers = f"{len(named)} speakers" if named else "speakers not named"
+            lines[part] = f"{len(utterances)} utterances, {seconds / 60:.1f} min, {speakers}"
+        alphabet = self.alphabet
+        lines["tokens"] = f"{len(alphabet.tokens)} {alphabet.units} of the training transcripts"
+        unheard = self._unheard()
+        return Account(lines | ({"unheard": unheard} if unheard else {}))
 
     def _unheard(self) -> str:
         """What of the held-out transcripts no training transcript has, which no network can say."""
@@ -176,8 +175,8 @@ class SpeechData(DataModule):
             return ""
         shown = ", ".join(repr(token) for token in list(unknown)[:5])
         return (
-            f"{len(unknown)} {self.alphabet.units} of the held-out transcripts are in no training "
-            f"transcript and count as errors ({shown})"
+            f"{len(unknown)} {self.alphabet.units} of val and test are in no training transcript "
+            f"and count as errors: {shown}"
         )
 
 

@@ -59,7 +59,9 @@ def test_parts_have_speakers_of_their_own_and_are_whole(corpus):
     assert all(speakers)
     assert len(set.union(*speakers)) == sum(map(len, speakers)) == 12
     assert sum(len(made.utterances[p]) for p in ("train", "val", "test")) == 40
-    assert "utterances to train, validate, test" in made.account
+    account = made.account.lines
+    assert account["train"].startswith(f"{len(made.utterances['train'])} utterances, ")
+    assert account["test"].endswith(f" min, {len(speakers[2])} speakers")
 
 
 def test_a_batch_holds_the_features_and_outputs_of_its_utterances(corpus):
@@ -132,8 +134,9 @@ def test_words_of_held_out_transcripts_alone_count_as_errors(parts):
     add(parts["test_path"], "1.wav", "five four")
     made = from_parts(parts)
     assert made.alphabet == known.alphabet
-    assert "2 words of the held-out transcripts are in no training transcript" in made.account
-    assert "('four', 'five')" in made.account
+    expected = "2 words of val and test are in no training transcript and count as errors: "
+    assert made.account.lines["unheard"] == expected + "'four', 'five'"
+    assert "unheard" not in known.account.lines
     assert made.parts["val"].targets[-1] == made.alphabet.encode("one")
     assert made.utterances["test"][-1].text == "five four"
     batch = made.parts["test"][[len(made.parts["test"]) - 1]]
