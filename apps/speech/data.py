@@ -157,7 +157,8 @@ class SpeechData(DataModule):
             seconds = sum(self.parts[part].lengths) * self.front_end.frame_seconds
             named = {utterance.speaker for utterance in utterances if utterance.speaker}
             speakers = f"{len(named)} speakers" if named else "speakers not named"
-            lines[part] = f"{len(utterances)} utterances, {seconds / 60:.1f} min, {speakers}"
+            length = f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+            lines[part] = f"{len(utterances)} utterances, {length}, {speakers}"
         alphabet = self.alphabet
         lines["tokens"] = f"{len(alphabet.tokens)} {alphabet.units} of the training transcripts"
         unheard = self._unheard()

@@ -61,7 +61,7 @@ def test_parts_have_speakers_of_their_own_and_are_whole(corpus):
     assert sum(len(made.utterances[p]) for p in ("train", "val", "test")) == 40
     account = made.account.lines
     assert account["train"].startswith(f"{len(made.utterances['train'])} utterances, ")
-    assert account["test"].endswith(f" min, {len(speakers[2])} speakers")
+    assert account["test"].endswith(f" s, {len(speakers[2])} speakers")
 
 
 def test_a_batch_holds_the_features_and_outputs_of_its_utterances(corpus):
