@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from gradclip_core.parts.native.build import compiled
-from gradclip_core.parts.native.places import Locator, locator
+from gradclip_core.parts.native.places import Locator, locator, threads_of_torch
 
 _ORDERS = {math.inf: 0, 1.0: 1, 2.0: 2}
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
@@ -51,11 +51,13 @@ def library() -> Kernel | None:
     """The compiled kernel; None where it is turned off or cannot be had."""
     path = None if os.environ.get("GRADCLIP_NATIVE") == "0" else compiled()
     try:
-        loaded = None if path is None else ctypes.CDLL(str(path))
-    except OSError:
+        return None if path is None else _loaded(str(path))
+    except (OSError, AttributeError):  # a strange compiler may build anything
         return None
-    if loaded is None:
-        return None
+
+
+def _loaded(path: str) -> Kernel:
+    loaded = ctypes.CDLL(path)
     number, many, address = ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
     tensors: list[Any] = [many, address, address, address, number]
     names = "measure", "scale", "clamp", "factors"
@@ -64,7 +66,9 @@ def library() -> Kernel | None:
     clamp.argtypes = [*tensors, number, number, address, address]
     measure.restype = clamp.restype = ctypes.c_double
     factors.argtypes, factors.restype = [many, address, address, number, _DOUBLE, address], many
-    return Kernel(measure, scale, clamp, factors, locator(str(path)))
+    loaded.gradclip_use_threads.argtypes = [address]
+    loaded.gradclip_use_threads(threads_of_torch())
+    return Kernel(measure, scale, clamp, factors, locator(path))
 
 
 class Batch:
@@ -102,14 +106,14 @@ class Batch:
 
         Rows with the factor 1 are not written. `changed`: the tensors that have others; None: all.
         """
-        each, at = _numbers(factors)
+        each, at, _keep = _numbers(factors, self.num_rows)
         self._kernel.scale(*self._place, each, torch.get_num_threads(), at)
         torch.autograd.graph.increment_version(self.tensors if changed is None else changed)
 
     def factors(self, norms: Tensor, limits: Tensor | float, eps: float) -> tuple[int, Tensor]:
         """How many rows are over their limits, and limit / (norm + eps) for those, 1 for others."""
         out = torch.empty(self.num_rows, dtype=torch.float64)
-        each, at = _numbers(limits)
+        each, at, _keep = _numbers(limits, self.num_rows)
         numbers = self.num_rows, norms.data_ptr(), at, each, eps
         return self._kernel.factors(*numbers, out.data_ptr()), out
 
@@ -119,7 +123,7 @@ class Batch:
         Returns the largest magnitude that there was, and that of each row. NaN and inf stay.
         """
         out = torch.empty(self.num_rows, dtype=torch.float64)
-        each, at = _numbers(bounds)
+        each, at, _keep = _numbers(bounds, self.num_rows)
         threads = torch.get_num_threads()
         largest = self._kernel.clamp(*self._place, each, threads, at, out.data_ptr())
         if each or not largest <= bounds:
@@ -127,11 +131,13 @@ class Batch:
         return largest, out
 
 
-def _numbers(values: Tensor | float) -> tuple[bool, object]:
-    """Whether there is a number for each row, and where the numbers lie."""
-    if isinstance(values, Tensor):
-        return True, values.data_ptr()
-    return False, ctypes.byref(_DOUBLE(values))
+def _numbers(values: Tensor | float, rows: int) -> tuple[bool, object, Tensor | None]:
+    """Whether there is a number for each row, where they lie, and what has to be kept meanwhile."""
+    if not isinstance(values, Tensor):
+        return False, ctypes.byref(_DOUBLE(values)), None
+    if values.dtype is not torch.float64 or values.numel() != rows or not values.is_contiguous():
+        values = values.double().expand(rows).contiguous()  # of a threshold of the user's own
+    return True, values.data_ptr(), values
 
 
 def supports(norm_type: float) -> bool:

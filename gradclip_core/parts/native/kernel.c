@@ -11,11 +11,12 @@
 #include "loops.h"
 
 enum { MAXIMUM, SUM, SQUARES };
-#define BLOCK 4096       /* elements measured, and then clamped while they are in the cache */
-#define PARALLEL 1000000 /* elements from which threads pay */
-#define MOST_THREADS 64
+#define BLOCK 4096      /* elements measured, and then clamped while they are in the cache */
+#define PIECE 65536     /* elements of a row from which another thread may go on */
+#define PARALLEL 524288 /* bytes for each thread from which it pays */
+#define MOST_SHARES 256
 
-/* One pass over all tensors, or one thread's share of it: the elements `from` to `to`. */
+/* One pass over all tensors, or a share of it: what begins at the elements `from` to `to`. */
 typedef struct Pass Pass;
 struct Pass {
     const Type *type;
@@ -25,39 +26,46 @@ struct Pass {
     int order;             /* of the norm */
     const double *values;  /* a factor or bound for each row, or one for all */
     int each;              /* whether there is one for each row */
-    double *out;           /* a number for each row */
-    int64_t out_rows;      /* of which there are so many */
+    double *out;           /* a number for each piece of a row */
+    int64_t piece;         /* the length of those */
     int64_t from, to;
-    void (*run)(const Pass *, char *x, int64_t n, int64_t row);
+    void (*run)(const Pass *, char *x, int64_t n, int64_t row, double *out);
 };
 
 static double larger(double a, double b) { return isnan(a) || a > b ? a : b; }
 
-static void take(const Pass *pass, int64_t row, double found) {
-    double *out = pass->out + row;
-    *out = pass->order == MAXIMUM ? larger(found, *out) : *out + found;
-}
-
-static void measure_run(const Pass *pass, char *x, int64_t n, int64_t row) {
+static void measure_run(const Pass *pass, char *x, int64_t n, int64_t row, double *out) {
     const Type *type = pass->type;
+    double found = 0;
+    (void)row;
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t m = n - i < BLOCK ? n - i : BLOCK;
         const void *block = x + i * type->size;
-        if (pass->order == MAXIMUM) take(pass, row, type->peak(block, m));
-        else take(pass, row, pass->order == SUM ? type->sum(block, m) : type->squares(block, m));
+        if (pass->order == MAXIMUM) found = larger(type->peak(block, m), found);
+        else found += pass->order == SUM ? type->sum(block, m) : type->squares(block, m);
     }
+    *out = found;
 }
 
-static void scale_run(const Pass *pass, char *x, int64_t n, int64_t row) {
+/* A factor that is no normal number of single precision is taken in two steps: the second, a power
+   of two, rounds nothing that the first has left. */
+static void scale_run(const Pass *pass, char *x, int64_t n, int64_t row, double *out) {
     double factor = pass->values[pass->each ? row : 0];
-    if (factor != 1.0) pass->type->scale(x, n, factor);
+    (void)out;
+    if (factor == 1.0) return;
+    if (factor != 0 && fabs(factor) < 0x1p-126) {
+        double power = exp2(floor(log2(fabs(factor)) / 2));
+        pass->type->scale(x, n, factor / power);
+        factor = power;
+    }
+    pass->type->scale(x, n, factor);
 }
 
 /* Measures each block and clamps it only where it has to be, while it is in the cache; after one
    that had to be, measures and clamps at once. NaN and inf stay. */
-static void clamp_run(const Pass *pass, char *x, int64_t n, int64_t row) {
+static void clamp_run(const Pass *pass, char *x, int64_t n, int64_t row, double *out) {
     const Type *type = pass->type;
-    double bound = pass->values[pass->each ? row : 0], peak = 0;
+    double bound = pass->values[pass->each ? row : 0], peak = 0, found = 0;
     for (int64_t i = 0; i < n; i += BLOCK) {
         int64_t m = n - i < BLOCK ? n - i : BLOCK;
         char *block = x + i * type->size;
@@ -67,71 +75,117 @@ static void clamp_run(const Pass *pass, char *x, int64_t n, int64_t row) {
             peak = type->peak(block, m);
             if (peak > bound) type->clamp(block, m, bound);
         }
-        take(pass, row, peak);
+        found = larger(peak, found);
     }
+    *out = found;
+}
+
+static int64_t pieces_of(const Pass *pass, int64_t i) {
+    return (pass->cols[i] - 1) / pass->piece + 1;
 }
 
 /* The last tensor first: after a pass in the usual order it is the one still in the cache. */
-static void *run(void *argument) {
-    const Pass *pass = argument;
-    int64_t row = 0, before = 0;
-    for (int64_t i = 0; i < pass->tensors; i++)
+static void run(const Pass *pass) {
+    int64_t row = 0, before = 0, slot = 0;
+    for (int64_t i = 0; i < pass->tensors; i++) {
         row += pass->rows[i], before += pass->rows[i] * pass->cols[i];
+        slot += pass->rows[i] * pieces_of(pass, i);
+    }
     for (int64_t i = pass->tensors - 1; i >= 0; i--) {
-        int64_t cols = pass->cols[i], end = before;
+        int64_t cols = pass->cols[i], end = before, pieces = pieces_of(pass, i);
         /* Small tensors lie anywhere: the next one is fetched meanwhile. */
         for (int64_t at = 0; i && at < 512 && at < pass->rows[i - 1] * pass->cols[i - 1]; at += 16)
             __builtin_prefetch(pass->data[i - 1] + at * pass->type->size);
-        row -= pass->rows[i], before -= pass->rows[i] * cols;
+        row -= pass->rows[i], before -= pass->rows[i] * cols, slot -= pass->rows[i] * pieces;
         if (before >= pass->to || end <= pass->from) continue;
         for (int64_t r = 0; r < pass->rows[i]; r++) {
-            int64_t start = before + r * cols, from = start, to = start + cols;
-            from = from < pass->from ? pass->from : from;
-            to = to > pass->to ? pass->to : to;
-            if (from >= to) continue;
-            char *x = pass->data[i] + (from - before) * pass->type->size;
-            pass->run(pass, x, to - from, row + r);
+            for (int64_t p = 0; p < pieces; p++) {
+                int64_t at = p * pass->piece, start = before + r * cols + at, n = cols - at;
+                if (start < pass->from || start >= pass->to) continue;
+                char *x = pass->data[i] + (start - before) * pass->type->size;
+                n = n < pass->piece ? n : pass->piece;
+                pass->run(pass, x, n, row + r, pass->out + slot + r * pieces + p);
+            }
         }
     }
-    return NULL;
 }
 
-/* Runs a pass on several threads, each with numbers of its own for the rows. */
-static void divide(Pass *whole, int64_t rows, int64_t elements, int threads) {
-    Pass shares[MOST_THREADS];
-    pthread_t ids[MOST_THREADS];
-    int started[MOST_THREADS] = {0};
-    threads = threads > MOST_THREADS ? MOST_THREADS : threads;
-    int64_t length = elements / threads + 1;
-    double *outs = whole->out ? calloc((size_t)(rows * threads), sizeof(double)) : NULL;
-    if (whole->out && !outs) {
-        run(whole);
-        return;
-    }
-    for (int t = 0; t < threads; t++) {
-        shares[t] = *whole;
-        shares[t].from = t * length, shares[t].to = (t + 1) * length;
-        if (outs) shares[t].out = outs + t * rows;
-        if (t) started[t] = pthread_create(&ids[t], NULL, run, &shares[t]) == 0;
-    }
-    run(&shares[0]);
-    for (int t = 1; t < threads; t++) {
-        if (started[t]) pthread_join(ids[t], NULL);
-        else run(&shares[t]);
-    }
-    for (int t = 0; outs && t < threads; t++)
-        for (int64_t row = 0; row < rows; row++) take(whole, row, outs[t * rows + row]);
-    free(outs);
+/* PyTorch's threads: GOMP_parallel of the OpenMP library that it has loaded, or NULL. They stay
+   between the calls, as many as torch.set_num_threads says, and wait as those of PyTorch do. */
+static void (*on_threads)(void (*)(void *), void *, unsigned, unsigned);
+
+/* A forked process has the memory of such threads, not the threads: it would wait for ever. */
+static void forget_threads(void) { on_threads = NULL; }
+
+void gradclip_use_threads(void *parallel) {
+    on_threads = (void (*)(void (*)(void *), void *, unsigned, unsigned))parallel;
+    pthread_atfork(NULL, NULL, forget_threads);
 }
 
-static void execute(Pass *pass, int threads) {
-    int64_t rows = 0, elements = 0;
-    for (int64_t i = 0; i < pass->tensors; i++)
+/* A pass in shares, which threads take one after the other: each begins at its own. */
+typedef struct {
+    const Pass *whole;
+    int64_t elements;
+    int threads, arrived, shares;
+    char taken[MOST_SHARES];
+} Shared;
+
+static void run_shares(void *argument) {
+    Shared *shared = argument;
+    int own = __atomic_fetch_add(&shared->arrived, 1, __ATOMIC_RELAXED);
+    int64_t count = shared->shares, first = own * count / shared->threads;
+    for (int64_t k = 0; k < count; k++) {
+        int64_t s = (first + k) % count;
+        if (__atomic_exchange_n(&shared->taken[s], 1, __ATOMIC_RELAXED)) continue;
+        Pass share = *shared->whole;
+        share.from = shared->elements * s / count, share.to = shared->elements * (s + 1) / count;
+        run(&share);
+    }
+}
+
+/* The number of each row, of those of its pieces. */
+static void add_pieces(const Pass *pass, double *out) {
+    const double *piece = pass->out;
+    for (int64_t i = 0; i < pass->tensors; i++) {
+        int64_t pieces = pieces_of(pass, i);
+        for (int64_t r = 0; r < pass->rows[i]; r++, out++, piece += pieces) {
+            *out = 0;
+            for (int64_t p = 0; p < pieces; p++)
+                *out = pass->order == MAXIMUM ? larger(piece[p], *out) : *out + piece[p];
+        }
+    }
+}
+
+/* Runs a pass, on several threads where it reads enough. Every piece is measured by itself and
+   they are added up in their order, so that the results do not depend on the number of threads.
+   Returns the number of rows. */
+static int64_t execute(Pass *pass, int threads) {
+    int64_t rows = 0, elements = 0, slots = 0;
+    pass->piece = PIECE;
+    for (int64_t i = 0; i < pass->tensors; i++) {
         rows += pass->rows[i], elements += pass->rows[i] * pass->cols[i];
-    pass->to = elements, pass->out_rows = rows;
-    if (pass->out) memset(pass->out, 0, (size_t)rows * sizeof(double));
-    if (threads > 1 && elements >= PARALLEL) divide(pass, rows, elements, threads);
-    else run(pass);
+        slots += pass->rows[i] * pieces_of(pass, i);
+    }
+    double *out = pass->out;
+    if (out && slots > rows) {
+        pass->out = malloc((size_t)slots * sizeof(double));
+        if (!pass->out) pass->out = out, pass->piece = INT64_MAX;
+    }
+    int64_t most = elements * pass->type->size / PARALLEL;
+    threads = threads < most ? threads : (int)most;
+    threads = threads < MOST_SHARES / 4 ? threads : MOST_SHARES / 4;
+    pass->from = 0, pass->to = elements;
+    if (threads > 1 && on_threads) {
+        Shared shared = {pass, elements, threads, 0, 4 * threads, {0}};
+        on_threads(run_shares, &shared, (unsigned)threads, 0);
+    } else {
+        run(pass);
+    }
+    if (pass->out != out) {
+        add_pieces(pass, out);
+        free(pass->out);
+    }
+    return rows;
 }
 
 /* Sums whose powers left the range of double are taken again, relative to the largest element. */
@@ -155,8 +209,7 @@ double gradclip_measure(int64_t tensors, char *const *data, const int64_t *rows,
                       int type, int order, int threads, double *out) {
     Pass pass = {.type = &gradclip_types[type], .tensors = tensors, .data = data, .rows = rows,
                  .cols = cols, .order = order, .out = out, .run = measure_run};
-    execute(&pass, threads);
-    int64_t row = 0;
+    int64_t all = execute(&pass, threads), row = 0;
     for (int64_t i = 0; i < tensors; i++) {
         for (int64_t r = 0; r < rows[i] && order != MAXIMUM; r++, row++) {
             int regular = type != DOUBLE || (out[row] > 1e-280 && isfinite(out[row]));
@@ -164,7 +217,7 @@ double gradclip_measure(int64_t tensors, char *const *data, const int64_t *rows,
             else if (order == SQUARES) out[row] = sqrt(out[row]);
         }
     }
-    return total(out, pass.out_rows, order);
+    return total(out, all, order);
 }
 
 /* Multiplies each row by its factor, or all by one; rows with the factor 1 are not written. */
@@ -181,8 +234,7 @@ double gradclip_clamp(int64_t tensors, char *const *data, const int64_t *rows, c
                     int type, int each, int threads, const double *bounds, double *out) {
     Pass pass = {.type = &gradclip_types[type], .tensors = tensors, .data = data, .rows = rows,
                  .cols = cols, .values = bounds, .each = each, .out = out, .run = clamp_run};
-    execute(&pass, threads);
-    return total(out, pass.out_rows, MAXIMUM);
+    return total(out, execute(&pass, threads), MAXIMUM);
 }
 
 /* The factor limit / (norm + eps) of each norm over its limit (or over one for all), 1 elsewhere.

@@ -92,7 +92,7 @@ def _api() -> _Api | None:
 
 def _of_storage() -> tuple[int, int] | None:
     """PyTorch's C functions for the bytes of a tensor's storage and the elements before its own."""
-    torch_cpu = loaded_torch()
+    torch_cpu = _loaded_torch()
     names = "aoti_torch_get_storage_size", "aoti_torch_get_storage_offset"
     if not all(hasattr(torch_cpu, name) for name in names):
         return None
@@ -100,7 +100,16 @@ def _of_storage() -> tuple[int, int] | None:
     return size, offset
 
 
-def loaded_torch() -> ctypes.CDLL | None:
+def threads_of_torch() -> int | None:
+    """Where PyTorch's OpenMP library starts a team of its threads; None where it has no such one.
+
+    The library that PyTorch is linked with, not another of its kind in the process.
+    """
+    start = getattr(_loaded_torch(), "GOMP_parallel", None)
+    return None if start is None else _address(start)
+
+
+def _loaded_torch() -> ctypes.CDLL | None:
     """PyTorch's library for the CPU, which is loaded already; None where it is not found."""
     folder = Path(torch.__file__).with_name("lib")
     paths = [folder / f"libtorch_cpu.{ending}" for ending in ("so", "dylib")]
