@@ -66,6 +66,11 @@ def multiply(
         each, `rows` being their numbers of rows.
     batch: the same gradients as the kernel takes them.
     """
+    steps = None if batch is not None else _in_steps(factors)
+    if steps is not None:
+        for step in steps:
+            multiply(grads, step, rows)
+        return
     if isinstance(factors, float) or not factors.ndim:
         _multiply_all(grads, factors, batch)
         return
@@ -82,6 +87,24 @@ def multiply(
         same = [i for i in changed if _scale_dtype(grads[i]) is dtype]
         fitting = [_fit(each[i], grads[i]) for i in same]
         torch._foreach_mul_([grads[i] for i in same], fitting)
+
+
+def _in_steps(factors: Tensor | float) -> tuple[Tensor, Tensor] | None:
+    """Two factors for each where float32 has no normal number for one; None where it has for all.
+
+    The second is a power of two, which rounds nothing that the first has left. On other devices
+    nothing is read, so that such factors lose digits there.
+    """
+    if isinstance(factors, float):
+        factors = torch.tensor(factors, dtype=torch.float64)
+    if not factors.is_cpu:
+        return None
+    small = (factors != 0) & (factors.abs() < torch.finfo(torch.float32).tiny)
+    if not small.any():
+        return None
+    halves = torch.frexp(factors.double()).exponent.div(2, rounding_mode="floor")
+    powers = torch.where(small, torch.exp2(halves.double()), 1.0)
+    return factors / powers, powers
 
 
 def _changed(factors: Tensor, rows: Sequence[int] | None) -> Sequence[int]:

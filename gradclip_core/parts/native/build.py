@@ -21,7 +21,7 @@ from pathlib import Path
 
 SOURCES = [Path(__file__).with_name(name) for name in ("kernel.c", "loops.c", "locate.c")]
 HEADER = Path(__file__).with_name("loops.h")
-PATIENCE = 60  # seconds for a compiler that takes two
+PATIENCE = 180  # seconds for a compiler that takes two, on a machine that is not busy
 _DRAFT = "draft-"
 _FLAGS = ["-O3", "-std=gnu11", "-fPIC", "-shared", "-pthread"]
 # Sums may be taken in any order; NaN and inf stay what they are.
@@ -69,7 +69,7 @@ def _is_own(state: os.stat_result) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file is this user's and holds what its name says: it may be cut, or a stranger's."""
+    """Whether a file is this user's own and holds what its name says: it may have been cut."""
     state = path.lstat()
     own = stat.S_ISREG(state.st_mode) and _is_own(state)
     return own and path.stem.rpartition("-")[2] == _digest(path.read_bytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gradclip_core.parts import native
+from gradclip_core.parts.responses import multiply
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 compiled = pytest.mark.skipif(not native.available(), reason="needs a C compiler")
@@ -141,27 +141,26 @@ def test_what_the_kernel_cannot_take_is_left_to_pytorch() -> None:
     assert native.batch([a.as_subclass(type("Special", (Tensor,), {}))]) is None
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@compiled
-@pytest.mark.usefixtures("two_threads")
-def test_threads_divide_the_work_and_change_nothing() -> None:
-    given = tensors(torch.float32, 700_001, 5, 600_000)
-    found = batch(given)
-    for norm_type in (1.0, 2.0, math.inf):
-        expected = [exact(tensor, norm_type) for tensor in given]
-        assert found.norms(norm_type)[1].tolist() == pytest.approx(expected, rel=1e-7)
-    expected = [tensor.clamp(-1, 1) * 0.5 for tensor in given]
-    found.clamp(1.0)
-    found.scale(torch.full((3,), 0.5, dtype=torch.float64))
-    for tensor, other in zip(given, expected, strict=True):
-        assert torch.equal(tensor, other)
+@pytest.mark.parametrize("use_kernel", [pytest.param(True, marks=compiled), False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("factor", [1e-38, -1e-40, 3e-45, 1e-60, 1e-76, 5e-324, 0.0])
+def test_factors_that_float32_cannot_hold_scale_as_precisely(
+    dtype: torch.dtype, factor: float, use_kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not use_kernel:
+        monkeypatch.setattr(native, "library", lambda: None)
+    numbers = torch.tensor([1e30, -3e38, 7e20, 1.0, 0.0], dtype=torch.float64).to(dtype)
+    expected = (numbers.double() * factor).to(dtype)
+    by_one, each, by_row = numbers.clone(), numbers.clone(), numbers.repeat(2, 1)
+    factors = torch.tensor([factor, factor], dtype=torch.float64)
+    multiply([by_one], factor, None, native.batch([by_one]))
+    multiply([each], factors[:1], None, native.batch([each]))
+    multiply([by_row], factors, [2], native.batch([by_row], [2]))
+    # Two roundings to the nearest; below the normal numbers, the least number there is.
+    least = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+    for found in (by_one, each, *by_row):
+        eps = 2 * torch.finfo(dtype).eps
+        torch.testing.assert_close(found, expected, rtol=eps, atol=least)
 
 
 @compiled

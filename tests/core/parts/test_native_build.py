@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from gradclip_core.parts import native
 from gradclip_core.parts.native import build
@@ -47,6 +50,13 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "gradclip"
 
 
+@pytest.fixture
+def quick_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that is built in no time, where it is not to be run."""
+    monkeypatch.setattr(build, "_FLAGS", ["-O0", *build._FLAGS[1:]])
+    monkeypatch.setattr(build, "_CLONES", [])
+
+
 def compiler(folder: Path, script: str) -> str:
     """A compiler that does this."""
     path = folder / "strange-cc"
@@ -60,6 +70,7 @@ def test_it_can_be_turned_off() -> None:
 
 
 @compiled
+@pytest.mark.usefixtures("quick_flags")
 def test_it_is_compiled_once(fresh_cache: Path) -> None:
     path = build.compiled()
     assert path is not None
@@ -129,3 +140,137 @@ def test_code_is_not_loaded_from_a_folder_that_others_may_write(fresh_cache: Pat
     fresh_cache.chmod(0o777)
     assert build.compiled() is None
     assert not list(fresh_cache.iterdir())
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _one_byte_changed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _another_library(path: Path) -> None:
+    path.write_bytes(Path(torch._C.__file__).read_bytes())
+
+
+def _writable_by_others(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def _link(path: Path) -> None:
+    moved = path.rename(path.with_name("elsewhere.so"))
+    path.symlink_to(moved)
+
+
+def _of_another_user(path: Path) -> None:
+    if os.getuid():
+        pytest.skip("needs root, to give a file away")
+    os.chown(path, 12345, 12345)
+
+
+HARM = [_cut, _one_byte_changed, _another_library, _writable_by_others, _link, _of_another_user]
+
+
+@compiled
+@pytest.mark.usefixtures("quick_flags")
+@pytest.mark.parametrize("harm", HARM, ids=lambda harm: harm.__name__.strip("_"))
+def test_a_file_that_is_not_what_was_written_is_built_anew(
+    fresh_cache: Path, harm: Callable[[Path], None]
+) -> None:
+    path = build.compiled()
+    assert path is not None
+    content = path.read_bytes()
+    harm(path)
+    assert build.compiled() == path
+    state = path.lstat()
+    assert (path.read_bytes(), state.st_uid, state.st_mode) == (content, os.getuid(), 0o100600)
+
+
+@compiled
+def test_a_cut_file_does_not_end_the_process(fresh_cache: Path) -> None:
+    path = build.compiled()
+    assert path is not None
+    os.truncate(path, 5000)
+    assert finished(started()) == "True 10.0"
+
+
+@compiled
+def test_a_compiler_that_builds_another_library_costs_nothing(
+    fresh_cache: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "other.c"
+    source.write_text("int other(void) { return 1; }")
+    real = shutil.which("cc")
+    other = compiler(
+        tmp_path,
+        'for last; do :; done; for o in "$@"; do '
+        f'case "$before" in -o) {real} -shared -fPIC {source} -o "$o";; esac; before="$o"; done',
+    )
+    assert finished(started(CC=other)) == "False 10.0"
+
+
+@compiled
+@pytest.mark.usefixtures("quick_flags")
+def test_a_compiler_that_was_replaced_builds_anew(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CC", compiler(tmp_path, "exit 1"))
+    assert build.compiled() is None
+    compiler(tmp_path, f'exec {shutil.which("cc")} "$@"')
+    assert build.compiled() is not None
+
+
+@compiled
+@pytest.mark.usefixtures("quick_flags")
+def test_others_may_not_write_it_whatever_the_umask(fresh_cache: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = build.compiled()
+    finally:
+        os.umask(before)
+    assert path is not None
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not fresh_cache.stat().st_mode & 0o022
+
+
+@compiled
+@pytest.mark.usefixtures("quick_flags")
+def test_what_a_killed_process_left_is_removed(fresh_cache: Path) -> None:
+    left, fresh = fresh_cache / "draft-old", fresh_cache / "draft-new"
+    for folder in (left, fresh):
+        folder.mkdir(parents=True, mode=0o700)
+        (folder / "kernel.so").write_text("half")
+    os.utime(left, (0, 0))
+    assert build.compiled() is not None
+    assert (left.exists(), fresh.exists()) == (False, True)
+
+
+@compiled
+@pytest.mark.usefixtures("quick_flags")
+@pytest.mark.parametrize("given", ["cache", "./cache", "../cache", ""])
+def test_a_relative_cache_folder_is_passed_over(
+    given: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home, here = tmp_path / "home", tmp_path / "work" / "here"
+    home.mkdir()
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", given)
+    path = build.compiled()
+    assert path is not None
+    assert path.is_relative_to(home / ".cache" / "gradclip")
+    assert not list(here.iterdir())
+    assert [p.name for p in here.parent.iterdir()] == ["here"]
+
+
+@compiled
+def test_a_relative_home_means_no_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "home")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert build.compiled() is None
+    assert not list(tmp_path.iterdir())
