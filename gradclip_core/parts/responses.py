@@ -95,12 +95,13 @@ def _in_steps(factors: Tensor | float) -> tuple[Tensor, Tensor] | None:
     The second is a power of two, which rounds nothing that the first has left. On other devices
     nothing is read, so that such factors lose digits there.
     """
+    least = torch.finfo(torch.float32).tiny
     if isinstance(factors, float):
+        if factors == 0 or not abs(factors) < least:
+            return None
         factors = torch.tensor(factors, dtype=torch.float64)
-    if not factors.is_cpu:
-        return None
-    small = (factors != 0) & (factors.abs() < torch.finfo(torch.float32).tiny)
-    if not small.any():
+    small = (factors != 0) & (factors.abs() < least)
+    if not factors.is_cpu or not small.any():
         return None
     halves = torch.frexp(factors.double()).exponent.div(2, rounding_mode="floor")
     powers = torch.where(small, torch.exp2(halves.double()), 1.0)
