@@ -28,8 +28,7 @@ import_torchaudio()  # which transformers imports, and could not where it is bui
 
 from transformers import Trainer, TrainerCallback, TrainingArguments  # noqa: E402
 
-STEPS, SCALE = 7, 64.0
-OVERFLOWS = (0, 3)  # steps whose loss is inf under fp16
+STEPS, SCALE, OVERFLOWS = 7, 64.0, (0, 3)  # the last: steps whose loss is inf under fp16
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 NAMES = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

@@ -151,6 +151,7 @@ def test_as_dict_holds_plain_values_and_repr_prints_them(holding: Holding) -> No
 
 
 @pytest.mark.parametrize("parameters", [[], nn.Linear(1, 1)])
+@pytest.mark.filterwarnings("ignore:there are no parameters")
 def test_a_report_without_gradients_prints(parameters: Any) -> None:
     assert "norm=0, clipped_norm=0, coefficient=1" in repr(ClipNorm(1.0)(parameters))
 
