@@ -15,10 +15,11 @@ from torch.optim import Optimizer
 
 from gradclip_core.parts.gradients import Parameters
 from gradclip_core.report import ClipReport
+from gradclip_core.short_help import ShortHelpModule
 from gradclip_core.stepping.step_hooks import StepHooks, hooked
 
 
-class Clipper(nn.Module):
+class Clipper(ShortHelpModule):
     """Bounds what one optimizer step does. Call it between `backward()` and `step()`.
 
     Examples:

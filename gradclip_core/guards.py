@@ -6,13 +6,14 @@ import math
 from typing import Literal, TypeAlias, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradclip_core.checks import check_choice, check_integer
 from gradclip_core.parts import sharding
 from gradclip_core.parts.buffer_view import BufferView
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.norms import parameter_norms, scalar_dtype
+from gradclip_core.short_help import ShortHelpModule
 
 Policy: TypeAlias = Literal["skip", "raise", "zero", "pass"]
 
@@ -33,7 +34,7 @@ class NonFiniteGradientError(RuntimeError):
     """
 
 
-class Guard(nn.Module):
+class Guard(ShortHelpModule):
     """Applies the policy for NaN and inf, and gives up after too many such steps in a row.
 
     Examples:

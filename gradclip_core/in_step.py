@@ -74,7 +74,15 @@ class ClippedStep:
         return self
 
     def detach(self) -> None:
-        """Leave the optimizer as it was; its next step is not clipped."""
+        """Leave the optimizer as it was; its next step is not clipped.
+
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import ClipNorm, clip_in_step
+            >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+            >>> clip_in_step(optimizer, ClipNorm(1.0)).detach()
+            >>> clipped = clip_in_step(optimizer, ClipNorm(2.0))  # the first one is gone
+        """
         self._hooks.remove()
         self._state.remove()
         if self._scale is not None:

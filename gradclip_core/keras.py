@@ -18,10 +18,17 @@ _OWN = ("clipnorm", "global_clipnorm", "clipvalue")
 def clipped_keras(optimizer: Any, clipper: Clipper) -> Any:
     """Let a Keras optimizer clip with any clipper of gradients; returns the optimizer itself.
 
-    optimizer: one of Keras 3 on the backend "torch"; of a `LossScaleOptimizer` the inner one.
-    clipper: sees the gradients after accumulation and without the loss scale, under the paths of
-        the variables ("dense/kernel"); its `last_report` says what it did. Its state is no part of
-        a saved Keras model: save `clipper.state_dict()` beside it.
+    Examples:
+        >>> import keras, torch
+        >>> from gradclip_core import ClipNorm
+        >>> from gradclip_core.keras import clipped_keras
+        >>> optimizer = clipped_keras(keras.optimizers.Adam(1e-3), ClipNorm(1.0))
+
+    Args:
+        optimizer: one of Keras 3 on the backend "torch"; of a `LossScaleOptimizer` the inner one.
+        clipper: sees the gradients after accumulation and without the loss scale, under the paths
+            of the variables ("dense/kernel"); its `last_report` says what it did. Its state is no
+            part of a saved Keras model: save `clipper.state_dict()` beside it.
 
     A step that the clipper skips changes neither weights nor the optimizer's state, and counts as
     an iteration. Raises ValueError for another backend, an optimizer that clips already, and a

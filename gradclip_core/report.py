@@ -104,7 +104,16 @@ class ClipReport:
 
     @property
     def coefficient(self) -> Tensor:
-        """The smallest factor by which any part was scaled, 1 where nothing was; 0-d."""
+        """The smallest factor by which any part was scaled, 1 where nothing was; 0-d.
+
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import ClipNorm
+            >>> weight = torch.nn.Parameter(torch.zeros(2))
+            >>> weight.grad = torch.tensor([3.0, 4.0])
+            >>> print(f"{ClipNorm(1.0)([weight]).coefficient:.2f}")
+            0.20
+        """
         factors = self._factors()
         return factors.amin() if len(factors) else self.norms.new_ones(())
 
@@ -122,12 +131,31 @@ class ClipReport:
 
     @property
     def clipped_share(self) -> Tensor:
-        """Share of the parts that were over their threshold; 0-d."""
+        """Share of the parts that were over their threshold; 0-d.
+
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import ClipNorm
+            >>> weight = torch.nn.Parameter(torch.zeros(2))
+            >>> weight.grad = torch.tensor([3.0, 4.0])
+            >>> other = torch.nn.Parameter(torch.zeros(1))
+            >>> other.grad = torch.tensor([0.5])
+            >>> ClipNorm(1.0, by="parameter")([weight, other]).clipped_share.item()
+            0.5
+        """
         return self.over.to(self.norms.dtype).sum() / max(len(self.over), 1)
 
     @property
     def worst_parameter(self) -> str | None:
         """Name of the parameter with the largest gradient norm; None without parameters.
+
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import ClipNorm
+            >>> weight = torch.nn.Parameter(torch.zeros(2))
+            >>> weight.grad = torch.tensor([3.0, 4.0])
+            >>> ClipNorm(1.0)([("head.weight", weight)]).worst_parameter
+            'head.weight'
 
         A NaN norm counts as the largest. Reads one value from the device.
         """

@@ -17,11 +17,18 @@ from gradclip_core.report import ClipReport
 class GradientClipping(TrainerCallback):
     """Clips in the steps of the Trainer's optimizer, whichever that is, and logs the report.
 
-    clipper: any clipper but one that needs samples; it sees gradients after accumulation, without
-        a loss scale, under the names of the model. Its state is in the checkpoint, in
-        `optimizer.pt`, and is restored with it.
-    log_prefix: prefix of the metrics in the Trainer's logs (`grad/norm`, `grad/clipped_norm`, ...);
-        None logs nothing. The report is read when the Trainer logs, and not in other steps.
+    Examples:
+        >>> from gradclip_core import ClipNorm
+        >>> from gradclip_core.transformers import GradientClipping
+        >>> callback = GradientClipping(ClipNorm(1.0))  # for Trainer(callbacks=[callback])
+
+    Args:
+        clipper: any clipper but one that needs samples; it sees gradients after accumulation,
+            without a loss scale, under the names of the model. Its state is in the checkpoint, in
+            `optimizer.pt`, and is restored with it.
+        log_prefix: prefix of the metrics in the Trainer's logs (`grad/norm`, `grad/clipped_norm`,
+            ...); None logs nothing. The report is read when the Trainer logs, and not in other
+            steps.
 
     The Trainer's own clipping has to be off: `max_grad_norm=0`, since its default is 1.0;
     ValueError otherwise. Reporting integrations see the metrics if this callback comes before

@@ -6,13 +6,17 @@ import re
 from pathlib import Path
 
 import gradclip_core
+from gradclip_core import functional
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 BEYOND = [  # public, but not named in `gradclip_core` itself
+    *(f"gradclip_core.functional.{name}" for name in functional.__all__),
+    "gradclip_core.keras.clipped_keras",
     "gradclip_core.lightning.GradientClipping",
     "gradclip_core.optimizers.Clipping",
     "gradclip_core.optimizers.clipped",
+    "gradclip_core.transformers.GradientClipping",
 ]
 
 

@@ -89,7 +89,23 @@ class Advice:
         return self.text()
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as plain values that JSON has; what is not finite is None."""
+        """All of it as plain values that JSON has; what is not finite is None.
+
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import advise
+            >>> model = torch.nn.Linear(2, 1)
+            >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            >>> def closure():
+            ...     optimizer.zero_grad()
+            ...     loss = model(torch.randn(8, 2)).square().mean()
+            ...     loss.backward()
+            ...     return loss
+            >>> advice = advise(model, optimizer, closure, steps=60)
+            >>> import json
+            >>> isinstance(json.dumps(advice.as_dict()), str)
+            True
+        """
         trials = [
             {"clipping": t.candidate.line, "code": t.candidate.code}
             | {"clipped_steps": t.clipped_steps, "clipped_parts": t.clipped_parts}

@@ -129,8 +129,20 @@ class ClipPerSample(Composite):
     def backward(self, loss_of: LossOf, batch: Any, *, weight: float = 1.0) -> Tensor:
         """Add `weight` times the mean of the clipped gradients to `.grad`; return the mean loss.
 
-        loss_of: the loss of a batch, 0-d, by the attached model: a mean over its samples.
-        batch: a tensor, or tuples, lists and dicts of tensors, whose first dimension is samples.
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import ClipPerSample
+            >>> model = torch.nn.Linear(1, 1, bias=False)
+            >>> clipper = ClipPerSample(1.0).attach(model=model)
+            >>> loss = clipper.backward(lambda batch: model(batch).mean(), torch.tensor([[0.5], [9.0]]))
+            >>> model.weight.grad
+            tensor([[0.7500]])
+
+        Args:
+            loss_of: the loss of a batch, 0-d, by the attached model: a mean over its samples.
+            batch: a tensor, or tuples, lists and dicts of tensors, whose first dimension is
+                samples.
+            weight: factor of what is added.
 
         Raises SampleError for another batch, ValueError if no model is attached.
         """

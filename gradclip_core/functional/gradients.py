@@ -23,12 +23,20 @@ T = TypeVar("T", bound=Mapping[str, Tensor | None] | Sequence[Tensor | None])
 def clip_gradients(gradients: T, clipper: Clipper) -> T:
     """The gradients as a rule would leave them, as a new list, tuple or dict; differentiable.
 
-    gradients: a list or tuple of tensors, or a dict of them by name, as `torch.autograd.grad` and
-        `torch.func.grad` return them; None entries stay. Names serve `exclude` and `by`.
-    clipper: a `ClipNorm` or `ClipValue` with a number as its threshold, which is left as it was:
-        nothing is counted.
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm
+        >>> from gradclip_core.functional import clip_gradients
+        >>> clip_gradients({"weight": torch.tensor([3.0, 4.0])}, ClipNorm(1.0, eps=0))
+        {'weight': tensor([0.6000, 0.8000])}
 
-        grads = torch.autograd.grad(loss, params, create_graph=True)
+    Args:
+        gradients: a list or tuple of tensors, or a dict of them by name, as `torch.autograd.grad`
+            and `torch.func.grad` return them; None entries stay. Names serve `exclude` and `by`.
+        clipper: a `ClipNorm` or `ClipValue` with a number as its threshold, which is left as it
+            was: nothing is counted.
+
+    grads = torch.autograd.grad(loss, params, create_graph=True)
         params = [p - lr * g for p, g in zip(params, clip_gradients(grads, ClipNorm(1.0)))]
 
     Values are those of the rule, and gradients flow through the norm as well. Under the policy

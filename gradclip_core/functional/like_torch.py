@@ -38,14 +38,21 @@ def get_total_norm(
 ) -> Tensor:
     """The norm of all tensors as one vector, 0-d, in their dtype, on the device of the first.
 
-    tensors: gradients themselves, or one.
-    norm_type: the order, a number or "inf".
-    error_if_nonfinite: raise RuntimeError where the norm is NaN or inf; reads it on CUDA.
-    foreach: None leaves the way to this function; True and False are PyTorch's.
-    group: processes that hold other tensors of the same model, as the stages of a pipeline do:
-        the norm is that of all; every one of them has to call.
+    Examples:
+        >>> import torch
+        >>> from gradclip_core.functional import get_total_norm
+        >>> get_total_norm([torch.tensor([3.0]), torch.tensor([4.0])])
+        tensor(5.)
 
-        norm = get_total_norm([p.grad for p in experts], group=expert_group)
+    Args:
+        tensors: gradients themselves, or one.
+        norm_type: the order, a number or "inf".
+        error_if_nonfinite: raise RuntimeError where the norm is NaN or inf; reads it on CUDA.
+        foreach: None leaves the way to this function; True and False are PyTorch's.
+        group: processes that hold other tensors of the same model, as the stages of a pipeline do:
+            the norm is that of all; every one of them has to call.
+
+    norm = get_total_norm([p.grad for p in experts], group=expert_group)
 
     Zero without tensors.
     """
@@ -72,8 +79,20 @@ def clip_grads_with_norm_(
 ) -> None:
     """Scale all gradients by min(1, max_norm / (total_norm + 1e-6)), in place.
 
-    max_norm: the bound; None clips nothing.
-    total_norm: a norm from anywhere, such as `get_total_norm(..., group=...)`, 0-d.
+    Examples:
+        >>> import torch
+        >>> from gradclip_core.functional import clip_grads_with_norm_
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> clip_grads_with_norm_([weight], 1.0, torch.tensor(50.0))  # of all processes, say
+        >>> weight.grad
+        tensor([0.0600, 0.0800])
+
+    Args:
+        parameters: parameters, or one, whose gradients are clipped.
+        max_norm: the bound; None clips nothing.
+        total_norm: a norm from anywhere, such as `get_total_norm(..., group=...)`, 0-d.
+        foreach: None leaves the way to this function; True and False are PyTorch's.
     """
     held = _listed(parameters)
     grads = _gradients(held)
@@ -96,9 +115,25 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale all gradients so that their joint norm is at most `max_norm`; return what it was, 0-d.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core.functional import clip_grad_norm_
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> clip_grad_norm_([weight], 1.0)
+        tensor(5.)
+        >>> weight.grad
+        tensor([0.6000, 0.8000])
+
     `get_total_norm` and `clip_grads_with_norm_` in one, whose arguments these are.
 
-        clip_grad_norm_(model.parameters(), 1.0)
+    Args:
+        parameters: parameters, or one, whose gradients are clipped.
+        max_norm: the bound; None clips nothing.
+        norm_type: the order, a number or "inf".
+        error_if_nonfinite: raise RuntimeError where the norm is NaN or inf; reads it on CUDA.
+        foreach: None leaves the way to this function; True and False are PyTorch's.
+        group: processes that hold other parameters of the same model; see `get_total_norm`.
     """
     held = _listed(parameters, warn=True)
     grads = _gradients(held)
@@ -122,7 +157,19 @@ def clip_grad_value_(
 ) -> None:
     """Clamp every element of the gradients to [-clip_value, clip_value], in place; None: nothing.
 
-    clip_grad_value_(model.parameters(), 0.5)
+    Examples:
+        >>> import torch
+        >>> from gradclip_core.functional import clip_grad_value_
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> clip_grad_value_([weight], 3.5)
+        >>> weight.grad
+        tensor([3.0000, 3.5000])
+
+    Args:
+        parameters: parameters, or one, whose gradients are clipped.
+        clip_value: the bound; None clips nothing.
+        foreach: None leaves the way to this function; True and False are PyTorch's.
     """
     held = _listed(parameters, warn=True)
     grads = _gradients(held)

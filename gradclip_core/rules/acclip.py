@@ -81,22 +81,47 @@ class _Elements(Threshold):
 class ACClip(Rule):
     """Clips every element at the moving average of its own magnitude.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ACClip
+        >>> weight, clipper = torch.nn.Parameter(torch.zeros(1)), ACClip()
+        >>> for gradient in (1.0, 1.0, 50.0):
+        ...     weight.grad = torch.tensor([gradient])
+        ...     report = clipper([weight])
+        >>> report.clipped.item()
+        True
+
     m <- b1 m + (1 - b1) g; tau^a <- b2 tau^a + (1 - b2) |g|^a; g <- min(1, tau / (|m| + eps)) m,
     all by element, with m and tau zero at the start. Source: Zhang et al. 2020,
     arXiv:1912.03194, algorithm 2 (ACClip), whose step is plain gradient descent along the
     result.
 
-    momentum: b1. The rule then hands out its clipped momentum in place of the gradient and
-        serves SGD without a momentum of its own. 0 clips the gradient itself, for any optimizer.
-    decay: b2. alpha: a, > 0.
-    entry_cap: |g| enters m and tau as at most this multiple of tau, once that is not 0, so that
-        one outlier does not set both for thousands of steps; > 1. inf is the source's rule.
+    Args:
+        momentum: b1. The rule then hands out its clipped momentum in place of the gradient and
+            serves SGD without a momentum of its own. 0 clips the gradient itself, for any
+            optimizer.
+        decay: b2.
+        alpha: a, > 0.
+        entry_cap: |g| enters m and tau as at most this multiple of tau, once that is not 0, so that
+            one outlier does not set both for thousands of steps; > 1. inf is the source's rule.
+        by: what shares one threshold: "model", "group" (parameter groups), "module" (first
+            component of the name), "parameter", "row" (each index of the first dimension), or a
+            mapping of part name to regular expression.
+        eps: added to |m| where the rule divides.
+        exclude: regular expression; parameters whose name it matches anywhere are neither measured
+            nor clipped. Needs names.
+        min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
+            scales.
+        nonfinite: what happens to a step whose gradient holds NaN or inf: "skip" removes its
+            gradients, "raise" stops and names the parameters, "zero" sets the bad elements to zero,
+            "pass" lets them through; see `Guard`.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
 
     Attached to another optimizer while momentum > 0 it raises ValueError. The report's norms
     are the largest |g| of each part, thresholds the largest tau, and "clipped" means that an
     element was over its own. Raises TypeError for sparse and complex gradients. State: two
-    numbers for each element, in float32 (float64 beside such parameters). Other arguments: see
-    `Rule`.
+    numbers for each element, in float32 (float64 beside such parameters).
     """
 
     def __init__(

@@ -22,34 +22,59 @@ from gradclip_core.stepping.fused_scale import folds
 class ClipNorm(NormRule):
     """Scales each part of the gradient down to a norm of at most `max_norm`.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipNorm
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> report = ClipNorm(1.0, eps=0)([weight])
+        >>> weight.grad, report.norm.item()
+        (tensor([0.6000, 0.8000]), 5.0)
+
     g_P <- g_P * tau / (n_P + eps) where n_P = ||g_P||_p > tau, unchanged otherwise, so that the
     direction within a part is kept. Sources: Mikolov 2012 (thesis); Pascanu, Mikolov and Bengio
     2013, arXiv:1211.5063, algorithm 1. With `by="parameter"` it is Keras' `clipnorm`, with
     `measure="rms"` too Optax' `clip_by_block_rms`, with `by="row"` and `Relative(0.01)` AGC.
 
-    max_norm: the threshold tau: a number > 0, or a `Threshold` such as `Percentile(10)`.
-    response: what happens to a part of norm n.
-        "hard": as above. "soft": times tau / (tau + n) (Zhang et al. 2020, arXiv:1905.11881).
-        "tanh": to the norm tau * tanh(n / tau). "huber": times (1 + (n / tau)^q)^(-1/q), which
-        tends to "hard" as q = `sharpness` grows. "normalize": to exactly the norm tau, also from
-        below; zero stays zero (normalised SGD, Cutkosky and Mehta 2020, arXiv:2002.03305).
-        "skip": if any part is over its threshold all gradients of the step are removed, as the
-        guard does, so that the optimizer does nothing (Chen et al. 2018, arXiv:1804.09849). It
-        costs one host read on CUDA.
-        All but "hard" and "skip" act below the threshold too; "clipped" in reports always means
-        n > tau.
-    sharpness: q > 0 of the response "huber"; 2 to 8 are usual.
-    max_skips: after so many skipped steps in a row the response "skip" clips hard, until a step
-        passes below its threshold; None skips any number.
-    budget: how parts share tau. "each": every part may have it. "equal": tau / K^(1/p) for each
-        of the K parts that have gradients; "size": tau * (D_P / D)^(1/p) for a part with D_P of
-        the D elements; both keep the norm of the whole below a tau that is the same for all
-        parts (DP-SGD by layer; McMahan et al. 2018, arXiv:1710.06963). Only with measure="norm".
-    eps: added to the norm where the hard response divides. The default is PyTorch's, so that
-        results agree with `torch.nn.utils.clip_grad_norm_`; 0 is exact, as in Optax and Keras.
+    Args:
+        max_norm: the threshold tau: a number > 0, or a `Threshold` such as `Percentile(10)`.
+        response: what happens to a part of norm n. "hard": as above. "soft": times tau / (tau + n)
+            (Zhang et al. 2020, arXiv:1905.11881). "tanh": to the norm tau * tanh(n / tau). "huber":
+            times (1 + (n / tau)^q)^(-1/q), which tends to "hard" as q = `sharpness` grows.
+            "normalize": to exactly the norm tau, also from below; zero stays zero (normalised SGD,
+            Cutkosky and Mehta 2020, arXiv:2002.03305). "skip": if any part is over its threshold
+            all gradients of the step are removed, as the guard does, so that the optimizer does
+            nothing (Chen et al. 2018, arXiv:1804.09849). It costs one host read on CUDA. All but
+            "hard" and "skip" act below the threshold too; "clipped" in reports always means n >
+            tau.
+        sharpness: q > 0 of the response "huber"; 2 to 8 are usual.
+        max_skips: after so many skipped steps in a row the response "skip" clips hard, until a step
+            passes below its threshold; None skips any number.
+        budget: how parts share tau. "each": every part may have it. "equal": tau / K^(1/p) for each
+            of the K parts that have gradients; "size": tau * (D_P / D)^(1/p) for a part with D_P of
+            the D elements; both keep the norm of the whole below a tau that is the same for all
+            parts (DP-SGD by layer; McMahan et al. 2018, arXiv:1710.06963). Only with
+            measure="norm".
+        eps: added to the norm where the hard response divides. The default is PyTorch's, so that
+            results agree with `torch.nn.utils.clip_grad_norm_`; 0 is exact, as in Optax and Keras.
+        by: what shares one threshold: "model", "group" (parameter groups), "module" (first
+            component of the name), "parameter", "row" (each index of the first dimension), or a
+            mapping of part name to regular expression.
+        norm_type: order p of the norm, any number > 0 or inf.
+        measure: "norm", or "rms": norm / D^(1/p) of a part with D elements, the root mean square
+            for p = 2.
+        exclude: regular expression; parameters whose name it matches anywhere are neither measured
+            nor clipped. Needs names.
+        min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
+            scales.
+        nonfinite: what happens to a step whose gradient holds NaN or inf: "skip" removes its
+            gradients, "raise" stops and names the parameters, "zero" sets the bad elements to zero,
+            "pass" lets them through; see `Guard`.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
 
     Under the policy `pass` an infinite norm makes finite elements 0 and infinite ones NaN, and a
-    NaN norm makes all NaN, as PyTorch does. Other arguments and errors: see `Rule`.
+    NaN norm makes all NaN, as PyTorch does.
     """
 
     _folding: Folding | None = None

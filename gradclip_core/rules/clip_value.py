@@ -26,20 +26,41 @@ ElementResponse: TypeAlias = Literal["clamp", "tanh", "tamed"]
 class ClipValue(Rule):
     """Bounds every element of the gradient by [-clip_value, clip_value].
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import ClipValue
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> report = ClipValue(3.5)([weight])
+        >>> weight.grad
+        tensor([3.0000, 3.5000])
+
     g_i <- max(-c, min(c, g_i)); changes the direction. Equals `torch.nn.utils.clip_grad_value_`
     and Keras' `clipvalue`. The norm measured and reported is the largest magnitude, max |g_i|.
 
-    clip_value: the bound c: a number > 0; a `Threshold` on the largest magnitude of a part; or a
-        pair (low, high) of bounds with low <= 0 <= high, as in `tf.clip_by_value`: zero has to
-        stay zero. The threshold reported for a pair is the larger magnitude, and "clipped" means
-        that an element was outside.
-    response: "clamp" as above; "tanh": c * tanh(g_i / c); "tamed": g_i / (1 + |g_i| / c)
-        (Brosse, Durmus, Moulines and Sabanis 2017, arXiv:1710.05559). Both are smooth, act
-        below the bound too and keep signs; with a pair, c is the bound on the side of g_i.
+    Args:
+        clip_value: the bound c: a number > 0; a `Threshold` on the largest magnitude of a part; or
+            a pair (low, high) of bounds with low <= 0 <= high, as in `tf.clip_by_value`: zero has
+            to stay zero. The threshold reported for a pair is the larger magnitude, and "clipped"
+            means that an element was outside.
+        by: what shares one threshold: "model", "group" (parameter groups), "module" (first
+            component of the name), "parameter", "row" (each index of the first dimension), or a
+            mapping of part name to regular expression.
+        response: "clamp" as above; "tanh": c * tanh(g_i / c); "tamed": g_i / (1 + |g_i| / c)
+            (Brosse, Durmus, Moulines and Sabanis 2017, arXiv:1710.05559). Both are smooth, act
+            below the bound too and keep signs; with a pair, c is the bound on the side of g_i.
+        exclude: regular expression; parameters whose name it matches anywhere are neither measured
+            nor clipped. Needs names.
+        min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
+            scales.
+        nonfinite: what happens to a step whose gradient holds NaN or inf: "skip" removes its
+            gradients, "raise" stops and names the parameters, "zero" sets the bad elements to zero,
+            "pass" lets them through; see `Guard`.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
 
     Under the policy `pass` NaN stays NaN and infinities become +-c (NaN if "tamed"). Raises
-    TypeError for complex gradients, which have no order. Other arguments and errors: see
-    `Rule`.
+    TypeError for complex gradients, which have no order.
     """
 
     def __init__(

@@ -34,20 +34,35 @@ _REPLACED |= {"_full_step", "_clip", "_untouched", "_counted"}
 class Rule(Clipper):
     """Bounds the gradients of `parameters` in place, once per optimizer step.
 
+    Examples:
+        >>> from gradclip_core import Fixed, Rule
+        >>> class Measured(Rule):
+        ...     def respond(self, parts, thresholds):
+        ...         return parts.norms
+        >>> Measured(Fixed(1.0), by="parameter").by
+        'parameter'
+
     The five parts of a rule: the partition `by`, the measure (`measure`, `norm_type`), the
     `threshold`, the response (`respond`, which a subclass defines) and the guard (`nonfinite`,
     `patience`; see `Guard`).
 
-    by: what shares one threshold: "model", "group" (parameter groups), "module" (first
-        component of the name), "parameter", "row" (each index of a tensor's first dimension, see
-        `gradclip_core.parts.rows`), or a mapping of part name to regular expression.
-    norm_type: order p of the norm, any number > 0 or inf.
-    measure: "norm", or "rms": norm / D^(1/p) of a part with D elements, the root mean square for
-        p = 2. Thresholds and reports are on the same scale.
-    exclude: regular expression; parameters whose name it matches anywhere are neither measured
-        nor clipped (AGC's last layer). Needs names.
-    min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases, scales.
-    The guard looks at excluded gradients too.
+    Args:
+        threshold: how far the norm of a part may go.
+        by: what shares one threshold: "model", "group" (parameter groups), "module" (first
+            component of the name), "parameter", "row" (each index of a tensor's first dimension,
+            see `gradclip_core.parts.rows`), or a mapping of part name to regular expression.
+        norm_type: order p of the norm, any number > 0 or inf.
+        measure: "norm", or "rms": norm / D^(1/p) of a part with D elements, the root mean square
+            for p = 2. Thresholds and reports are on the same scale.
+        exclude: regular expression; parameters whose name it matches anywhere are neither measured
+            nor clipped (AGC's last layer). Needs names.
+        min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
+            scales. The guard looks at excluded gradients too.
+        nonfinite: what happens to a step whose gradient holds NaN or inf: "skip" removes its
+            gradients, "raise" stops and names the parameters, "zero" sets the bad elements to zero,
+            "pass" lets them through; see `Guard`.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
 
     Parameters without a gradient are passed by, a shared parameter counts once, sparse gradients
     are coalesced. State is in buffers that follow the gradients' device. On CPU gradients are

@@ -28,23 +28,47 @@ from gradclip_core.thresholds import Fixed
 class Spam(Rule):
     """Cuts each element whose square is over `ratio` times its second moment in the optimizer.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import Spam
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        >>> clipper = Spam(warmup_steps=1).attach(optimizer=optimizer)
+        >>> for size in (1.0, 1e4):
+        ...     optimizer.zero_grad()
+        ...     model(torch.full((1, 2), size)).sum().backward()
+        ...     report = clipper(model)
+        ...     optimizer.step()
+        >>> report.clipped.item()
+        True
+
     g_i <- sign(g_i) sqrt(theta v_i) where g_i^2 > theta v_i, with theta = `ratio` and v the
     second moment before the step. Every `reset_every` steps the optimizer's moments are set to
     zero, after which its learning rate rises again over `lr_warmup_steps` steps from a hundredth
     along a cosine. Source: Huang et al. 2025, arXiv:2501.06842 (SPAM). Unlike there, an element
     with v = 0, which has had no gradient, is not cut: it could never begin to move.
 
-    ratio: theta, > 0.
-    warmup_steps: steps after the start and after each reset that cut nothing, since v is not
-        known yet, >= 0.
-    reset_every: steps from one reset to the next; None never resets.
-    lr_warmup_steps: >= 0; weight decay that goes by the learning rate is lowered with it.
+    Args:
+        ratio: theta, > 0.
+        warmup_steps: steps after the start and after each reset that cut nothing, since v is not
+            known yet, >= 0.
+        reset_every: steps from one reset to the next; None never resets.
+        lr_warmup_steps: >= 0; weight decay that goes by the learning rate is lowered with it.
+        exclude: regular expression; parameters whose name it matches anywhere are neither measured
+            nor clipped. Needs names.
+        min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
+            scales.
+        nonfinite: what happens to a step whose gradient holds NaN or inf: "skip" removes its
+            gradients, "raise" stops and names the parameters, "zero" sets the bad elements to zero,
+            "pass" lets them through; see `Guard`.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
 
     Serves Adam, AdamW, NAdam, RAdam, RMSprop and Adadelta, once attached; ValueError for others.
     Norms in the report are max |g_i| / sqrt(v_i) of each parameter, thresholds sqrt(theta).
     Gradients whose square overflows count as infinite but under the policy `pass`: they would
     stay in v for good. Raises TypeError for sparse and complex gradients. State: the number of
-    steps. Memory: a copy of the gradients while they are measured. Other arguments: see `Rule`.
+    steps. Memory: a copy of the gradients while they are measured.
     """
 
     measures_gradients = False

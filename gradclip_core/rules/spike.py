@@ -20,23 +20,45 @@ from gradclip_core.thresholds import Threshold, as_threshold
 class SkipOnSpike(NormRule):
     """Drops the steps whose loss, or the norm of whose gradient, is over its threshold.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import SkipOnSpike
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> clipper = SkipOnSpike(loss=2.0, norm=10.0)
+        >>> clipper([weight], loss=torch.tensor(1.0)).skipped.item()
+        False
+        >>> clipper([weight], loss=torch.tensor(7.0)).skipped.item()
+        True
+
     With `WindowZScore(6.0)` for both it is the rule of OLMo-core's `SkipStepOptimizer` (on its
     upper side): a step is skipped if loss or norm is over the mean plus 6 standard deviations of
     the last 128, once there are 64. The current values take no part in their own threshold, but
     enter the window afterwards, as there; non-finite ones never do, though a loss that is not
     finite is a spike. A skipped step has no gradients, so that `step()` changes nothing.
 
-    loss: the threshold of the loss: a number > 0 or a `Threshold`. Losses may be negative with
-        `WindowZScore` alone.
-    norm: the threshold of the norm of the whole gradient, in the same way; inf watches the loss
-        alone.
-    max_skips: after so many skipped steps in a row the next is made whatever its loss is, and
-        clipped if its norm is over; None skips any number.
+    Args:
+        loss: the threshold of the loss: a number > 0 or a `Threshold`. Losses may be negative with
+            `WindowZScore` alone.
+        norm: the threshold of the norm of the whole gradient, in the same way; inf watches the loss
+            alone.
+        max_skips: after so many skipped steps in a row the next is made whatever its loss is, and
+            clipped if its norm is over; None skips any number.
+        norm_type: order p of the norm, any number > 0 or inf.
+        exclude: regular expression; parameters whose name it matches anywhere are neither measured
+            nor clipped. Needs names.
+        min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
+            scales.
+        nonfinite: what happens to a step whose gradient holds NaN or inf: "skip" removes its
+            gradients, "raise" stops and names the parameters, "zero" sets the bad elements to zero,
+            "pass" lets them through; see `Guard`.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
 
     Needs the loss: `clipper(model, loss=loss)`; `GradientClipping` hands it over. Under
     `torch.distributed` it is averaged over the ranks, so that all decide alike. A step skipped
     for its loss alone counts as skipped, not as clipped. Costs one host read a step on CUDA.
-    State: that of the thresholds and three integers. Other arguments and errors: see `Rule`.
+    State: that of the thresholds and three integers.
     """
 
     modifies_gradients = False  # on gradients: it drops whole steps, most of them for their loss

@@ -48,6 +48,15 @@ class _Average(Statistic):
 class StableSpam(Rule):
     """Cuts elements over their parameter's usual peak, and gives each gradient a steady norm.
 
+    Examples:
+        >>> import torch
+        >>> from gradclip_core import StableSpam
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> weight.grad = torch.tensor([3.0, 4.0])
+        >>> report = StableSpam(reset_every=None)([weight])
+        >>> print(f"{weight.grad.norm():.3f}")
+        1.000
+
     For each parameter, in this order:
     AdaClip: with m = max |g_i| and T its average of decay `peak_decay`, elements over T become
         g_i <- g_i T / m.
@@ -57,13 +66,27 @@ class StableSpam(Rule):
     All averages take in this step and are corrected for the start. Source: Huang et al. 2025,
     arXiv:2502.17055 (Stable-SPAM), where Adam follows.
 
-    reset_every: every so many steps the moments of the attached optimizer and its bias
-        correction begin anew (1000 in the source); None never resets and needs no optimizer.
-        With it the rule serves Adam, AdamW, NAdam, RAdam, RMSprop and Adadelta.
+    Args:
+        eps: added to the norm where the hard response divides; 1e-6 as in PyTorch, 0 is exact.
+        peak_decay: of the average of the peaks, >= 0 and < 1.
+        mean_decay: of the average of the norms, >= 0 and < 1.
+        square_decay: of the average of the squared norms, >= 0 and < 1.
+        reset_every: every so many steps the moments of the attached optimizer and its bias
+            correction begin anew (1000 in the source); None never resets and needs no optimizer.
+            With it the rule serves Adam, AdamW, NAdam, RAdam, RMSprop and Adadelta.
+        exclude: regular expression; parameters whose name it matches anywhere are neither measured
+            nor clipped. Needs names.
+        min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
+            scales.
+        nonfinite: what happens to a step whose gradient holds NaN or inf: "skip" removes its
+            gradients, "raise" stops and names the parameters, "zero" sets the bad elements to zero,
+            "pass" lets them through; see `Guard`.
+        patience: number of such steps in a row at which NonFiniteGradientError is raised; None
+            bears any number.
 
     Parameters with a zero gradient are passed by. The report's norms are the peaks m, thresholds
     T; the gradient that comes out is of the size 1. Raises TypeError for sparse and complex
-    gradients. State: 5 numbers of 8 bytes for each parameter. Other arguments: see `Rule`.
+    gradients. State: 5 numbers of 8 bytes for each parameter.
     """
 
     changes_below_threshold = True

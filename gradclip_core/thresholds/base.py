@@ -6,20 +6,21 @@ import inspect
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradclip_core.checks import check_number, check_positive
 from gradclip_core.parts.buffer_view import BufferView
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.host_step import HostParts, Numbers
 from gradclip_core.parts.norms import Partition, Parts
+from gradclip_core.short_help import ShortHelpModule
 
 # A standard deviation never counts as less than this share of the mean (in the logarithm: as
 # less than this), so that norms which hardly differ do not make spikes of rounding errors.
 SD_FLOOR = 1e-3
 
 
-class Threshold(nn.Module):
+class Threshold(ShortHelpModule):
     """The largest norm that each part of the gradient may keep.
 
     Examples:

@@ -6,17 +6,23 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import pydoc
+import re
+from abc import ABC, abstractmethod
 from typing import Any
 
 import pytest
 
 import gradclip_core
-from gradclip_core import optimizers
+from gradclip_core import functional, optimizers
 
 
 def modules() -> list[Any]:
     found = pkgutil.walk_packages(gradclip_core.__path__, "gradclip_core.")
-    return [importlib.import_module(item.name) for item in found if "lightning" not in item.name]
+    names = [
+        item.name for item in found if not re.search("lightning|keras|transformers", item.name)
+    ]
+    return [importlib.import_module(name) for name in names]
 
 
 def examples() -> dict[str, doctest.DocTest]:
@@ -26,13 +32,10 @@ def examples() -> dict[str, doctest.DocTest]:
 
 
 EXAMPLES = examples()
-PUBLIC = {
-    name: getattr(gradclip_core, name)
-    for name in gradclip_core.__all__
-    if ".rules." not in getattr(gradclip_core, name).__module__  # those follow
-} | {
+PUBLIC = {name: getattr(gradclip_core, name) for name in gradclip_core.__all__} | {
     "optimizers.clipped": optimizers.clipped,
     "optimizers.Clipping": optimizers.Clipping,
+    **{f"functional.{name}": getattr(functional, name) for name in functional.__all__},
 }
 
 
@@ -45,7 +48,7 @@ def test_an_example_prints_what_it_says(name: str) -> None:
 
 
 def test_there_are_many() -> None:
-    assert len(EXAMPLES) >= 40
+    assert len(EXAMPLES) >= 60
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -65,3 +68,22 @@ def test_every_argument_is_documented_where_it_is(name: str) -> None:
     assert [
         name for name in inspect.signature(thing).parameters if f"    {name}: " not in said
     ] == []
+
+
+@pytest.mark.parametrize("name", ["ClipNorm", "Percentile", "Guard"])
+def test_help_is_of_the_library_and_not_of_torch(name: str) -> None:
+    text = pydoc.plain(pydoc.render_doc(PUBLIC[name]))
+    assert len(text.splitlines()) < 250
+    assert "named_modules" not in text
+    assert ">>> " in text.partition("Args:")[0]
+
+
+def test_a_clipper_may_be_an_abstract_class() -> None:
+    class Base(gradclip_core.Clipper, ABC):
+        @abstractmethod
+        def share(self) -> float: ...
+
+    with pytest.raises(TypeError, match="abstract"):
+        Base()  # type: ignore[abstract]
+    assert "share" in dir(Base)
+    assert "state_dict" in dir(gradclip_core.ClipNorm(1.0))
