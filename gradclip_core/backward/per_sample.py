@@ -134,7 +134,8 @@ class ClipPerSample(Composite):
             >>> from gradclip_core import ClipPerSample
             >>> model = torch.nn.Linear(1, 1, bias=False)
             >>> clipper = ClipPerSample(1.0).attach(model=model)
-            >>> loss = clipper.backward(lambda batch: model(batch).mean(), torch.tensor([[0.5], [9.0]]))
+            >>> batch = torch.tensor([[0.5], [9.0]])
+            >>> loss = clipper.backward(lambda batch: model(batch).mean(), batch)
             >>> model.weight.grad
             tensor([[0.7500]])
 
