@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", bound=type)
@@ -48,6 +48,12 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     return value
+
+
+def refuse_former_names(kind: type, present: Mapping[str, str]) -> None:
+    """Raise TypeError for a class that defines an attribute or method by a former name."""
+    for former in present.keys() & vars(kind).keys():
+        raise TypeError(f"{kind.__name__}.{former} has no meaning: it is {present[former]} now")
 
 
 def renamed_arguments(**present: str) -> Callable[[Kind], Kind]:

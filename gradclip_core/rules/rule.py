@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradclip_core import guards
+from gradclip_core.checks import refuse_former_names
 from gradclip_core.clipper import Clipper
 from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
 from gradclip_core.parts import norms, sharding
@@ -29,6 +30,8 @@ from gradclip_core.thresholds import Threshold
 # What a fast step stands in for.
 _REPLACED = {"limits", "over", "drops", "respond", "factors", "_scale", "_measure", "_guarded"}
 _REPLACED |= {"_full_step", "_clip", "_untouched", "_counted"}
+
+_FORMER = {"acts": "modifies_gradients", "acts_below": "changes_below_threshold"}
 
 
 class Rule(Clipper):
@@ -83,6 +86,7 @@ class Rule(Clipper):
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
+        refuse_former_names(cls, _FORMER)
         # Of fast step and full step the one that was written last has the word.
         last = next(kind for kind in cls.__mro__ if ({"fast_step"} | _REPLACED) & vars(kind).keys())
         cls.has_fast_step = "fast_step" in vars(last)

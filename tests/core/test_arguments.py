@@ -22,6 +22,7 @@ from gradclip_core import (
     NoiseAware,
     Percentile,
     QuantileTracker,
+    Rule,
     Scheduled,
     Spam,
     TrailingNorm,
@@ -191,3 +192,19 @@ def test_a_former_name_is_answered_with_the_present_one(
         kind(**{former: 3})
     with pytest.raises(TypeError, match="unexpected keyword argument 'nothing'"):
         kind(nothing=3)
+
+
+@pytest.mark.parametrize(
+    ("base", "former", "present"),
+    [
+        (ClipNorm, "acts_below", "changes_below_threshold"),
+        (Rule, "acts", "modifies_gradients"),
+        (ClipValue, "acts", "modifies_gradients"),
+    ],
+)
+def test_a_class_that_means_a_former_attribute_is_told_so(
+    base: type, former: str, present: str
+) -> None:
+    said = f"Mine.{former} has no meaning: it is {present} now"
+    with pytest.raises(TypeError, match=f"^{re.escape(said)}$"):
+        type("Mine", (base,), {former: True})
