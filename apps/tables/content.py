@@ -111,11 +111,12 @@ def decode(data: bytes, path: Path, encoding: str | None = None) -> tuple[str, s
 
 
 def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
+    """Whether bytes are UTF-8, or mostly: then what does not fit is damage to be named."""
+    if b"\0" in data:
         return False
-    return b"\0" not in data
+    text = data.decode("utf-8", errors="replace")
+    damaged = text.count("\ufffd")
+    return damaged == 0 or sum(not char.isascii() for char in text) > 3 * damaged
 
 
 def _detected(data: bytes) -> str | None:

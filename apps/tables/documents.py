@@ -12,12 +12,14 @@ import pandas as pd
 from apps.errors import UserError
 
 _JSON = re.compile(r"\s*(\{|\[\s*[\[{])")
+_LINES = (".jsonl", ".ndjson")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-def looks_like_json(text: str) -> bool:
-    """Whether a text begins as an object, or as a list of objects or of rows."""
-    return _JSON.match(text) is not None
+def looks_like_json(text: str, path: Path) -> bool:
+    """Whether a text begins as an object, or as a list of objects or of rows, or is named so."""
+    named = path.suffix.lower() in _LINES and bool(text.strip())
+    return named or _JSON.match(text) is not None
 
 
 def read_json(text: str, path: Path) -> tuple[pd.DataFrame | list[list[Any]], str]:
@@ -25,14 +27,16 @@ def read_json(text: str, path: Path) -> tuple[pd.DataFrame | list[list[Any]], st
 
     Raises UserError naming the line for text that is no JSON or holds no table.
     """
+    lines = [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
     try:
-        document = json.loads(text)
+        document = None if path.suffix.lower() in _LINES else json.loads(text)
     except ValueError as error:
-        lines = [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
         if len(lines) < 2 or not lines[0][1].rstrip().endswith("}"):
             raise UserError(f"{path}: not JSON ({error})") from None
+        document = None
+    if document is None:
         return _frame([_record(path, number, line) for number, line in lines]), "JSON lines"
-    if isinstance(document, dict) and "\n" not in text.strip() and not _holds_table(document):
+    if isinstance(document, dict) and len(lines) == 1 and not _holds_table(document):
         return _frame([document]), "JSON lines"
     return _table(document, path), "JSON"
 

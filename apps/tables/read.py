@@ -120,7 +120,7 @@ def _cells(content: Content, path: Path, reading: Reading) -> tuple[pd.DataFrame
     if data.startswith((_OLD_EXCEL, _ZIP)):
         return _excel(data, path, reading.sheet)
     text, encoding = decode(data, path, reading.encoding)
-    if looks_like_json(text):
+    if looks_like_json(text, path):
         cells, found = read_json(text, path)
     else:
         cells, delimiter = read_rows(text, path, reading.sep)

@@ -102,14 +102,19 @@ class Table:
                 raise UserError(f"{self.path}: no column {name!r}; there are {there}")
 
     def text(self, name: str) -> pd.Series:
-        """A column as text without blanks around it, missing values as NaN.
+        """A column as text without blanks around it, missing values and words for them as NaN.
 
         Raises UserError naming the row for a list or an object.
         """
+        text = self.words(name).str.strip()
+        return text.mask(text.isin(MISSING | set(self.reading.missing)))
+
+    def words(self, name: str) -> pd.Series:
+        """A column as the text that it is, empty cells as NaN; raises as `text` does."""
         column = self.cells[name]
         nested = column.map(lambda cell: isinstance(cell, list | dict | np.ndarray)).to_numpy(bool)
         if nested.any():
             row = int(np.argmax(nested))
             raise UserError(f"{self.at(row, name)}: {column.iloc[row]!r} is no single value")
-        text = column.map(str, na_action="ignore").astype("str").str.strip()
-        return text.mask(text.isin(MISSING | set(self.reading.missing)))
+        text: pd.Series = column.map(str, na_action="ignore").astype("str")
+        return text.mask(text == "")
