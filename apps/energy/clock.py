@@ -72,11 +72,13 @@ def to_clock(
     Times with offsets go to `clock_offset`, or else to the smallest offset among them, which is
     standard time. Times without are those of a clock at `utc_offset`; where that is unknown but
     a `timezone` is given they are its civil times: an hour that is there twice in autumn counts
-    as two.
+    as two. Days stay the days that they are, whatever their offset.
 
     Raises UserError for a zone that is unknown and for civil times that it does not have.
     """
     written = times.written
+    if _are_days(times.wall):
+        return times.wall, Clock(format=written.format, unit=written.unit), []
     plain = Clock(utc_offset, timezone, format=written.format, unit=written.unit)
     if times.offsets is not None:
         smallest = offset_text(min(times.offsets))
@@ -90,6 +92,11 @@ def to_clock(
     offset = clock_offset or _standard_offset(timezone, times.wall[0])
     index, notes = _from_civil(table, times, timezone, parse_offset(offset))
     return index, replace(plain, utc_offset=offset, local=True), notes
+
+
+def _are_days(wall: pd.DatetimeIndex) -> bool:
+    """Whether times are days, which no clock shifts: midnights, a day or more apart."""
+    return len(wall) > 1 and wall.is_unique and bool((wall == wall.normalize()).all())
 
 
 def _writes_z(table: Table, times: Times) -> bool:

@@ -17,6 +17,7 @@ from apps.tables.table import Table
 # A column that explains so much of the target, in its levels and in its steps, is the target.
 COPY = 0.999
 COPIED_STEPS = 0.9
+MANY = 20  # columns that are not named are no covariates where there are more of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ def choose_columns(
     """The target and the covariates that are named, or as they can be told from the table.
 
     Without a target the only column of numbers is it. Columns that are not named are covariates
-    of the past alone where they hold numbers that do not merely count the rows; with known="all"
-    they are known ahead.
+    of the past alone where they hold numbers that do not merely count the rows, up to `MANY`;
+    with known="all" they are known ahead.
 
     Raises UserError for columns that are missing or named twice, and where the target cannot be
     told.
@@ -71,7 +72,12 @@ def choose_columns(
         return Columns(target, (*numeric,), (*(past or ()),), tuple(notes))
     if past is not None:
         return Columns(target, (*given,), (*past,), tuple(notes))
-    if numeric:
+    if len(numeric) > MANY:
+        notes.append(
+            f"{len(numeric)} other columns of numbers left out; name covariates: data.past"
+        )
+        numeric = []
+    elif numeric:
         notes.append(
             f"{', '.join(numeric)} used up to the forecast's origin alone; if known ahead: "
             f"data.known=[{','.join(numeric)}]"

@@ -61,32 +61,20 @@ def fill_gaps(
     if limit < 0:
         raise UserError(f"data.max_gap={limit}: must be 0 or more steps")
     frame = _on_grid(table, frequency, known_until, where)
-    observed = np.ones(len(frame), dtype=bool)
     weekdays = frequency == DAY and has_weekdays_alone(pd.DatetimeIndex(table.dropna().index))
+    observed = np.ones(len(frame), dtype=bool)
     if weekdays:
-        observed = np.asarray(frame.index.day_of_week < 5)
-        weekend = ~observed & np.asarray(frame.index <= (known_until or frame.index[-1]))
-        frame.loc[weekend] = frame.ffill().loc[weekend]
+        observed = _fill_weekends(frame, known_until)
     missing = frame.isna()
     if known_until is not None:
         future = np.asarray(frame.index > known_until)
-        _check_future(
-            frame.loc[future, list(known if known is not None else frame.columns[1:])], where
-        )
+        ahead = list(frame.columns[1:] if known is None else known)
+        _check_future(frame.loc[future, ahead], where)
         missing.loc[future] = False
-    absent = missing.any(axis=1).to_numpy()
-    starts, lengths = _runs(absent)
+    starts, lengths = _runs(missing.any(axis=1).to_numpy())
     is_long = lengths > limit
     if is_long.any() and gaps == "error":
-        first, steps = starts[is_long][0], lengths[is_long][0]
-        column = missing.columns[missing.iloc[first]][0]
-        column = target if column == "target" else column
-        raise UserError(
-            f"{where}: {steps} steps of {column!r} are missing from {frame.index[first]} to"
-            f" {frame.index[first + steps - 1]}, data.max_gap is {limit}"
-            f" ({is_long.sum()} such gaps); set data.gaps=drop_days to leave their days out, or"
-            f" data.max_gap={lengths.max()} to interpolate them"
-        )
+        _refuse(missing, starts[is_long], lengths[is_long], limit, target, where)
     for first, steps in zip(starts[is_long], lengths[is_long], strict=True):
         _fill_from_week_before(frame, first, steps, WEEK // frequency)
         days = frame.index[first].floor("D"), frame.index[first + steps - 1].ceil("D")
@@ -94,6 +82,38 @@ def fill_gaps(
     filled = frame.interpolate("linear", limit_direction="both").where(missing, frame)
     account = _account(lengths, is_long, observed, frequency, frame.index[starts], weekdays)
     return Filled(filled, observed, account, weekdays)
+
+
+def _fill_weekends(frame: pd.DataFrame, known_until: pd.Timestamp | None) -> NDArray[np.bool_]:
+    """Give weekends the values before, in place; which days (N,) are none.
+
+    Monday's value must not show in them, so they are not interpolated.
+    """
+    weekday = np.asarray(frame.index.day_of_week < 5)
+    weekend = ~weekday & np.asarray(frame.index <= (known_until or frame.index[-1]))
+    frame.loc[weekend] = frame.ffill().loc[weekend]
+    return weekday
+
+
+def _refuse(
+    missing: pd.DataFrame,
+    starts: NDArray[np.intp],
+    lengths: NDArray[np.intp],
+    limit: int,
+    target: str,
+    where: str,
+) -> None:
+    """UserError for gaps that are too long, with what can be done about them."""
+    first, steps = starts[0], lengths[0]
+    column = missing.columns[missing.iloc[first]][0]
+    leave = "" if column == "target" else " or leave the column out (data.known, data.past),"
+    column = target if column == "target" else column
+    raise UserError(
+        f"{where}: {steps} steps of {column!r} are missing from {missing.index[first]} to"
+        f" {missing.index[first + steps - 1]}, data.max_gap is {limit}"
+        f" ({len(starts)} such gaps);{leave} set data.gaps=drop_days to leave their days out, or"
+        f" data.max_gap={lengths.max()} to interpolate them"
+    )
 
 
 def has_weekdays_alone(times: pd.DatetimeIndex) -> bool:

@@ -66,6 +66,7 @@ class Csv(Source):
         test_fraction: float = 0.15,
         max_gap: int | None = None,
         gaps: Gaps = "error",
+        sort: bool = False,
         columns: list[str] | None = None,
         sep: str | None = None,
         decimal: str | None = None,
@@ -88,6 +89,7 @@ class Csv(Source):
             frequency=frequency,
             max_gap=max_gap,
             gaps=gaps,
+            sort=sort,
             reading=Reading(columns, sep, decimal, dayfirst, encoding, sheet, missing or ()),
         )
 

@@ -31,7 +31,8 @@ class TableOptions:
     where there are several. timezone: civil zone. utc_offset: of the clock of times without one.
     frequency: the step. max_gap: longest run of missing steps that is interpolated linearly
     (None: three hours, at least one step); a value so filled rests on the one after the gap.
-    gaps: what a longer run does: error, or drop_days (see `fill_gaps`). reading: of the file.
+    gaps: what a longer run does: error, or drop_days (see `fill_gaps`). sort: sort rows by time.
+    reading: of the file.
     """
 
     target: str | None = None
@@ -45,6 +46,7 @@ class TableOptions:
     frequency: str | None = None
     max_gap: int | None = None
     gaps: Literal["error", "drop_days"] = "error"
+    sort: bool = False
     reading: Reading = field(default_factory=Reading)
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,9 +88,8 @@ def read_table(path: Path, options: TableOptions, *, clock_offset: str | None = 
     names = find_times(cells) if given is None else [given] if isinstance(given, str) else given
     times = read_times(cells, names)
     cells, times = choose_entity(cells, times, options.target, options.id, options.id_column)
-    cells, times = oldest_first(cells, times)
+    cells, times = oldest_first(cells, times, sort=options.sort)
     columns = choose_columns(cells, names, options.target, options.known, options.past)
-    columns = _without_id(columns, options)
     _check_names(cells, columns)
     index, clock, clock_notes = to_clock(
         cells,
@@ -116,14 +117,6 @@ _CURE = (
     "take one of the rows out, or where daylight saving repeats an hour set data.timezone, such as "
     "Europe/Berlin"
 )
-
-
-def _without_id(columns: Columns, options: TableOptions) -> Columns:
-    """The columns without that of the chosen entity, which is the same in all rows."""
-    if options.id_column is None:
-        return columns
-    past = tuple(name for name in columns.past if name != options.id_column)
-    return Columns(columns.target, columns.known, past, columns.notes)
 
 
 def _check_names(table: Table, columns: Columns) -> None:

@@ -49,6 +49,7 @@ class Csv(Source):
         id: str | int | None = None,
         id_column: str | None = None,
         splits: Splits = "error",
+        sort: bool = False,
         val_fraction: float = 0.15,
         test_fraction: float = 0.2,
         columns: list[str] | None = None,
@@ -71,6 +72,7 @@ class Csv(Source):
             id=None if id is None else str(id),
             id_column=id_column,
             splits=splits,
+            sort=sort,
             reading=Reading(columns, sep, decimal, dayfirst, encoding, sheet, missing or ()),
         )
         self.val_fraction = val_fraction

@@ -34,7 +34,8 @@ class PriceOptions:
     date: the column of days. close: that of prices; None takes the adjusted close (for splits
     and dividends) where there is one, else the close. Names are compared without regard to case,
     with `_` for a blank. id, id_column: the asset to take where there are several. splits: what
-    a jump that looks like an unadjusted split does: error, adjust or keep. reading: of the file.
+    a jump that looks like an unadjusted split does: error, adjust or keep. sort: sort rows by
+    day. reading: of the file.
     """
 
     date: str | None = None
@@ -42,6 +43,7 @@ class PriceOptions:
     id: str | None = None
     id_column: str | None = None
     splits: Splits = "error"
+    sort: bool = False
     reading: Reading = field(default_factory=Reading)
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def read_prices(path: Path, options: PriceOptions | None = None) -> Prices:
             "data.close=COLUMN"
         )
     cells, times = choose_entity(cells, times, close, options.id, options.id_column)
-    cells, times = oldest_first(cells, times)
+    cells, times = oldest_first(cells, times, sort=options.sort)
     days = times.wall.normalize()
     _check_daily(cells, times)
     check_order(cells, times.names[0], days, "one row a day is needed; take the other out")

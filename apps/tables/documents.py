@@ -66,6 +66,8 @@ def _table(document: Any, path: Path) -> pd.DataFrame | list[list[Any]]:
         if all(isinstance(row, list) for row in document):
             return document
     if isinstance(document, dict) and _holds_table(document):
+        if {"columns", "data"} <= set(document):
+            return [document["columns"], *document["data"]]
         inner = list(document.values())
         if all(isinstance(value, dict) for value in inner):
             return _of_objects(document)

@@ -73,10 +73,9 @@ def _lines_above(rows: Rows) -> int:
 
 
 def _names(header: Sequence[Any], path: Path) -> list[str]:
-    names = [
-        f"Unnamed: {i}" if cell in (None, "") else str(cell).strip()
-        for i, cell in enumerate(header)
-    ]
+    given = [str(cell or "").strip() for cell in header]
+    free = (f"Unnamed: {i}" for i in range(2 * len(given)) if f"Unnamed: {i}" not in given)
+    names = [name or next(free) for name in given]
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise UserError(f"{path}: column {repeated[0]!r} is there twice")

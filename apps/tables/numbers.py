@@ -70,7 +70,7 @@ def read_numbers(table: Table, name: str) -> Numbers:
     factors = parts["suffix"].fillna("").str.lower().map(_FACTORS)
     negative = parts["open"].notna() | (parts["sign"] + parts["inner"]).str.contains("[-\u2212]")
     values = values * factors * np.where(negative, -1.0, 1.0)
-    if digits.str.contains(r"[.,]").any():
+    if digits.str.contains(",").any() or decimal == ",":
         notes.insert(0, f"decimal {'comma' if decimal == ',' else 'point'}")
     found = values.reindex(text.index).to_numpy(np.float64)
     said = (f"{name!r} read with {', '.join(notes)}",) if notes else ()
@@ -152,8 +152,7 @@ def _decimal(table: Table, name: str, digits: pd.Series, text: pd.Series) -> str
             name,
             text,
             first,
-            "as the others of its column are: they have another decimal "
-            f"sign; mend the cell, or set data.decimal={'point' if rarer == ',' else 'comma'}",
+            "as the others of its column are: they have another decimal sign; mend the cell",
         )
     if signs:
         return signs[0]

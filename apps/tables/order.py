@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -13,12 +15,16 @@ from apps.tables.times import Times
 _SHOWN = 5
 
 
-def oldest_first(table: Table, times: Times) -> tuple[Table, Times]:
+def oldest_first(table: Table, times: Times, *, sort: bool = False) -> tuple[Table, Times]:
     """Turn a table around that begins with its newest row, and put the files of a folder in order.
 
-    The rows of one file otherwise stay as they are.
+    The rows of one file otherwise stay as they are, unless `sort`.
     """
     order = np.arange(len(table))
+    if sort:
+        shown = times.wall if times.offsets is None else times.wall - times.offsets
+        order = np.argsort(shown.to_numpy(), kind="stable")
+        return table.take(order, "rows sorted by time"), times.take(order)
     notes = []
     files = np.zeros(len(table), np.intp) if table.file is None else table.file
     blocks = [order[files == number] for number in np.unique(files)]
@@ -70,7 +76,8 @@ def choose_entity(
     name = keys[0] if keys else candidates[0]
     kept = (_text(table, name) == wanted).to_numpy(bool)
     note = f"{int(kept.sum())} of {len(table)} rows: those with {name} {wanted}"
-    return table.take(kept, note), times.take(kept)
+    one = replace(table, cells=table.cells.drop(columns=name))
+    return one.take(kept, note), times.take(kept)
 
 
 def _choose(table: Table, name: str) -> str:
@@ -113,5 +120,6 @@ def check_order(table: Table, name: str, times: pd.DatetimeIndex, cure: str) -> 
         first = table.where(int(earlier[0])).rsplit(": ", 1)[1]
         raise UserError(f"{here} is repeated ({first} has it, too); {cure}")
     raise UserError(
-        f"{here} comes after {times[row - 1]}; rows must be in time order: sort the file by {name}"
+        f"{here} comes after {times[row - 1]}; rows must be in time order; "
+        "set data.sort=true to sort them"
     )

@@ -27,31 +27,39 @@ def read_rows(text: str, path: Path, sep: str | None = None) -> tuple[Rows, str]
     A cell may run over several lines in quotes. Raises UserError naming the line for quotes that
     do not fit.
     """
-    delimiter, quoting = _dialect(text, sep)
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True
-    )
+    delimiter, quote = _dialect(text, sep)
     try:
-        rows = list(reader)
-    except csv.Error as error:
-        raise UserError(
-            f"{path}: line {reader.line_num}: {error}; a quote inside a quoted cell must be doubled"
-        ) from None
+        rows = _parse(text, path, delimiter, quote or '"')
+    except UserError:
+        if quote:
+            raise
+        rows = _parse(text, path, delimiter, None)  # quotes are signs like others
     while rows and not rows[-1]:
         rows.pop()
     return rows, delimiter
 
 
-def _dialect(text: str, sep: str | None) -> tuple[str, Literal[0, 3]]:
-    """The separator and how quotes are meant, found by clevercsv in the first lines."""
+def _parse(text: str, path: Path, delimiter: str, quote: str | None) -> Rows:
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL
+    stream = io.StringIO(text, newline="")
+    reader = csv.reader(stream, delimiter=delimiter, quotechar=quote, quoting=quoting, strict=True)
+    try:
+        return list(reader)
+    except csv.Error as error:
+        raise UserError(
+            f"{path}: line {reader.line_num}: {error}; a quote inside a quoted cell must be doubled"
+        ) from None
+
+
+def _dialect(text: str, sep: str | None) -> tuple[str, str]:
+    """The separator and the quote ("" for none), found by clevercsv in the first lines."""
     sample = "".join(text[:_SAMPLE].splitlines(keepends=True)[:_SAMPLE_LINES])
     if len(text) > len(sample):
         sample = sample[: sample.rfind("\n") + 1] or sample
     signs = [sep] if sep else ["\t"] if _is_tabbed(sample) else _SIGNS
     found = clevercsv.Sniffer().sniff(sample, delimiters=signs)
-    literal = found is not None and found.quotechar == "" and '"' in sample
-    delimiter = sep or (found.delimiter if found else "") or ","
-    return delimiter, csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL
+    quote = found.quotechar if found else ""
+    return sep or (found.delimiter if found else "") or ",", quote or ""
 
 
 def _is_tabbed(sample: str) -> bool:

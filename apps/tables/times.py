@@ -64,10 +64,16 @@ def find_times(table: Table) -> list[str]:
     there is none.
     """
     dated = [name for name in table.names if _holds_dates(table, name)]
+    usual = [name for name in table.names if _plain(name) in (*_FIRST, "date", "time")]
+    if not dated and usual:
+        return usual[:1]  # whose first cell will be named
     if not dated:
+        cure = "name it with data.timestamp=COLUMN"
+        if len(table.names) == 1:
+            cure = "if they are several, name what separates them, such as data.sep=blank"
         raise UserError(
             f"{table.path}: no column of times such as 2024-01-31 13:30; there are "
-            f"{', '.join(table.names)}; name it with data.timestamp=COLUMN"
+            f"{', '.join(table.names)}; {cure}"
         )
     name = min(dated, key=lambda name: _rank(name))
     hours = [other for other in table.names if _plain(other) in _HOURS and other not in dated]
