@@ -106,15 +106,10 @@ class Table:
 
         Raises UserError naming the row for a list or an object.
         """
-        text = self.words(name).str.strip()
-        return text.mask(text.isin(MISSING | set(self.reading.missing)))
-
-    def words(self, name: str) -> pd.Series:
-        """A column as the text that it is, empty cells as NaN; raises as `text` does."""
         column = self.cells[name]
         nested = column.map(lambda cell: isinstance(cell, list | dict | np.ndarray)).to_numpy(bool)
         if nested.any():
             row = int(np.argmax(nested))
             raise UserError(f"{self.at(row, name)}: {column.iloc[row]!r} is no single value")
-        text: pd.Series = column.map(str, na_action="ignore").astype("str")
-        return text.mask(text == "")
+        text = column.map(str, na_action="ignore").astype("str").str.strip()
+        return text.mask(text.isin(MISSING | set(self.reading.missing)))
