@@ -236,12 +236,15 @@ def test_it_agrees_with_pytorch_on_whatever_there_is(
 
 
 @pytest.mark.parametrize("name", ["clip_grad_norm_", "clip_grad_value_"])
-def test_a_compiled_step_is_one_graph(name: str) -> None:
+@pytest.mark.parametrize("module", [nn.utils, functional])
+def test_a_compiled_step_is_one_graph(name: str, module: Any) -> None:
     def step(param: Tensor) -> Tensor:
-        getattr(functional, name)([param], 0.5)
+        getattr(module, name)([param], 0.5)
         assert param.grad is not None
         return param.grad * 1
 
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("older torch, as 2.6, breaks the graph of its own functions")
     param = nn.Parameter(torch.ones(4))
     param.grad = torch.ones(4)
     clipped = torch.compile(step, backend="eager", fullgraph=True)(param)
