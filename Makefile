@@ -7,7 +7,7 @@ DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-reordered test-all lint format docs bench clean
+.PHONY: help setup demo test test-reordered test-all test-clients lint format docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test-reordered: $(DEV) ## run the numerical tests of the core with sums in anoth
 
 test-all: $(DEV) ## run all tests, the slow ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+test-clients: $(DEV) ## install the libraries of tests/clients and run those tests
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[clients]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/clients
 
 lint: $(DEV) ## check format, style, types and layers
 	$(BIN)/ruff format --check .

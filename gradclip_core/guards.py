@@ -56,8 +56,8 @@ class Guard(ShortHelpModule):
 
     On CPU nothing here costs more than a comparison. On CUDA `skip`, `raise` and any `patience`
     read one boolean per step, `zero` writes every gradient once, `pass` does neither; nor does
-    `skip` without `patience` where the optimizer's step does the clipping (`Clipper.fold_into`),
-    which is told on the device to change nothing, and the gradients stay where they are.
+    `skip` without `patience` where the rule is attached to a fused optimizer (`StepSkip`), whose
+    step is told on the device to change nothing, and the gradients stay where they are.
 
     Args:
         policy: "skip", "raise", "zero" or "pass", as above.
@@ -111,9 +111,12 @@ class Guard(ShortHelpModule):
 
 def all_finite(gradients: Gradients) -> bool:
     """Whether every element is finite; reads one value from the device, none without gradients."""
-    if not gradients.grads:
-        return True
-    return bool(parameter_norms(gradients, math.inf).isfinite().all())
+    return not gradients.grads or bool(finite_unread(gradients))
+
+
+def finite_unread(gradients: Gradients) -> Tensor:
+    """The same as a 0-d bool on the device, not read."""
+    return parameter_norms(gradients, math.inf).isfinite().all()
 
 
 def describe_nonfinite(gradients: Gradients, limit: int = 5) -> str:

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradclip_core.clipper import Clipper
-from gradclip_core.composed.composite import Composite, check_parts, collect_filled, dropped
+from gradclip_core.composed.composite import (
+    Composite,
+    check_parts,
+    collect_filled,
+    dropped,
+    know_on_the_host,
+)
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
 from gradclip_core.report import ClipReport
@@ -48,6 +54,7 @@ class Chain(Composite):
 
     def __init__(self, clippers: Sequence[Clipper], *, norm_type: float = 2.0) -> None:
         super().__init__(_check_clippers(clippers), norm_type)
+        know_on_the_host(self.clippers[:-1])  # those after a dropped step are not called
         self.acts_in_step = self.clippers[-1].acts_in_step
         self._pending: _Pending | None = None
 

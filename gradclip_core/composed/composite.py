@@ -120,6 +120,14 @@ def attach_all(whole: C, clippers: Iterable[Clipper]) -> C:
     return whole
 
 
+def know_on_the_host(clippers: Iterable[Clipper]) -> None:
+    """Have rules find out before the step whether it is skipped: others have to do without it."""
+    for clipper in clippers:
+        for part in clipper.modules():
+            if isinstance(part, Rule):
+                part.may_skip_unread = False
+
+
 def collect_filled(parameters: Parameters) -> Gradients:
     """As `collect`; sharded gradients that only other processes have are zeros here."""
     gradients = collect(parameters)

@@ -17,6 +17,7 @@ from gradclip_core.composed.composite import (
     check_parts,
     collect_filled,
     dropped,
+    know_on_the_host,
 )
 from gradclip_core.parts import norms
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
@@ -57,6 +58,7 @@ class UClip(Clipper):
         super().__init__()
         check_parts({"clipper": clipper})
         self.clipper = clipper
+        know_on_the_host([clipper])  # a dropped step leaves the carry alone
         self.max_carry = check_positive("max_carry", max_carry)
         self.carry = PerParameter()
 

@@ -16,7 +16,7 @@ from gradclip_core.parts.selection import Selected
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.folding import Folding
 from gradclip_core.rules.norm_rule import NormRule
-from gradclip_core.stepping.fused_scale import folds
+from gradclip_core.stepping.step_skip import reads_flags
 
 
 class ClipNorm(NormRule):
@@ -77,6 +77,7 @@ class ClipNorm(NormRule):
     NaN norm makes all NaN, as PyTorch does.
     """
 
+    may_skip_unread = True
     _folding: Folding | None = None
 
     def fold_into(self, optimizer: Optimizer, scaler: GradScaler | None = None) -> bool:
@@ -92,10 +93,11 @@ class ClipNorm(NormRule):
         reads nothing then, if the threshold is `on_host`.
         """
         one_part = self.by == "model" and self.select.takes_all
-        if not one_part or not folds(optimizer):
+        if not one_part or not reads_flags(optimizer):
             return False
         self._unfold()
         self._folding = Folding(optimizer, scaler)
+        self._share_skip(optimizer)
         return True
 
     def detach(self) -> None:

@@ -63,6 +63,8 @@ class ClipValue(Rule):
     TypeError for complex gradients, which have no order.
     """
 
+    may_skip_unread = True
+
     def __init__(
         self,
         clip_value: float | Sequence[float] | Threshold,

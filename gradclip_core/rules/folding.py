@@ -1,9 +1,8 @@
-"""A clipper's step with its factor, the loss scale and the guard's skip left to the optimizer."""
+"""A clipper's step with its factor and the loss scale left to the optimizer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -45,36 +44,11 @@ class Folding:
     def full_step(
         self, rule: Rule, selected: Selected, step: Callable[[Selected], ClipReport]
     ) -> ClipReport:
-        """The full step of a rule; without a read on CUDA, where the optimizer can skip it."""
-        gradients = selected.every
-        self.begin(rule, gradients)
-        if gradients.grads and self._skips(rule, gradients):
-            return self._unread_step(rule, gradients)
+        """The full step of a rule, with the loss scale left to the optimizer."""
+        self.begin(rule, selected.every)
         report = step(selected)
         self._fused.settle(report.norms.isfinite().all())
         return report
-
-    def _skips(self, rule: Rule, gradients: Gradients) -> bool:
-        """Whether the optimizer is to skip a step that is not finite."""
-        may = rule.guard.can_wait(gradients.device) and rule.threshold.on_host
-        return may and not rule.may_drop and self._fused.skips(gradients)
-
-    def _unread_step(self, rule: Rule, gradients: Gradients) -> ClipReport:
-        rule._follow(gradients)
-        parts, each = rule._measure(gradients)
-        finite = parts.norms.isfinite().all()
-        self._fused.settle(finite)
-        self._fused.skip_unless(finite)
-        rule.guard.count_unread(finite)
-        report = replace(rule._untouched(parts, each), skipped=~finite)
-        report = rule._clip(parts, gradients, report)
-        skipped = replace(
-            report,
-            over=report.over & finite,
-            thresholds=torch.where(finite, report.thresholds, torch.inf),
-            clipped_norms=torch.where(finite, report.clipped_norms, report.norms),
-        )
-        return rule._counted(skipped)
 
     def remove(self) -> None:
         """Leave the optimizer alone from now on."""

@@ -44,6 +44,7 @@ class NoClip(Rule):
     """
 
     modifies_gradients = False
+    may_skip_unread = True
 
     def __init__(
         self,

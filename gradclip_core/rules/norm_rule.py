@@ -68,6 +68,9 @@ class NormRule(Rule):
         """Whether to skip the step; counts the skips in a row."""
         if not self.may_drop:
             return False
+        if self._skipped is not None:
+            self._drop_unread(over.any(), self._skipped)
+            return False  # clips hard, for the step that is made after `max_skips`
         if not over.any():
             self.consecutive_skips.zero_()
             return False
@@ -75,6 +78,15 @@ class NormRule(Rule):
             return False
         self.consecutive_skips += 1
         return True
+
+    def _drop_unread(self, over: Tensor, nonfinite: Tensor) -> None:
+        """Leave it to the optimizer's step to skip itself; 0-d bools, not read."""
+        skips, row = over & ~nonfinite, self.consecutive_skips
+        if self.max_skips is not None:
+            skips = skips & (row < self.max_skips)
+        counted = torch.where(over, row + skips, 0)
+        row.copy_(torch.where(nonfinite, row, counted))
+        self._skip_step(nonfinite | skips)
 
     @torch.no_grad()
     def clip_with_norm(self, parameters: Parameters, norm: Tensor | float) -> ClipReport:

@@ -66,6 +66,8 @@ class RandomClip(ClipNorm):
 
     drawn: Tensor
 
+    may_skip_unread = False  # it draws in every step that it sees
+
     def __init__(
         self,
         max_norm: float | Threshold,

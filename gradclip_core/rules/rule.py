@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any, Self
 
@@ -19,12 +18,15 @@ from gradclip_core.parts.buffer_view import BufferView
 from gradclip_core.parts.collect import collect_for_kernel, for_pytorch
 from gradclip_core.parts.gradients import Gradients, Parameters
 from gradclip_core.parts.host_step import HostStep, Path
-from gradclip_core.parts.measure import check_measure, measure_parts, part_sizes
+from gradclip_core.parts.measure import check_measure, measure_parts
 from gradclip_core.parts.norms import By, Measure, Partition, Parts
 from gradclip_core.parts.selection import Selected, Selection
 from gradclip_core.report import ClipReport
+from gradclip_core.rules import unread
 from gradclip_core.rules.settings import spelled_out
+from gradclip_core.rules.step_reports import perhaps_skipped, untouched
 from gradclip_core.stepping.no_effect import warn_of_no_effect
+from gradclip_core.stepping.step_skip import StepSkip
 from gradclip_core.thresholds import Threshold
 
 # What a fast step stands in for.
@@ -82,6 +84,7 @@ class Rule(Clipper):
     measures_gradients = True  # or something made of them
     changes_below_threshold = False  # whether the response changes parts that are not over
     may_drop = False  # whether `drops` may say yes
+    may_skip_unread = False  # whether its state is right though a step is skipped only later
     has_fast_step = False  # whether `fast_step` still does what the other methods do
 
     def __init_subclass__(cls, **settings: Any) -> None:
@@ -117,6 +120,8 @@ class Rule(Clipper):
         self._partition: tuple[object, Partition] | None = None
         self._given_norm: Tensor | None = None  # (1,), in `ClipNorm.clip_with_norm`
         self._view = BufferView("steps", "clipped_steps")
+        self._step_skip: StepSkip | None = None
+        self._skipped: Tensor | None = None  # whether the step to come is, where that is not read
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Work on this model and this optimizer from now on; returns the clipper itself.
@@ -124,11 +129,24 @@ class Rule(Clipper):
         Warns (UserWarning) where the rule never acts, or cannot bound such an optimizer's step.
         """
         super().attach(model=model, optimizer=optimizer)
+        if self._optimizer is not None:
+            self._share_skip(self._optimizer)
         if self.modifies_gradients:
             # A rule on the step itself bounds it, whatever the optimizer.
             bounded = None if self.acts_in_step else optimizer
             warn_of_no_effect(type(self).__name__, self.threshold, bounded)
         return self
+
+    def detach(self) -> None:
+        """Leave the model and the optimizer alone from now on."""
+        super().detach()
+        if self._step_skip is not None:
+            self._step_skip.release(self)
+            self._step_skip = None
+
+    def _share_skip(self, optimizer: Optimizer) -> None:
+        """Let the step skip itself, where it can."""
+        self._step_skip = StepSkip.shared(optimizer, self) if self.may_skip_unread else None
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Bound the gradients in place; return the norms that the parts have then, (k,).
@@ -244,6 +262,11 @@ class Rule(Clipper):
     def _guarded(self, selected: Selected) -> tuple[Parts, ClipReport, bool]:
         """Measure the gradients and apply the policy for those that are not finite."""
         guard, every = self.guard, selected.every
+        self._skipped = None
+        if self._step_skip is not None:
+            self._step_skip.set(self, None)  # of an earlier call
+            if unread.applies(self, self._step_skip, every):
+                return unread.guarded(self, selected)
         reads_host = guard.reads_host(every.device)
         if guard.policy == "zero" and not reads_host:
             guards.zero_nonfinite(every)
@@ -266,25 +289,16 @@ class Rule(Clipper):
         guard.count(finite)
         return parts, report, skip
 
+    def _skip_step(self, skipped: Tensor) -> None:
+        """Skip the step to come where this is true, 0-d bool, not read."""
+        assert self._step_skip is not None
+        self._skipped = skipped
+        self._step_skip.set(self, skipped)
+
     def _untouched(self, parts: Parts, per_parameter: Tensor) -> ClipReport:
         """The report of a step that changed nothing."""
-        device = parts.norms.device
-        weights = None
-        if self.measure == "rms":
-            sizes = part_sizes(parts.gradients, parts.partition)
-            weights = (sizes / sizes.sum().clamp(min=1)) ** (1 / self.norm_type)
-        return ClipReport(
-            norms=parts.norms,
-            clipped_norms=parts.norms,
-            thresholds=torch.full_like(parts.norms, math.inf),
-            over=torch.zeros_like(parts.norms, dtype=torch.bool),
-            parameter_norms=per_parameter,
-            skipped=torch.zeros((), dtype=torch.bool, device=device),
-            clip_rate=(self.clipped_steps / self.steps.clamp(min=1)).to(device),
-            norm_type=self.norm_type,
-            names=parts.gradients.names,
-            weights=weights,
-        )
+        rate = self.clipped_steps / self.steps.clamp(min=1)
+        return untouched(parts, per_parameter, rate)
 
     def _clip(self, parts: Parts, every: Gradients, report: ClipReport) -> ClipReport:
         thresholds = self.limits(parts)
@@ -298,4 +312,8 @@ class Rule(Clipper):
         if on_cpu and not self.changes_below_threshold and not over.any():
             return report
         left = self.respond(parts, thresholds)
-        return replace(report, clipped_norms=left, path=self.path)
+        report = replace(report, clipped_norms=left, path=self.path)
+        return report if self._skipped is None else perhaps_skipped(report, self._skipped)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_step_skip": None, "_skipped": None}

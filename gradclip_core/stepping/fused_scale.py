@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
-from torch.optim import SGD, Adagrad, Adam, Optimizer
+from torch.optim import Optimizer
 
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.stepping.during_step import DuringStep
 from gradclip_core.stepping.loss_scale import ScalerScale, StepScale
+from gradclip_core.stepping.step_skip import has_momentum
 
 # Elements from which folding gains beside the compiled kernel: fewer are still in the cache when
 # they are scaled, and a fused step that scales and stores them takes longer.
@@ -29,10 +30,9 @@ class FusedScale:
     """Hands one factor for all gradients to a fused optimizer, for its next `step()`.
 
     Fused Adam, AdamW, SGD and Adagrad divide the gradients by `optimizer.grad_scale`, which
-    saves reading and writing them once more, and make no step where `optimizer.found_inf` is 1.
-    What a user or a GradScaler has set there is combined with ours during the step and put back
-    after it. The kernel stores the scaled gradients: `param.grad` is clipped after the step, not
-    before it.
+    saves reading and writing them once more. What a user or a GradScaler has set there is
+    combined with ours during the step and put back after it. The kernel stores the scaled
+    gradients: `param.grad` is clipped after the step, not before it.
 
     scaler: the GradScaler whose loss scale the gradients carry until the step; None: none do.
     """
@@ -45,18 +45,17 @@ class FusedScale:
         self._carried: StepScale | ScalerScale | None = None
         self._sure = False  # whether it is known that the step takes these gradients
         self._owed: Tensor | None = None  # by what the step is to divide beside our factor
-        self._found_inf: Tensor | None = None
 
     def begin(self, gradients: Gradients, *, keep_scale: bool) -> Tensor | None:
         """Take back what an earlier call left to a step; the loss scale that is left to this one.
 
         None where the gradients carry none, or if they may not keep it: they have none then.
         """
-        self._carried = self._owed = self._found_inf = None
+        self._carried = self._owed = None
         self._sure = False
         self._during.set(None)
         if self._on_scaler is not None:
-            _has_momentum(self._optimizer)  # the scaler may skip a step, whatever the guard does
+            has_momentum(self._optimizer)  # the scaler may skip a step, whatever the guard does
         carried = self._on_step if self._during.inside else self._on_scaler
         if carried is None or not gradients.present or (scale := carried.carried()) is None:
             return None
@@ -92,15 +91,6 @@ class FusedScale:
         held = [param for param in theirs if param.grad is not None]
         return ours == set(map(id, held)) and all(map(_plain, held))
 
-    def skips(self, gradients: Gradients) -> bool:
-        """Whether the optimizer can be told on the device to make no step."""
-        return self.takes(gradients) and _has_momentum(self._optimizer)
-
-    def skip_unless(self, finite: Tensor) -> None:
-        """Make the step to come change nothing where this is false; 0-d bool, not read."""
-        self._found_inf, self._sure = (~finite).to(torch.float32), True
-        self._set(1.0)
-
     def scale(self, gradients: Gradients, factor: float | Tensor) -> bool:
         """Multiply these gradients in the step under way or to come, if it takes them and gains."""
         takes = self._sure or (_gains(gradients) and self.takes(gradients))
@@ -120,13 +110,7 @@ class FusedScale:
             divisor = (1 / factor).to(torch.float32)
         if self._owed is not None:
             divisor = divisor * self._owed
-        self._during.set(functools.partial(_lend, self._optimizer, divisor, self._found_inf))
-
-
-def folds(optimizer: Optimizer) -> bool:
-    """Whether an optimizer reads `grad_scale`; others ignore it, some without a word."""
-    fused = all(group.get("fused") for group in optimizer.param_groups)
-    return fused and isinstance(optimizer, (Adam, SGD, Adagrad))  # AdamW is an Adam
+        self._during.set(functools.partial(_lend, self._optimizer, divisor))
 
 
 def _gains(gradients: Gradients) -> bool:
@@ -151,40 +135,15 @@ def _plain(param: Tensor) -> bool:
     )
 
 
-def _has_momentum(optimizer: Optimizer) -> bool:
-    """See to it that a step may be skipped though it is the first of an SGD with momentum.
-
-    It would leave the buffers as they were allocated. Zeros make the first step what it is, but
-    with dampening, which the first step alone leaves out: False.
-    """
-    if not isinstance(optimizer, SGD):
-        return True
-    for group in optimizer.param_groups:
-        states = [optimizer.state[param] for param in group["params"]] if group["momentum"] else []
-        for param, state in zip(group["params"], states, strict=False):
-            if state.get("momentum_buffer") is None and group["dampening"]:
-                return False
-            if state.get("momentum_buffer") is None:
-                state["momentum_buffer"] = torch.zeros_like(param)
-    return True
-
-
-def _lend(optimizer: Any, divisor: Tensor, found_inf: Tensor | None) -> Callable[[], None]:
-    """Combine the optimizer's scale and its sign to skip with ours; return what puts them back."""
-    before: dict[str, Any] = {
-        name: getattr(optimizer, name, _MISSING) for name in ("grad_scale", "found_inf")
-    }
-    own = {k: v for k, v in before.items() if v is not None and v is not _MISSING}
-    scale, found = own.get("grad_scale"), own.get("found_inf")
-    optimizer.grad_scale = divisor if scale is None else divisor.to(scale) * scale
-    if found_inf is not None:
-        optimizer.found_inf = found_inf if found is None else found_inf.to(found).maximum(found)
+def _lend(optimizer: Any, divisor: Tensor) -> Callable[[], None]:
+    """Combine the optimizer's scale with ours; return what puts it back."""
+    before: Any = getattr(optimizer, "grad_scale", _MISSING)
+    optimizer.grad_scale = divisor.to(before) * before if isinstance(before, Tensor) else divisor
 
     def restore() -> None:
-        for name, value in before.items():
-            if value is not _MISSING:
-                setattr(optimizer, name, value)
-            elif hasattr(optimizer, name):
-                delattr(optimizer, name)
+        if before is _MISSING:
+            del optimizer.grad_scale
+        else:
+            optimizer.grad_scale = before
 
     return restore
