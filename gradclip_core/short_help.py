@@ -25,4 +25,4 @@ class ShortHelpModule(nn.Module, metaclass=_ShortHelp):
     """A `nn.Module` with a short `help` of its class; its objects tell of all they have."""
 
     def __dir__(self) -> Iterable[str]:
-        return sorted({*super().__dir__(), *_OF_TORCH})
+        return sorted({*super().__dir__(), *_OF_TORCH})  # type: ignore[no-untyped-call]
