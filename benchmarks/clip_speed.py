@@ -3,17 +3,20 @@
     python -m benchmarks.clip_speed --write docs
 
 Each contender takes turns with the base call, in random order, on the same gradients, in one
-process with one thread, by the process's CPU clock; each time is divided by that of the base in
-the same round. In a round the base runs twice, so that its ratio to itself shows the noise, and so
-does the contender, so that neither finds its code warmer than the other does. Gradients are
-restored before each call, so that a clip binds every time or never, the last first, as a backward
-pass leaves them. Printed are the median ratio and its quartiles. With `--store FILE` a part can be
-measured at a time (`--sets`, `--rules`): the page is made of all that the file holds.
+process; each time is divided by that of the base in the same round. On one thread time is that of
+the process's CPU clock; on several (`--threads 1 2`), where waiting counts, it is that on the wall,
+and the peers, which bring threads of their own, stay out. In a round the base runs twice, so that
+its ratio to itself shows the noise, and so does the contender, so that neither finds its code
+warmer than the other does. Gradients are restored before each call, so that a clip binds every time
+or never, the last first, as a backward pass leaves them. Printed are the median ratio and its
+quartiles. With `--store FILE` a part can be measured at a time (`--sets`, `--rules`): the page is
+made of all that the file holds.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import shlex
@@ -77,13 +80,14 @@ def _take_turns(
     rounds: int,
 ) -> list[Row]:
     times: dict[str, list[float]] = {name: [] for name, _ in calls}
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for _ in range(rounds + 2):
         for name, clip in random.sample(calls, len(calls)):
             grads = [param.grad for param in params]
             torch._foreach_copy_(grads[::-1], originals[::-1])
-            start = time.process_time()
+            start = clock()
             clip(params)
-            times[name].append(time.process_time() - start)
+            times[name].append(clock() - start)
     by_round = {name: np.asarray(t).reshape(rounds + 2, -1)[2:] for name, t in times.items()}
     base = by_round.pop("")
     points = (0.25, 0.5, 0.75)
@@ -94,19 +98,21 @@ def _take_turns(
 
 
 def measure_all(measured: Measured, given: argparse.Namespace) -> None:
-    """Measure the sets and rules that were asked for."""
-    torch.set_num_threads(1)
+    """Measure the sets and rules that were asked for, on the threads that were."""
     random.seed(0)
-    for name, (shapes, rounds) in SETS.items():
+    for threads, (name, (shapes, rounds)) in itertools.product(given.threads, SETS.items()):
         if given.sets is not None and name.partition(":")[0] not in given.sets:
             continue
+        torch.set_num_threads(threads)
         params, originals = make_params(shapes)
-        for binding in (False, True):
-            for rule in rules(params, binding):
-                if given.rules is None or rule.name in given.rules:
-                    number = max(3, round(rounds * given.rounds))
-                    rows = measure(rule, params, originals, number)
-                    measured.rows.setdefault(name, {}).setdefault(rule.name, {})[binding] = rows
+        title = name if threads == 1 else f"{name}, {threads} threads"
+        for binding, rule in ((b, r) for b in (False, True) for r in rules(params, b)):
+            if given.rules is None or rule.name in given.rules:
+                number = max(3, round(rounds * given.rounds))
+                chosen = rule if threads == 1 else rule.without_peers()
+                rows = measure(chosen, params, originals, number)
+                measured.rows.setdefault(title, {}).setdefault(rule.name, {})[binding] = rows
+    torch.set_num_threads(1)
     if given.rules is None or "thresholds" in given.rules:
         measured.history = history_rows()
     if given.rules is None or "accuracy" in given.rules:
@@ -123,6 +129,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rules", nargs="*", help="as in the tables, thresholds or accuracy; all by default"
     )
+    parser.add_argument("--threads", type=int, nargs="*", default=[1], help="1 by default")
     parser.add_argument("--store", type=Path, help="file that keeps what was measured")
     return parser.parse_args()
 

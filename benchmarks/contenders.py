@@ -60,6 +60,11 @@ class Rule:
     base: Clip
     contenders: dict[str, Clip]
 
+    def without_peers(self) -> Rule:
+        """The rule with ours alone beside the base."""
+        mine = {name: call for name, call in self.contenders.items() if name.startswith("ours")}
+        return Rule(self.name, self.base_name, self.base, mine)
+
 
 def rules(params: Params, binding: bool) -> list[Rule]:
     """Every rule with a threshold that binds always or never, for these parameters."""

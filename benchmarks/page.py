@@ -16,9 +16,10 @@ from benchmarks.reach import reach
 
 _HEAD = """# How fast clipping is
 
-Time divided by that of the base call on the same gradients, float32 on CPU, one thread; median,
-with quartiles in brackets. Under 1 is faster than the base. "not needed": the gradient is below
-the threshold, as in most steps of most runs; "binding": it is clipped. Made by
+Time divided by that of the base call on the same gradients, float32 on CPU, one thread unless the
+heading says more; median, with quartiles in brackets. Under 1 is faster than the base. "not
+needed": the gradient is below the threshold, as in most steps of most runs; "binding": it is
+clipped. Made by
 
 ```bash
 {command}
@@ -80,7 +81,7 @@ def page(measured: Measured) -> str:
 def picture(measured: Measured) -> bytes:
     """A dot for each contender, on a logarithmic axis; the line is the base call."""
     values = [
-        {"set": name.split(":")[0], "rule": rule, "contender": row.contender}
+        {"set": _short(name), "rule": rule, "contender": row.contender}
         | {"ratio": row.median, "state": "binding" if binding else "not needed"}
         for name, rule, binding, row in measured.medians()
         if not row.contender.endswith("again")
@@ -99,6 +100,12 @@ def picture(measured: Measured) -> bytes:
     line = alt.Chart().mark_rule(strokeDash=[4, 4]).encode(x=alt.datum(1.0))
     chart = alt.layer(line, dots, data=alt.Data(values=values)).properties(width=330, height=170)
     return png(specification(chart.facet(facet=alt.Facet("set:N", title=None), columns=2)))
+
+
+def _short(name: str) -> str:
+    """A set's name without its size, with its threads."""
+    threads = f", {name.rpartition(', ')[2]}" if name.endswith("threads") else ""
+    return name.split(":")[0] + threads
 
 
 def _cell(row: Row | None) -> str:

@@ -50,7 +50,8 @@ def reach(measured: Measured) -> str:
 
 
 def _rows(measured: Measured) -> Iterator[str]:
-    names = {name.partition(":")[0]: name for name in measured.rows}
+    one_thread = [name for name in measured.rows if not name.endswith("threads")]
+    names = {name.partition(":")[0]: name for name in one_thread}
     for goal in GOALS:
         for short in goal.sets:
             cells = [
