@@ -21,6 +21,8 @@ from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.norms import SMALL, Parts, scalar_dtype
 from gradclip_core.parts.reductions import SHORT, norms_of_rows, together, wide
 
+_LONGEST = 512  # elements of a row up to which a float32 sum of one is precise
+
 
 def row_norms(gradients: Gradients, norm_type: float) -> Tensor:
     """The p-norms of all rows of all parameters, one after the other: (k,).
@@ -118,10 +120,12 @@ def _norms(grad: Tensor, norm_type: float, rows: int) -> Tensor:
     values = values if rows > 1 or grad.ndim >= 2 else values.reshape(1, -1)
     dims = tuple(range(1, values.ndim))
     on_cpu = grad.device.type == "cpu"
-    if on_cpu and norm_type == 2.0 and values.ndim == 2:
-        norms = norms_of_rows(wide(values))
+    if on_cpu and norm_type == 2.0 and (values.ndim == 2 or values.is_contiguous()):
+        norms = norms_of_rows(wide(values.flatten(1)))
     else:
         narrow = norm_type in (1.0, 2.0, math.inf) and values.dtype is not torch.float64
+        if on_cpu and not math.isinf(norm_type):
+            narrow &= values.shape[1:].numel() <= _LONGEST
         dtype = torch.float32 if narrow else scalar_dtype(grad.device)
         norms = torch.linalg.vector_norm(values, norm_type, dim=dims, dtype=dtype)
         norms = norms.to(scalar_dtype(grad.device))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gradclip_core import ClipNorm, ClipValue, Percentile
 from gradclip_core.parts.collect import collect
-from gradclip_core.parts.rows import row_norms
+from gradclip_core.parts.rows import norms_of_all_rows, row_norms
 
 pytestmark = pytest.mark.usefixtures("either_way")
 Holding = Callable[..., list[nn.Parameter]]
@@ -174,3 +174,12 @@ def test_a_clipper_serves_parameters_with_other_rows_one_after_the_other(holding
     clipper = ClipNorm(1.0, by="row")
     for rows in (2, 5, 3):
         assert len(clipper(holding(torch.ones(rows, 2))).norms) == rows
+
+
+@pytest.mark.parametrize("norm_type", [1.0, 2.0])
+@pytest.mark.parametrize("shape", [(1, 100_001), (2, 50, 50, 20)])
+def test_long_rows_with_gaps_lose_no_digits(norm_type: float, shape: tuple[int, ...]) -> None:
+    grad = torch.rand(*shape, 2, generator=torch.Generator().manual_seed(0))[..., 0]
+    exact = torch.linalg.vector_norm(grad.double().flatten(1), norm_type, dim=1)
+    found = norms_of_all_rows([grad], [shape[0]], norm_type)
+    torch.testing.assert_close(found, exact, rtol=1e-7, atol=0)
