@@ -12,6 +12,7 @@ from apps import CONF
 from apps.cli.compose import compose_run
 from apps.errors import UserError
 from apps.grid.plan import read_seeds
+from apps.run.experiment import Experiment
 from apps.run.folds import train_run
 from tests.conftest import refused
 
@@ -92,7 +93,7 @@ def test_a_rule_and_an_optimizer_that_do_not_suit(tiny, verb, clipping, optimize
         ("data.gaps=ignore", "data.gaps='ignore'"),
         ("trainer.precision=3-bit", "trainer.precision='3-bit'"),
         ("trainer.devices=-7", "trainer=cpu"),
-        ("+trainer.nonsense=1", "trainer=cpu"),
+        ("+trainer.nonsense=1", "trainer.nonsense: no such key here"),
         ("trainer.accumulate_grad_batches=0", "accumulate_grad_batches"),
         ("+trainer.gradient_clip_val=1", "trainer.gradient_clip_val=1: would clip beside"),
         ("logger=csv +logger.nonsense=1", "logger"),
@@ -105,7 +106,7 @@ def test_values_of_a_training(empty_folder, tiny, override, expected):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose_run("energy", [*tiny, *override.split()])
     with pytest.raises(UserError) as caught:
-        train_run(config, Path("run"))
+        train_run(Experiment(config), Path("run"))
     assert expected in str(caught.value)
     assert list(empty_folder.iterdir()) == []
 

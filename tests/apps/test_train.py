@@ -32,6 +32,7 @@ def test_the_run_folder_holds_what_it_promises(train, tiny):
     run = train("logger=csv", "clipping=autoclip", "optimizer=rmsprop", "seed=3")
     folder = RunFolder(run)
     assert {path.name for path in run.iterdir()} == {
+        "account.txt",
         "config.yaml",
         "data.json",
         "checkpoints",
