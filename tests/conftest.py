@@ -27,6 +27,12 @@ settings.load_profile("repeatable")
 
 HOURS = 24 * 84
 
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Keep bytes out of the names of tests: packed ones hold the time, and workers would differ."""
+    return argname if isinstance(val, bytes) else None
+
+
 # A network and a budget so small that a training takes a second.
 TINY = (
     "model.hidden_size=4",
