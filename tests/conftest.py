@@ -25,6 +25,13 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
+with contextlib.suppress(ImportError):
+    # absl, which Keras and JAX bring, closes the stream under which it was imported once somebody
+    # sets logging up anew, as Ray does. Under pytest that is where all output goes.
+    from absl import logging as absl_logging
+
+    absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
 HOURS = 24 * 84
 
 
