@@ -11,8 +11,7 @@ from torch.optim import Optimizer
 
 from gradclip_core import guards
 from gradclip_core.checks import refuse_former_names
-from gradclip_core.clipper import Clipper
-from gradclip_core.guards import Guard, NonFiniteGradientError, Policy
+from gradclip_core.guards import Guard, Policy
 from gradclip_core.parts import norms, sharding
 from gradclip_core.parts.buffer_view import BufferView
 from gradclip_core.parts.collect import collect_for_kernel, for_pytorch
@@ -22,11 +21,10 @@ from gradclip_core.parts.measure import check_measure, measure_parts
 from gradclip_core.parts.norms import By, Measure, Partition, Parts
 from gradclip_core.parts.selection import Selected, Selection
 from gradclip_core.report import ClipReport
-from gradclip_core.rules import unread
+from gradclip_core.rules.guarded import GuardedClipper
 from gradclip_core.rules.settings import spelled_out
 from gradclip_core.rules.step_reports import perhaps_skipped, untouched
 from gradclip_core.stepping.no_effect import warn_of_no_effect
-from gradclip_core.stepping.step_skip import StepSkip
 from gradclip_core.thresholds import Threshold
 
 # What a fast step stands in for.
@@ -36,7 +34,7 @@ _REPLACED |= {"_full_step", "_clip", "_untouched", "_counted"}
 _FORMER = {"acts": "modifies_gradients", "acts_below": "changes_below_threshold"}
 
 
-class Rule(Clipper):
+class Rule(GuardedClipper):
     """Bounds the gradients of `parameters` in place, once per optimizer step.
 
     Examples:
@@ -84,7 +82,6 @@ class Rule(Clipper):
     measures_gradients = True  # or something made of them
     changes_below_threshold = False  # whether the response changes parts that are not over
     may_drop = False  # whether `drops` may say yes
-    may_skip_unread = False  # whether its state is right though a step is skipped only later
     has_fast_step = False  # whether `fast_step` still does what the other methods do
 
     def __init_subclass__(cls, **settings: Any) -> None:
@@ -108,20 +105,17 @@ class Rule(Clipper):
         nonfinite: Policy = "skip",
         patience: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(Guard(nonfinite, patience))
         self.threshold = threshold
         self.by = norms.check_by(by)
         self.norm_type = norms.check_norm_type(norm_type)
         self.measure = check_measure(measure)
         self.select = Selection(exclude, min_ndim)
-        self.guard = Guard(nonfinite, patience)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
         self._partition: tuple[object, Partition] | None = None
         self._given_norm: Tensor | None = None  # (1,), in `ClipNorm.clip_with_norm`
         self._view = BufferView("steps", "clipped_steps")
-        self._step_skip: StepSkip | None = None
-        self._skipped: Tensor | None = None  # whether the step to come is, where that is not read
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Work on this model and this optimizer from now on; returns the clipper itself.
@@ -136,17 +130,6 @@ class Rule(Clipper):
             bounded = None if self.acts_in_step else optimizer
             warn_of_no_effect(type(self).__name__, self.threshold, bounded)
         return self
-
-    def detach(self) -> None:
-        """Leave the model and the optimizer alone from now on."""
-        super().detach()
-        if self._step_skip is not None:
-            self._step_skip.release(self)
-            self._step_skip = None
-
-    def _share_skip(self, optimizer: Optimizer) -> None:
-        """Let the step skip itself, where it can."""
-        self._step_skip = StepSkip.shared(optimizer, self) if self.may_skip_unread else None
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Bound the gradients in place; return the norms that the parts have then, (k,).
@@ -259,42 +242,6 @@ class Rule(Clipper):
         parts = Parts(per_part, usable, partition, gradients, self.norm_type, self.measure)
         return parts, per_parameter
 
-    def _guarded(self, selected: Selected) -> tuple[Parts, ClipReport, bool]:
-        """Measure the gradients and apply the policy for those that are not finite."""
-        guard, every = self.guard, selected.every
-        self._skipped = None
-        if self._step_skip is not None:
-            self._step_skip.set(self, None)  # of an earlier call
-            if unread.applies(self, self._step_skip, every):
-                return unread.guarded(self, selected)
-        reads_host = guard.reads_host(every.device)
-        if guard.policy == "zero" and not reads_host:
-            guards.zero_nonfinite(every)
-        parts, per_parameter = self._measure(selected.chosen)
-        report = self._untouched(parts, per_parameter)
-        if not reads_host:
-            return parts, report, False
-        finite = bool(parts.norms.isfinite().all()) and guards.all_finite(selected.rest)
-        if not finite and guard.policy == "raise":
-            bad = guards.describe_nonfinite(every)
-            raise NonFiniteGradientError(f"non-finite gradient in {bad}")
-        skip = not finite and guard.policy == "skip"
-        if skip:
-            guards.drop(every)
-            report = replace(report, skipped=torch.ones_like(report.skipped))
-        elif not finite and guard.policy == "zero":
-            guards.zero_nonfinite(every)
-            parts, per_parameter = self._measure(selected.chosen)
-            report = self._untouched(parts, per_parameter)
-        guard.count(finite)
-        return parts, report, skip
-
-    def _skip_step(self, skipped: Tensor) -> None:
-        """Skip the step to come where this is true, 0-d bool, not read."""
-        assert self._step_skip is not None
-        self._skipped = skipped
-        self._step_skip.set(self, skipped)
-
     def _untouched(self, parts: Parts, per_parameter: Tensor) -> ClipReport:
         """The report of a step that changed nothing."""
         rate = self.clipped_steps / self.steps.clamp(min=1)
@@ -314,6 +261,3 @@ class Rule(Clipper):
         left = self.respond(parts, thresholds)
         report = replace(report, clipped_norms=left, path=self.path)
         return report if self._skipped is None else perhaps_skipped(report, self._skipped)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_step_skip": None, "_skipped": None}
