@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import http.client
 import re
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from data_scripts.files import replacing
 from data_scripts.manifest import DataError, Source, check_sha256, sha256
+from data_scripts.unpacking import copy, read, read_zip, unpack_gzip
 
 PIP_TIMEOUT = 600
 
@@ -80,17 +80,9 @@ def _from_mirror(source: Source, target: Path, mirror: Path) -> bool:
             _save(source, target, plain, partial(shutil.copyfile, plain))
             return True
         if packed.is_file():
-            _save(source, target, packed, partial(_unpack, packed))
+            _save(source, target, packed, partial(unpack_gzip, packed))
             return True
     return False
-
-
-def _unpack(packed: Path, part: Path) -> None:
-    try:
-        with gzip.open(packed) as stream, part.open("wb") as out:
-            shutil.copyfileobj(stream, out)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{packed}: not a whole gzip file ({error})") from None
 
 
 def _download(url: str, timeout: float, part: Path) -> None:
@@ -98,7 +90,7 @@ def _download(url: str, timeout: float, part: Path) -> None:
         raise DataError(f"{url}: only https addresses are fetched")
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer, part.open("wb") as out:
-            shutil.copyfileobj(answer, out)
+            copy(answer, out, url)
     except (OSError, http.client.HTTPException) as error:
         raise DataError(f"{url}: {error}") from None
 
@@ -168,9 +160,6 @@ def read_member(archive: Path, member: str, expected_sha256: str) -> bytes:
 def _member(archive: Path, member: str) -> bytes:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
-            return packed.read(member)
-    with tarfile.open(archive) as packed:
-        stream = packed.extractfile(member)
-        if stream is None:
-            raise KeyError(member)
-        return stream.read()
+            return read_zip(packed, member, archive)
+    with tarfile.open(archive) as tar:
+        return read(tar, member, archive)

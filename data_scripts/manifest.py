@@ -83,6 +83,8 @@ class Manifest:
                 Source(**{**s, "mirror": tuple(s["mirror"]), "urls": tuple(s["urls"])})
                 for s in dataset["sources"]
             )
+            if not record["files"]:
+                raise ValueError("it names no files")
             return cls(
                 dataset=Dataset(**{**dataset, "sources": sources}),
                 **{f.name: record[f.name] for f in fields(cls) if f.name != "dataset"},

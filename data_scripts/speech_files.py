@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from data_scripts.files import replacing
 from data_scripts.manifest import DataError, sha256
+from data_scripts.unpacking import members
 
 PARTS = ("train", "val", "test")
 Samples = NDArray[np.float64]
@@ -43,7 +44,7 @@ def read_archive(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     found = {}
     try:
         with tarfile.open(path) as archive:
-            for member in archive:
+            for member in members(archive, path):
                 name = member.name.partition("/")[2]
                 if member.isfile() and wanted(name):
                     stream = archive.extractfile(member)
