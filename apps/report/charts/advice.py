@@ -14,11 +14,13 @@ import pandas as pd
 from apps.report.charts.norms import PERCENT, rounded, ticks
 from apps.report.charts.theme import GREY, PALETTE, WIDTH, Layers, png, specification, svg
 from apps.report.model.formatting import percent, several
+from data_scripts.files import is_temporary, write_bytes, write_text
 from gradclip_core import Advice
 from gradclip_core.advice import Candidate, Record, replay
 from gradclip_core.advice.candidates import global_norm, log_z, rolling_median
 from gradclip_core.advice.statistics import percentile as norm_percentile
 
+ADVICE = "advice.json"
 NUM_BINS = 40
 MOST_MODULES = 6
 BLOWUP = 100.0  # norms so many times the upper quartile are drawn at the upper edge
@@ -33,10 +35,16 @@ def write_advice(advice: Advice, record: Record, folder: Path, command: str) -> 
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"command": command} | advice.as_dict()
     text = json.dumps(facts, indent=2, allow_nan=False)
-    (folder / "advice.json").write_text(text + "\n", encoding="utf-8")
     spec = specification(picture(advice, record))
-    (folder / "advice.png").write_bytes(png(spec))
-    (folder / "advice.svg").write_text(svg(spec), encoding="utf-8")
+    write_bytes(folder / "advice.png", png(spec))
+    write_text(folder / "advice.svg", svg(spec))
+    write_text(folder / ADVICE, text + "\n")  # the last: it says that all is there
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder is empty, or holds what `write_advice` left when it was killed."""
+    pictures = {"advice.png", "advice.svg", ".lock"}
+    return all(path.name in pictures or is_temporary(path) for path in folder.iterdir())
 
 
 def picture(advice: Advice, record: Record) -> alt.VConcatChart:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from apps.report.model.grids import Comparison, Grid, names_of, validation_rank
 from apps.report.model.runs import UNCLIPPED, Run
+from data_scripts.files import write_text
 
 Direction = Literal["min", "max", "target"]
 
@@ -108,7 +109,7 @@ class Results:
 def write_results(results: Results, path: Path) -> None:
     """Write strict JSON: NaN and infinite numbers become null."""
     text = json.dumps(_plain(asdict(results)), indent=2, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def read_results(path: Path) -> Results:

@@ -12,7 +12,9 @@ import pandas as pd
 from apps.report.charts.theme import Figure, png, specification, svg
 from apps.report.model.formatting import DASH, PLUS_MINUS
 from apps.report.model.results import Results
+from apps.report.model.spreadsheet import write_csv
 from apps.report.model.tables import Cell, Table
+from data_scripts.files import write_bytes, write_text
 
 FIGURES, TABLES = "figures", "tables"
 # What LaTeX reads as commands, and what its fonts lack, in its own words.
@@ -35,16 +37,16 @@ def write_figures(figures: Mapping[str, Figure], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
         spec = specification(figure.chart)
-        (folder / f"{name}.png").write_bytes(png(spec))
-        (folder / f"{name}.svg").write_text(svg(spec), encoding="utf-8")
+        write_bytes(folder / f"{name}.png", png(spec))
+        write_text(folder / f"{name}.svg", svg(spec))
 
 
 def write_tables(tables: Mapping[str, Table], folder: Path) -> None:
     """Each table as NAME.csv and NAME.tex."""
     folder.mkdir(exist_ok=True)
     for name, table in tables.items():
-        as_frame(table).to_csv(folder / f"{name}.csv", index=False)
-        (folder / f"{name}.tex").write_text(latex(table), encoding="utf-8")
+        write_csv(as_frame(table), folder / f"{name}.csv")
+        write_text(folder / f"{name}.tex", latex(table))
 
 
 def as_frame(table: Table) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from apps.report.page.sections import Section
 from apps.report.statistics.recommendation import RULE, recommended
 from apps.report.statistics.summaries import count
 from apps.report.tables.scores import gain_cell, score_cell
+from data_scripts.files import write_text
 
 
 def write_front(root: Path, results: Sequence[Results]) -> Path:
@@ -43,9 +44,9 @@ def write_front(root: Path, results: Sequence[Results]) -> Path:
         "each strategy, unclipped among them.",
         "folders": {"figures": FIGURES, "tables": TABLES},
     }
-    (root / "report.md").write_text(markdown("front.md.j2", **page), encoding="utf-8")
+    write_text(root / "report.md", markdown("front.md.j2", **page))
     path = root / "report.html"
-    path.write_text(html("front.html.j2", drawn, **page), encoding="utf-8")
+    write_text(path, html("front.html.j2", drawn, **page))
     return path
 
 

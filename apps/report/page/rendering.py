@@ -35,7 +35,7 @@ def html(template: str, figures: Mapping[str, Figure], **page: Any) -> str:
 
 
 def markdown(template: str, **page: Any) -> str:
-    """A page in Markdown."""
+    """A page in Markdown, in which no text is HTML."""
     return _environment(escape=False).get_template(template).render(**page)
 
 
@@ -46,6 +46,7 @@ def _environment(*, escape: bool) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=None if escape else lambda value: str(value).replace("<", "&lt;"),
     )
     environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     environment.filters["breakable"] = _breakable

@@ -10,6 +10,7 @@ from typing import Any
 from apps.report.charts.theme import Figure
 from apps.report.model.formatting import label, several
 from apps.report.model.results import Results, write_results
+from apps.report.model.spreadsheet import write_csv
 from apps.report.model.step_records import read_records
 from apps.report.model.tables import NamedTable
 from apps.report.page.exports import FIGURES, TABLES, runs_frame, write_figures, write_tables
@@ -17,6 +18,7 @@ from apps.report.page.findings import details, verdict
 from apps.report.page.rendering import html, markdown
 from apps.report.page.sections import Section, sections
 from apps.report.statistics.recommendation import RULE, recommended
+from data_scripts.files import write_text
 
 
 def write_report(
@@ -42,11 +44,11 @@ def write_report(
     write_figures(drawn, output_dir / FIGURES)
     write_tables({part.key: part.table for part in parts if part.table}, output_dir / TABLES)
     # The table of runs shows what there is room for; its file holds everything.
-    runs_frame(results).to_csv(output_dir / TABLES / "runs.csv", index=False)
+    write_csv(runs_frame(results), output_dir / TABLES / "runs.csv")
     page = _page(results, details(results, read_records(results.shown, output_dir)), parts)
-    (output_dir / "report.md").write_text(markdown("report.md.j2", **page), encoding="utf-8")
+    write_text(output_dir / "report.md", markdown("report.md.j2", **page))
     path = output_dir / "report.html"
-    path.write_text(html("report.html.j2", drawn, **page, home=home), encoding="utf-8")
+    write_text(path, html("report.html.j2", drawn, **page, home=home))
     return path
 
 
