@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -13,18 +15,18 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from apps import CONF
+from apps.cli.choices import check_choices, unknown_choice
 from apps.cli.help import VERBS_ON_RUNS, all_apps, help_text
-from apps.errors import UserError
+from apps.cli.options import options_first
+from apps.cli.signals import ending_by_signal
+from apps.errors import Terminated, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 DEFAULT_APP = "energy"
-_OPTIONS = {"-h", "--help", "-c", "--cfg", "-p", "--package", "--resolve", "-i", "--info"} | {
-    "-m",
-    "--multirun",
-    "--version",
-}
+# A disk that is full, over its quota, or broken: no mistake in the command.
+_OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def command(
@@ -37,9 +39,10 @@ def command(
     prepare: turns the arguments into those that Hydra is to compose.
 
     A mistake of the user's ends in one line on stderr and exit code 2, before anything is
-    written; an interrupt ends with exit code 130.
+    written; a disk that is full or fails in one line and exit code 1; an interrupt with exit
+    code 130, and a signal to end with 128 and its number, as a shell has it.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ending_by_signal():
         # Not "once": Python forgets what it has shown whenever somebody adds a filter.
         warnings.filterwarnings("always", module=r"gradclip_core\.")
         warnings.showwarning = functools.partial(_show, verb, set())
@@ -52,22 +55,39 @@ def _command(
     prepare: Callable[[list[str]], list[str]],
 ) -> None:
     try:
-        arguments = sys.argv[1:] = prepare(sys.argv[1:])
-        _check_options(arguments)
-        app = named_app(arguments)
-        if app != DEFAULT_APP and not _values("app", arguments):
-            sys.argv.append(f"app={app}")
-        if {"-h", "--help"} & set(arguments):
-            print(help_text(verb, app, arguments))
-            return
-        _run(verb, app, run)
+        _compose_and_run(verb, run, prepare)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        print(f"gradclip-{verb}: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        _end(verb, "interrupted", 130)
+    except Terminated as end:
+        _end(verb, f"ended by {signal.Signals(end.signal).name}", 128 + end.signal)
     except UserError as error:
-        _fail(verb, str(error))
+        _end(verb, str(error), 2)
     except ModuleNotFoundError as error:
-        _fail(verb, _not_installed(error))
+        _end(verb, _not_installed(error), 2)
+    except BrokenPipeError:
+        _end(verb, "nobody reads what it prints", 1)
+    except OSError as error:
+        _end(verb, _of_system(error), 1 if error.errno in _OF_DISK else 2)
+
+
+def _compose_and_run(
+    verb: str,
+    run: Callable[[DictConfig], None],
+    prepare: Callable[[list[str]], list[str]],
+) -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the current folder is gone; go to another") from None
+    arguments = sys.argv[1:] = options_first(prepare(sys.argv[1:]))
+    app = named_app(arguments)
+    if app != DEFAULT_APP and not _values("app", arguments):
+        sys.argv.append(f"app={app}")
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(verb, app, arguments))
+        return
+    _run(verb, app, run)
 
 
 def _not_installed(error: ModuleNotFoundError) -> str:
@@ -105,7 +125,13 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
             if texts:
                 config.text = texts[-1].replace("${", "\\${")
             run(config)
-        except (UserError, ModuleNotFoundError, HydraException, OmegaConfBaseException) as error:
+        except (
+            UserError,
+            ModuleNotFoundError,
+            HydraException,
+            OmegaConfBaseException,
+            OSError,
+        ) as error:
             mistakes.append(error)
 
     # Hydra would take app= for a choice of the group `conf/app`, which these verbs have not.
@@ -115,6 +141,8 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
     # Nor can it read a sentence, which is full of what is grammar to it.
     texts = [item[5:] for item in sys.argv if verb == "predict" and item.startswith("text=")]
     sys.argv = [item for item in sys.argv if not texts or not item.startswith("text=")]
+    settings = [item for item in sys.argv[1:] if not item.startswith("-")]
+    check_choices(settings, _rooms(verb, app), several=verb == "compare")
     sys.argv.append(search_path(*_rooms(verb, app)))
     try:
         with contextlib.ExitStack() as stack:
@@ -126,7 +154,8 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
         if mistakes:
             raise mistakes[0]
     except MissingConfigException as error:
-        raise UserError(_missing(error.missing_cfg_file, _rooms(verb, app))) from error
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        raise UserError(unknown_choice(group, choice, _rooms(verb, app))) from error
     except OverrideParseException as error:
         raise UserError(
             f"{error.override}: cannot be read as KEY=VALUE; quote a text that holds = , [ or {{"
@@ -149,13 +178,6 @@ def quoted(path: str) -> str:
 def _escaped(path: str) -> str:
     """A path as it may stand between the quotes of an override."""
     return path.replace("\\", "\\\\").replace("'", "\\'")
-
-
-def _check_options(arguments: list[str]) -> None:
-    """UserError for an option that is none of ours and Hydra's."""
-    for argument in arguments:
-        if argument.startswith("-") and argument.partition("=")[0] not in _OPTIONS:
-            raise UserError(f"{argument}: no such option; settings are KEY=VALUE, see --help")
 
 
 def named_app(arguments: list[str]) -> str:
@@ -181,16 +203,6 @@ def _values(key: str, arguments: list[str]) -> list[str]:
 def _rooms(verb: str, app: str) -> list[str]:
     """The applications whose choices a verb takes: of a run's it is not known before it is read."""
     return all_apps() if verb in VERBS_ON_RUNS else [app]
-
-
-def _missing(name: str | None, rooms: list[str]) -> str:
-    """One line for a choice that does not exist, with those that do."""
-    group, _, choice = (name or "").rpartition("/")
-    folders = [CONF / group, *(CONF / app / group for app in rooms)]
-    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    if not group or not known:
-        return f"no such configuration: {name}"
-    return f"{group}={choice}: unknown; known: {', '.join(known)}"
 
 
 def _one_line(error: Exception) -> str:
@@ -223,6 +235,19 @@ def _present_key(parent: Any, key: str) -> str | None:
     return None if present == key else str(present)
 
 
-def _fail(verb: str, message: str) -> NoReturn:
-    print(f"gradclip-{verb}: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(2)
+def _of_system(error: OSError) -> str:
+    """What the operating system refused, and for which file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    name = error.filename2 or error.filename
+    return f"{name}: {reason}" if name is not None else reason
+
+
+def _end(verb: str, message: str, code: int) -> NoReturn:
+    """Say in one line why the process ends, and end it."""
+    with contextlib.suppress(OSError):
+        print(f"gradclip-{verb}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # the interpreter would try again when it ends, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(code)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import importlib.util
 import inspect
 from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
 from typing import Any, Unpack, get_args, get_origin, get_type_hints
 
 import hydra.utils
@@ -14,15 +18,17 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from apps.cli.former_keys import present_key
+from apps.cli.schema import whole
 from apps.errors import UserError
 from data_scripts.manifest import DataError
 
 
-def instantiate(config: DictConfig, key: str, **arguments: Any) -> Any:
-    """Build the object that `config.<key>` describes by `_target_`.
+def instantiate(config: DictConfig, key: str, kind: type | None = None, **arguments: Any) -> Any:
+    """Build the object that `config.<key>` describes by `_target_`, or a mapping of objects.
 
-    Values are checked against the annotations of the target first. Raises UserError naming the
-    key, the value and what is allowed.
+    Values are checked against the annotations of the target first. kind: what is built must be
+    one, or build one where it is partial. Raises UserError naming the key, the value and what is
+    allowed.
     """
     try:
         node = OmegaConf.select(config, key, throw_on_missing=True)
@@ -35,27 +41,45 @@ def instantiate(config: DictConfig, key: str, **arguments: Any) -> Any:
         raise UserError(f"{key}: describes no object: it has no _target_")
     _check(key, plain)
     try:
-        return hydra.utils.instantiate(plain, **arguments, _convert_="all")
+        built = hydra.utils.instantiate(plain, **arguments, _convert_="all")
     except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, (UserError, DataError)):
-            raise UserError(str(cause)) from error
-        if isinstance(cause, (ValueError, TypeError)):
-            raise UserError(f"{key}: {cause}") from error
-        raise UserError(f"{key}: {str(error).splitlines()[0]}") from error
+        raise UserError(_told(key, error)) from error
+    described = {key: built} if "_target_" in plain else {f"{key}.{k}": v for k, v in built.items()}
+    for name, thing in described.items():
+        _check_kind(name, OmegaConf.select(config, f"{name}._target_"), thing, kind)
+    return built
+
+
+def _told(key: str, error: InstantiationException) -> str:
+    """What made a class refuse its arguments, in one line."""
+    cause = error.__cause__
+    if isinstance(cause, (UserError, DataError)):
+        return str(cause)
+    if isinstance(cause, (ValueError, TypeError)):
+        return f"{key}: {cause}"
+    if cause is None:
+        return f"{key}: {str(error).splitlines()[0]}"
+    first = str(cause).partition("\n")[0]
+    return f"{key}: {first or type(cause).__name__}"
+
+
+def _check_kind(key: str, name: Any, built: Any, kind: type | None) -> None:
+    if kind is None or isinstance(built, kind):
+        return
+    if isinstance(built, functools.partial):
+        made = built.func
+        if not inspect.isclass(made) or issubclass(made, kind):  # a function says it when called
+            return
+    raise UserError(f"{key}._target_={name}: must be a kind of {kind.__module__}.{kind.__name__}")
 
 
 def whole_number(config: DictConfig, key: str, least: int, most: int | None = None) -> int:
     """The integer that `config.<key>` is; UserError if it is none or out of range."""
     value = OmegaConf.select(config, key)
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or not least <= value <= (value if most is None else most)
-    ):
-        limits = f">= {least}" if most is None else f"from {least} to {most}"
-        raise UserError(f"{key}={value}: must be an integer {limits}")
-    return value
+    try:
+        return whole(value, least, most)
+    except ValueError as error:
+        raise UserError(f"{key}={value}: {error}") from error
 
 
 def _describes(node: Any) -> bool:
@@ -71,10 +95,17 @@ def _check(key: str, node: Any) -> None:
         _check(f"{key}.{name}", value)
     if not isinstance(node, Mapping) or "_target_" not in node:
         return
+    for name in node:
+        if str(name).startswith("_") and name not in ("_target_", "_partial_"):
+            raise UserError(
+                f"{key}.{name}: no such key; allowed beside settings: _target_, _partial_"
+            )
     target = _target(key, node["_target_"])
     _check_names(key, node, target)
     for name, parameter in _parameters(target).items():
-        if name in node and not _holds_objects(node[name]):
+        if name in node and _is_object(node[name]):
+            _check_class(f"{key}.{name}", node[name]["_target_"], parameter)
+        elif name in node and not _holds_objects(node[name]):
             _check_value(f"{key}.{name}", node[name], parameter)
 
 
@@ -102,15 +133,49 @@ def _entries(node: Any) -> Iterable[tuple[Any, Any]]:
 
 def _holds_objects(node: Any) -> bool:
     """Whether a value is an object to be built, or a list or mapping with one in it."""
-    described = isinstance(node, Mapping) and "_target_" in node
-    return described or any(_holds_objects(value) for _, value in _entries(node))
+    return _is_object(node) or any(_holds_objects(value) for _, value in _entries(node))
 
 
-def _target(key: str, path: str) -> Any:
+def _is_object(node: Any) -> bool:
+    return isinstance(node, Mapping) and "_target_" in node
+
+
+def _check_class(key: str, path: Any, annotation: Any) -> None:
+    """UserError for an object inside another, of a class that the other does not take."""
+    made = _target(key, path)
+    taken = get_args(annotation) or (annotation,)
+    if not inspect.isclass(made) or not all(inspect.isclass(kind) for kind in taken):
+        return
+    if not issubclass(made, taken):
+        names = " or ".join(kind.__name__ for kind in taken if kind is not type(None))
+        raise UserError(f"{key}._target_={path}: must be a kind of {names}")
+
+
+def _target(key: str, path: Any) -> Any:
+    """The class or function of a name; a class within a class is found as well."""
     try:
-        return hydra.utils.get_object(path)
-    except Exception as error:
-        raise UserError(f"{key}._target_={path}: {str(error).splitlines()[0]}") from error
+        found = _located(str(path).split("."))
+    except Exception as error:  # a module can fail in any way while it is imported
+        first = str(error).partition("\n")[0]
+        raise UserError(f"{key}._target_={path}: cannot be imported: {first}") from error
+    if not callable(found):
+        raise UserError(f"{key}._target_={path}: no such class")
+    return found
+
+
+def _located(parts: list[str]) -> Any:
+    """What has a dotted name, in a module or in a class; None if there is nothing."""
+    found, module = None, ""
+    for number, part in enumerate(parts):
+        module = f"{module}.{part}" if number else part
+        inner = getattr(found, part, None)
+        is_package = number == 0 or hasattr(found, "__path__")
+        if inner is None and is_package and part and importlib.util.find_spec(module):
+            inner = importlib.import_module(module)
+        if inner is None:
+            return None
+        found = inner
+    return found
 
 
 def _parameters(target: Any) -> Mapping[str, Any]:
@@ -128,6 +193,8 @@ def _parameters(target: Any) -> Mapping[str, Any]:
 
 
 def _check_value(key: str, value: Any, annotation: Any) -> None:
+    if inspect.isclass(annotation) and is_dataclass(annotation):
+        raise UserError(f"{key}={value}: describes no object: it has no _target_")
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(
             annotation, config=ConfigDict(arbitrary_types_allowed=True)
@@ -135,7 +202,18 @@ def _check_value(key: str, value: Any, annotation: Any) -> None:
     except (PydanticSchemaGenerationError, PydanticUserError):
         return
     try:
-        adapter.validate_python(value)
+        taken = adapter.validate_python(value)
     except ValidationError as error:
         wanted = "; ".join(dict.fromkeys(item["msg"] for item in error.errors()))
         raise UserError(f"{key}={value!r}: {wanted}") from error
+    if _is_converted(value, taken):
+        raise UserError(f"{key}={value!r}: Input should be {type(taken).__name__}")
+
+
+def _is_converted(given: Any, taken: Any) -> bool:
+    """Whether pydantic has made a number of a text, or one of these of true and false."""
+    if isinstance(given, list) and isinstance(taken, (list, tuple)):
+        return any(map(_is_converted, given, taken))
+    if isinstance(given, bool) or isinstance(taken, bool):
+        return type(given) is not type(taken)
+    return isinstance(given, str) and isinstance(taken, (int, float))
