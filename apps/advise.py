@@ -12,22 +12,35 @@ from apps.cli.command import command
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from apps.run.experiment import Experiment
+
 
 def run(config: DictConfig) -> None:
     """Record the steps, say what they say, leave the advice and its picture."""
-    from apps.cli.compose import chosen, given, named
+    from apps.cli.compose import chosen, named
     from apps.cli.instantiate import whole_number
-    from apps.report.charts.advice import write_advice
-    from apps.run.advising import advise_on
+    from apps.cli.schema import FirstSteps, check
     from apps.run.experiment import Experiment
-    from apps.run.folder import new_folder
+    from apps.run.locking import new_folder
     from gradclip_core.advice import MIN_STEPS
 
     config = named(config)
+    check(config, FirstSteps)
     steps = whole_number(config, "steps", MIN_STEPS)
-    default = new_folder(Path("advice") / config.app.name, chosen("optimizer"))
-    folder = _unused(Path(str(config.output_dir or default)))
-    experiment = Experiment(config)
+    if config.output_dir is None:
+        with new_folder(Path("advice") / config.app.name, chosen("optimizer")) as folder:
+            _advise(Experiment(config, settings=FirstSteps), steps, folder)
+        return
+    folder = Path(str(config.output_dir))
+    _check_unused(folder)
+    _advise(Experiment(config, settings=FirstSteps), steps, folder)
+
+
+def _advise(experiment: Experiment, steps: int, folder: Path) -> None:
+    from apps.cli.compose import given
+    from apps.report.charts.advice import write_advice
+    from apps.run.advising import advise_on
+
     print(f"{experiment.data.account}\n{steps} steps without clipping ...\n", flush=True)
     advice, record = advise_on(experiment, steps)
     line = shlex.join(["gradclip-train", *_for_training(given()), *advice.choice.line.split()])
@@ -36,16 +49,16 @@ def run(config: DictConfig) -> None:
     print(f"\nto train with it: {line}\nadvice and picture: {folder}")
 
 
-def _unused(path: Path) -> Path:
-    """The folder, if nothing is in its place; UserError otherwise."""
+def _check_unused(path: Path) -> None:
+    """UserError if something is in the folder that was not left by a killed process."""
     from apps.errors import UserError
+    from apps.report.charts.advice import is_unfinished
 
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if os.path.lexists(path) and not (path.is_dir() and is_unfinished(path)):
         raise UserError(f"output_dir={path}: exists and is not empty; choose another folder")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise UserError(f"output_dir={path}: nothing can be written into {above}")
-    return path
 
 
 def _for_training(overrides: list[str]) -> list[str]:

@@ -22,22 +22,38 @@ def run(arguments: Sequence[str], config: DictConfig) -> None:
     """Make the comparison of every application, one after the other, and their reports."""
     from apps.cli.compose import named
     from apps.cli.instantiate import instantiate, whole_number
-    from apps.grid.comparison import prepare
+    from apps.cli.schema import CompareSettings, check
     from apps.grid.overrides import apps_of
-    from apps.report.page.front import write_front
-    from apps.run.folder import alone, new_folder
     from apps.run.job import leave_job
+    from apps.run.locking import new_folder
 
     leave_job()
+    check(named(config), CompareSettings)
     jobs = None if config.jobs is None else whole_number(config, "jobs", 1)
     launcher: Launcher = instantiate(config, "launcher")
     apps = apps_of(arguments) or [named(config).app.name]
-    root = Path(str(config.output_dir or new_folder(Path("reports"), "-".join(apps))))
+    if config.output_dir is not None:
+        _compare_all(arguments, apps, Path(str(config.output_dir)), launcher, jobs)
+        return
+    with new_folder(Path("reports"), "-".join(apps)) as root:
+        _compare_all(arguments, apps, root, launcher, jobs)
+
+
+def _compare_all(
+    arguments: Sequence[str], apps: Sequence[str], root: Path, launcher: Launcher, jobs: int | None
+) -> None:
+    from apps.grid.checks import refuse_foreign
+    from apps.grid.comparison import prepare
+    from apps.report.page.front import write_front
+    from apps.run.locking import alone
+
     folders = {app: root / app if len(apps) > 1 else root for app in apps}
     # All of them first: nothing is written before everything has been checked.
     prepared = [
         prepare(arguments, app, folder, here=launcher.here) for app, folder in folders.items()
     ]
+    for place in {root, *folders.values()}:
+        refuse_foreign(place)
     home = "../report.html" if len(apps) > 1 else ""
     results = []
     for one in prepared:
@@ -87,8 +103,11 @@ def _train(
     comparing: Comparing, launcher: Launcher, at_once: int | None
 ) -> dict[Path, dict[str, Any]]:
     """Make the runs and tell of each as it ends; their metrics by folder."""
+    from apps.grid.checks import set_aside
     from apps.grid.jobs import as_job, default_at_once
 
+    for path, kept in set_aside(comparing.planned):
+        print(f"{path}: made by other code; kept as {kept.name}, and made anew", flush=True)
     planned = {str(run.path): run for run in comparing.planned}
     jobs = [as_job(run, launcher) for run in planned.values()]
     if at_once is None:

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 def run(config: DictConfig) -> None:
     """Fetch, check and convert the data, and say what there is now."""
+    from apps.cli.schema import DataSettings
     from apps.run.experiment import Experiment
 
-    data = Experiment(config).data
+    data = Experiment(config, settings=DataSettings).data
     print(data.account)
     if len(data.preview):
         print(f"\n{preview(data.preview)}")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def run(config: DictConfig) -> None:
     """Load the best checkpoint, score it on the test split and print the table."""
     from apps.cli.compose import with_decoder
+    from apps.cli.schema import EvaluateSettings, check
     from apps.cli.trust import read_trust
     from apps.errors import UserError
     from apps.report.page.terminal import scores_text
@@ -22,6 +23,7 @@ def run(config: DictConfig) -> None:
     from apps.run.folder import RunFolder
     from apps.run.folds import evaluate_run
 
+    check(config, EvaluateSettings)
     folder = RunFolder.open(Path(str(config.run)), app=config.app)
     folder.newest.load_checkpoint(folder.newest.best)
     run_config = with_decoder(folder.config(read_trust(config.trust)), config.get("decoder"))

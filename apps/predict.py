@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from apps.cli.command import command
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from apps.base.task import Task
+    from apps.run.experiment import Experiment
+    from apps.run.folder import RunFolder
 
 
 def run(config: DictConfig) -> None:
@@ -17,31 +22,62 @@ def run(config: DictConfig) -> None:
     One text in the place of a file is answered on the spot.
     """
     from apps.cli.compose import with_decoder
+    from apps.cli.schema import PredictSettings, check
     from apps.cli.trust import read_trust
+    from apps.report.model.spreadsheet import write_csv
     from apps.run.experiment import Experiment
     from apps.run.folder import RunFolder
 
-    folder = RunFolder.open(Path(str(config.run)), app=config.app).newest
-    text, files = config.text, _files(config)
+    check(config, PredictSettings)
+    run = RunFolder.open(Path(str(config.run)), app=config.app)
+    text, files, raw = config.text, _files(config), config.raw
+    _refuse_diverged(run.path, run.metrics())
+    folder = run.newest
     folder.load_checkpoint(folder.best)
     config = with_decoder(folder.config(read_trust(config.trust)), config.get("decoder"))
     description = folder.description()
     experiment = Experiment(config, description)
-    application, task = experiment.application, experiment.best_task(folder)
+    application, task = experiment.application, _task(experiment, folder)
     if files is None:
         answer, account = application.predict_text(task, description, str(text))
         print(f"{answer.iloc[0].dropna().to_string()}\n{account}")
         return
     source, target = files
     predictions, account = application.predict(task, description, source)
-    predictions.to_csv(target, index=False, float_format="%.6g")
+    write_csv(predictions, target.resolve(), raw=raw, float_format="%.6g")
     print(f"{account}\n{len(predictions)} rows written to {target}")
+
+
+def _task(experiment: Experiment, folder: RunFolder) -> Task:
+    """The trained task; UserError where the run's notes on its data do not describe any."""
+    from apps.errors import UserError
+
+    try:
+        return experiment.best_task(folder)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{folder.description_file}: does not describe the data of this run "
+            f"({type(error).__name__}: {error}); restore it, or train again"
+        ) from error
+
+
+def _refuse_diverged(path: Path, metrics: dict[str, Any] | None) -> None:
+    """UserError for a run whose network predicts nothing."""
+    from apps.errors import UserError
+
+    if metrics is not None and metrics["status"] == "diverged":
+        reason = f" ({metrics['error']})" if metrics["error"] else ""
+        raise UserError(
+            f"run={path}: diverged at step {metrics['diverged_at']}{reason}; its forecasts are "
+            "worth nothing; choose a run that has completed"
+        )
 
 
 def _files(config: DictConfig) -> tuple[Path, Path] | None:
     """The file to read and the one to write, None beside a text; UserError if one cannot be."""
     from omegaconf import OmegaConf
 
+    from apps.cli.schema import refuse_device
     from apps.errors import UserError
 
     if config.text is not None:
@@ -51,13 +87,29 @@ def _files(config: DictConfig) -> tuple[Path, Path] | None:
     source, target = Path(str(config.input)), Path(str(config.output))
     if not source.exists():
         raise UserError(f"input={source}: no such file")
+    refuse_device("input", source)
     if target.is_dir():
         raise UserError(f"output={target}: is a folder")
+    if target.is_symlink() and not target.exists():
+        raise UserError(f"output={target}: is a link to nothing ({target.readlink()})")
+    refuse_device("output", target)
     if target.exists() and not config.overwrite:
         raise UserError(f"output={target}: exists; choose another file or add overwrite=true")
-    if not target.absolute().parent.is_dir():
-        raise UserError(f"output={target}: no such folder: {target.absolute().parent}")
+    if target.exists() and target.samefile(source):
+        raise UserError(f"output={target}: is the input")
+    _check_folder(target)
     return source, target
+
+
+def _check_folder(target: Path) -> None:
+    """UserError unless a file can be made in the folder of a path."""
+    from apps.errors import UserError
+
+    folder = target.absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"output={target}: no such folder: {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"output={target}: nothing can be written into {folder}")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 from torch import nn
 
 from apps.base.account import Account
+from apps.base.source import Source
 from apps.base.task import Optimization, Task
 from apps.errors import UserError
 from apps.report.charts.theme import Figure
@@ -68,6 +69,7 @@ class Application(ABC):
     title: ClassVar[str]
     metric: ClassVar[str]
     metrics: ClassVar[tuple[Metric, ...]]
+    sources: ClassVar[type] = Source  # of what kind is that which the configuration's `data` names
 
     @abstractmethod
     def datamodule(self, source: Any, seed: int) -> DataModule:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,11 @@ def _in_pool(
 ) -> Generator[tuple[Job, dict[str, Any]], None, list[Job]]:
     """Make jobs side by side, yield what came of them, return those lost with their pool."""
     context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
     lost = []
-    with ProcessPoolExecutor(at_once, mp_context=context, initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(
+        at_once, mp_context=context, initializer=end_with_parent, initargs=(theirs,)
+    ) as pool:
         futures: dict[Future[dict[str, Any]], Job] = {pool.submit(make, job): job for job in jobs}
         try:
             for future in as_completed(futures):
@@ -50,18 +54,19 @@ def _in_pool(
                 else:
                     yield futures[future], future.result()
         except BaseException:
+            ours.close()  # the pool would wait for the runs that have begun
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return lost
 
 
-def end_with_parent() -> None:
-    """End this worker process when the one that started it is gone, however it went."""
+def end_with_parent(*pipes: Connection) -> None:
+    """End this worker process when its parent is gone, or has closed its end of a pipe."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def watch() -> None:
-        parent.join()
+        wait([*pipes, parent.sentinel])
         end_children()
         os._exit(1)
 

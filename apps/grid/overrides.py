@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from hydra.core.override_parser.types import (
     ChoiceSweep,
@@ -22,6 +23,7 @@ from apps.report.model.runs import UNCLIPPED, Value
 
 # Keys that the comparison itself answers to; settings of a strategy (clipping.x) go to the runs.
 _OWN_KEY = re.compile(r"(app|clipping|seeds|tune|output_dir|jobs)$|(sweep|launcher)(\.|$)")
+MAX_VALUES = 1000  # of one key
 _LISTS = ("clipping", "seeds", "tune")
 _OF_RUNS = {
     "seed": "give seeds=",
@@ -140,7 +142,10 @@ def _choices(override: Override) -> list[Choice]:
         raise UserError(f"{override.input_line}: allowed: a list such as 1,2 or range(1,3)")
     values = map(_plain, override.sweep_iterator(Transformer.identity))
     key, texts = override.get_key_element(), override.sweep_string_iterator()
-    choices = [Choice(value, f"{key}={text}") for value, text in zip(values, texts, strict=True)]
+    pairs = list(islice(zip(values, texts, strict=True), MAX_VALUES + 1))
+    if len(pairs) > MAX_VALUES:
+        raise UserError(f"{override.input_line}: stands for more than {MAX_VALUES} values")
+    choices = [Choice(value, f"{key}={text}") for value, text in pairs]
     if not choices or len({choice.text for choice in choices}) < len(choices):
         raise UserError(f"{override.input_line}: must be different values, at least one")
     return choices

@@ -20,6 +20,7 @@ from apps.report.model.formatting import settings_text
 from apps.report.model.runs import UNCLIPPED, Value
 
 _LONGEST_NAME = 150
+MAX_SEEDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +52,31 @@ class Planned:
 
 def read_seeds(value: int | list[int]) -> list[int]:
     """`seeds=3` means 0, 1, 2; a list is taken as it is. UserError for anything else."""
-    found = list(range(value)) if type(value) is int else value
+    found = list(range(min(value, MAX_SEEDS + 1))) if type(value) is int else value
     if (
         not isinstance(found, Sequence)
         or not found
         or not all(type(seed) is int and 0 <= seed < 2**32 for seed in found)
         or len(set(found)) < len(found)
+        or len(found) > MAX_SEEDS
     ):
-        raise UserError(f"seeds={value}: must be a number >= 1 or a list of different numbers >= 0")
+        raise UserError(
+            f"seeds={value}: must be a number >= 1 or a list of different numbers >= 0, "
+            f"at most {MAX_SEEDS}"
+        )
     return list(found)
 
 
 def read_tuned(value: Any, axes: Collection[str]) -> list[str]:
     """The keys that `tune=` names; UserError for one that is not swept."""
-    keys = [] if value is None else [value] if isinstance(value, str) else list(value)
+    keys = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(keys, Sequence):
+        raise UserError(f"tune={value}: must be a swept key or a list of them")
     for key in keys:
         if key not in axes:
             known = ", ".join(axes) or "none; give it several values"
             raise UserError(f"tune={key}: no swept key; swept: {known}")
-    return keys
+    return list(keys)
 
 
 def plan(

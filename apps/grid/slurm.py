@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,11 @@ class Slurm(Launcher):
             raise UserError("launcher=slurm: needs submitit; pip install submitit") from error
         if cluster not in ("slurm", "local"):
             raise UserError(f"launcher.cluster={cluster}: allowed: slurm, local")
+        if cluster == "slurm" and shutil.which("srun") is None:
+            raise UserError(
+                "launcher=slurm: this machine is of no SLURM cluster (no srun); allowed: "
+                "launcher=local, or launcher.cluster=local to try it out"
+            )
         self.submitit, self.cluster = submitit, cluster
         self.parameters = {
             "timeout_min": timeout_min,

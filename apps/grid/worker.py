@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 
 import apps
 from apps.cli.command import quoted
+from apps.cli.signals import ending_by_signal
 from apps.cli.trust import targets
-from apps.errors import UserError
+from apps.errors import Terminated, UserError
 from apps.run.folder import RunFolder, code_fingerprint
 
 # What would tell Lightning that the cluster has started its processes already.
@@ -48,27 +49,32 @@ def make(job: Job) -> dict[str, Any]:
     """
     folder = RunFolder(Path(job.path))
     try:
-        if (kept := _ended(folder)) is not None:
-            return kept
-        with folder.claim(wait=True):
-            if (kept := _ended(folder)) is not None:
-                return kept
-            resume = _resumable(folder)
-            if not resume:
-                folder.clear()  # the checks have found it to be this very run
-        if job.apart:
-            return _train_apart(job, folder, resume=resume)
-        from apps.run.experiment import Experiment
-        from apps.run.folds import train_run
-
-        experiment = Experiment(OmegaConf.create(job.config))
-        return train_run(experiment, folder.path, resume=resume, quiet=True)
+        with ending_by_signal():
+            return _make(job, folder)
+    except Terminated as end:  # a pool would go on with the next run
+        os._exit(128 + end.signal)
     except UserError as error:
         return failed(str(error))
-    except SystemExit:  # Lightning's answer to SIGTERM; a pool would go on with the next run
-        os._exit(1)
     except Exception as error:  # one run's failure is a result of the comparison
         return failed(f"{type(error).__name__}: {error}")
+
+
+def _make(job: Job, folder: RunFolder) -> dict[str, Any]:
+    if (kept := _ended(folder)) is not None:
+        return kept
+    with folder.claim(wait=True):
+        if (kept := _ended(folder)) is not None:
+            return kept
+        resume = _resumable(folder)
+        if not resume:
+            folder.clear()  # the checks have found it to be this very run
+    if job.apart:
+        return _train_apart(job, folder, resume=resume)
+    from apps.run.experiment import Experiment
+    from apps.run.folds import train_run
+
+    experiment = Experiment(OmegaConf.create(job.config))
+    return train_run(experiment, folder.path, resume=resume, quiet=True)
 
 
 def failed(error: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pandas as pd
 from apps.base.application import Evaluation
 from apps.run.experiment import Experiment
 from apps.run.folder import code_fingerprint
+from data_scripts.files import write_bytes, write_text
 
 _SCORES = "scores.json"
 
@@ -24,25 +25,28 @@ def score_baselines(experiment: Experiment, folder: Path) -> dict[str, Evaluatio
     scored = dict(experiment.application.baselines(experiment.data))
     folder.mkdir(parents=True, exist_ok=True)
     for name, evaluation in scored.items():
-        evaluation.predictions.to_parquet(folder / f"{name}.parquet", index=False)
+        write_bytes(folder / f"{name}.parquet", evaluation.predictions.to_parquet(index=False))
     scores = {name: _plain(evaluation.metrics) for name, evaluation in scored.items()}
     text = json.dumps({"key": key, "scores": scores}, indent=2, allow_nan=False)
-    (folder / _SCORES).write_text(text + "\n")
+    write_text(folder / _SCORES, text + "\n")
     return scored
 
 
 def _read(folder: Path, key: str) -> dict[str, Evaluation] | None:
-    file = folder / _SCORES
-    record = json.loads(file.read_text()) if file.is_file() else {}
-    if record.get("key") != key:
+    """The scores that are kept under a key; None where there are none, or they are damaged."""
+    try:
+        record = json.loads((folder / _SCORES).read_text(encoding="utf-8"))
+        if record["key"] != key:
+            return None
+        return {
+            name: Evaluation(
+                {metric: math.nan if value is None else value for metric, value in scores.items()},
+                pd.read_parquet(folder / f"{name}.parquet"),
+            )
+            for name, scores in record["scores"].items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return {
-        name: Evaluation(
-            {metric: math.nan if value is None else value for metric, value in scores.items()},
-            pd.read_parquet(folder / f"{name}.parquet"),
-        )
-        for name, scores in record["scores"].items()
-    }
 
 
 def _plain(metrics: dict[str, float]) -> dict[str, float | None]:

@@ -14,11 +14,14 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import DictConfig
+from torch.nn import Module
+from torch.optim import Optimizer
 
 from apps.base.application import Application, DataModule
 from apps.base.sampler import SharedSampler
-from apps.base.task import Task
-from apps.cli.instantiate import instantiate, whole_number
+from apps.base.task import Optimization, Task
+from apps.cli.instantiate import instantiate
+from apps.cli.schema import DataSettings, RunSettings, check
 from apps.errors import UserError
 from apps.run.folder import RunFolder
 from apps.run.stress import check_faults
@@ -35,9 +38,16 @@ class Experiment:
     configuration that cannot work.
 
     description: of the data, where it is known from an earlier run; they are not read then.
+    settings: what the configuration has to hold, and is found to hold before anything is made.
     """
 
-    def __init__(self, config: DictConfig, description: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        config: DictConfig,
+        description: Mapping[str, Any] | None = None,
+        settings: type[DataSettings] = RunSettings,
+    ) -> None:
+        check(config, settings)
         quieten()
         self.config = config
         self._description = description
@@ -45,13 +55,13 @@ class Experiment:
     @cached_property
     def application(self) -> Application:
         """The application that `app` describes."""
-        application: Application = instantiate(self.config, "app")
+        application: Application = instantiate(self.config, "app", Application)
         return application
 
     @cached_property
     def data(self) -> DataModule:
         """The data, fetched and read."""
-        source = instantiate(self.config, "data")
+        source = instantiate(self.config, "data", self.application.sources)
         data = self.application.datamodule(source, self.config.get("seed", 0))
         try:
             data.prepare_data()
@@ -68,11 +78,9 @@ class Experiment:
     @cached_property
     def task(self) -> Task:
         """The task that is trained, with weights drawn from `seed`."""
-        seed = whole_number(self.config, "seed", 0, 2**32 - 1)
-        whole_number(self.config, "training.epochs", 1)
-        torch.set_num_threads(whole_number(self.config, "num_threads", 1))
+        torch.set_num_threads(self.config.num_threads)
         description = self.description
-        pl.seed_everything(seed, workers=True, verbose=False)
+        pl.seed_everything(self.config.seed, workers=True, verbose=False)
         return self._new_task(description)
 
     def best_task(self, folder: RunFolder) -> Task:
@@ -83,9 +91,9 @@ class Experiment:
         return task
 
     def _new_task(self, description: Mapping[str, Any]) -> Task:
-        optimizer = instantiate(self.config, "optimizer")
-        optimization = instantiate(self.config, "optimization", optimizer=optimizer)
-        net = instantiate(self.config, "model", **self.application.sizes(description))
+        optimizer = instantiate(self.config, "optimizer", Optimizer)
+        optimization = instantiate(self.config, "optimization", Optimization, optimizer=optimizer)
+        net = instantiate(self.config, "model", Module, **self.application.sizes(description))
         try:
             optimization.make_optimizer(net)
         except (ValueError, TypeError, RuntimeError) as error:
@@ -95,7 +103,7 @@ class Experiment:
     @cached_property
     def clipper(self) -> Clipper:
         """The clipper, which has been found to fit the task and its optimizer."""
-        clipper: Clipper = instantiate(self.config, "clipping")
+        clipper: Clipper = instantiate(self.config, "clipping", Clipper)
         try:
             clipper.attach(model=self.task, optimizer=self.task.make_optimizer()).detach()
         except ValueError as error:
@@ -105,7 +113,7 @@ class Experiment:
     @cached_property
     def callbacks(self) -> Sequence[pl.Callback]:
         """The callbacks that the configuration names, which can serve the task."""
-        callbacks = list(instantiate(self.config, "callbacks").values())
+        callbacks = list(instantiate(self.config, "callbacks", pl.Callback).values())
         check_faults(callbacks, self.task, self.config.app.name)
         return callbacks
 
@@ -137,9 +145,18 @@ class Experiment:
                 "does not divide its training data; allowed: one device"
             )
 
+    def check_intervals(self, trainer: pl.Trainer) -> None:
+        """UserError where the validation loss would never be known."""
+        batches, interval = len(self.data.train_dataloader()), trainer.val_check_interval
+        if isinstance(interval, int) and interval > batches and trainer.check_val_every_n_epoch:
+            raise UserError(
+                f"trainer.val_check_interval={interval}: an epoch has {batches} batches; allowed: "
+                f"from 1 to {batches}, or a share of the epoch"
+            )
+
     def logger(self, path: Path) -> Logger | Literal[False]:
         """The logger of a run in a folder; False where there is none."""
         if not self.config.logger:
             return False
-        logger: Logger = instantiate(self.config, "logger", save_dir=str(path))
+        logger: Logger = instantiate(self.config, "logger", Logger, save_dir=str(path))
         return logger

@@ -17,25 +17,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 import apps
 import gradclip_core
 from apps.cli.trust import check_trusted
 from apps.errors import UserError
+from apps.run.locking import LOCK, alone
 from apps.run.settings import read_settings
+from data_scripts.files import is_temporary, write_bytes, write_text
 
-LOCK = ".lock"
+# What a run writes into its folder, beside the lock.
+_FILES = {"config.yaml", "data.json", "steps.csv", "epochs.csv", "predictions.parquet"} | {
+    "account.txt",
+    "metrics.json",
+    "mlflow_run",
+}
+_FOLDERS = ("checkpoints", "folds", "logs")
+# What a version before left when it was killed.
+_OLD_LEFTOVER = re.compile(r"\.(config\.yaml|data\.json|metrics\.json)\.\d+")
+_OF_METRICS = {"status", "diverged_at", "error", "test", "steps", "clip_rate", "code"}
 
 
 class RunFolder:
@@ -58,20 +69,19 @@ class RunFolder:
     def create(
         cls, path: Path, config: DictConfig, description: Mapping[str, Any], account: str
     ) -> RunFolder:
-        """Make the folder and write the configuration; UserError if it holds something already.
+        """Make the folder and write the configuration, in the place of that of the same run.
 
         description, account: of the data that the run trains on.
         """
         folder = cls(path)
-        folder.refuse_others()
         try:
             folder.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"run_dir={path}: {error.strerror or error}") from error
         text = OmegaConf.to_yaml(config, resolve=True)
-        _write(folder.config_file, f"# gradclip {gradclip_core.__version__}\n{text}")
+        write_text(folder.config_file, f"# gradclip {gradclip_core.__version__}\n{text}")
         folder.describe(description)
-        _write(folder.account_file, f"{account}\n")
+        write_text(folder.account_file, f"{account}\n")
         return folder
 
     @classmethod
@@ -105,12 +115,20 @@ class RunFolder:
     @property
     def holds_something(self) -> bool:
         """Whether there are files in the folder; a run that got no further left none."""
-        return any(not path.is_dir() and path.name != LOCK for path in self.path.rglob("*"))
+        return any(not path.is_dir() and not _is_leftover(path) for path in self.path.rglob("*"))
+
+    def is_of(self, config: DictConfig) -> bool:
+        """Whether the folder holds the run of a configuration, in this place."""
+        try:
+            written = OmegaConf.to_container(self.settings())
+        except UserError:
+            return False
+        return written == OmegaConf.to_container(config, resolve=True)
 
     def refuse_others(self) -> None:
-        """UserError if there is something else than a lock at the folder's place."""
+        """UserError if there is something else than an empty folder at the folder's place."""
         path = self.path
-        if path.exists() and (not path.is_dir() or any(p.name != LOCK for p in path.iterdir())):
+        if os.path.lexists(path) and (not path.is_dir() or self.holds_something):
             raise UserError(
                 f"run_dir={path}: exists and is not empty; choose another folder, or continue it "
                 f"with resume={path}"
@@ -121,11 +139,17 @@ class RunFolder:
         return alone(self.path, "run_dir", wait=wait)
 
     def clear(self) -> None:
-        """Remove what the folder holds."""
+        """Remove what a run has written into the folder, and nothing else."""
         for path in self.path.iterdir():
-            if path.is_dir():
+            if path.name in _FOLDERS and path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            elif path.name != LOCK:
+            elif path.name in _FILES:
+                path.unlink()
+
+    def remove_leftovers(self) -> None:
+        """Remove what processes that were killed while they wrote have left; hold the lock."""
+        for path in self.path.rglob(".*"):
+            if path.name != LOCK and _is_leftover(path):
                 path.unlink()
 
     def config(self, trust: Sequence[str] = ()) -> DictConfig:
@@ -144,14 +168,16 @@ class RunFolder:
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Write what predicting has to know about the run's data."""
-        _write(self.description_file, json.dumps(description, indent=2) + "\n")
+        write_text(self.description_file, json.dumps(description, indent=2) + "\n")
 
     def description(self) -> dict[str, Any]:
         """What the run noted about its data."""
         try:
             record: dict[str, Any] = json.loads(self.description_file.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{self.description_file}: cannot be read: {error}") from error
+        if not isinstance(record, dict):
+            raise UserError(f"{self.description_file}: does not describe the data of a run")
         return record
 
     def load_checkpoint(self, path: Path) -> dict[str, Any]:
@@ -160,6 +186,11 @@ class RunFolder:
             raise UserError(f"{path}: no such checkpoint; the run may have ended before its first")
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except UnpicklingError as error:  # torch would advise to read it all the same
+            raise UserError(
+                f"{path}: not a readable checkpoint: damaged, or made of more than tensors and "
+                "plain values, which could run code"
+            ) from error
         except Exception as error:  # damaged bytes can fail anywhere in zip, pickle and torch
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"{path}: not a readable checkpoint: {first}") from error
@@ -190,60 +221,26 @@ class RunFolder:
     def finish(self, metrics: dict[str, Any], predictions: pd.DataFrame | None) -> None:
         """Write the predictions and then the metrics, whose presence marks the run as ended."""
         if predictions is not None:
-            predictions.to_parquet(self.predictions, index=False)
-        _write(self.metrics_file, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+            write_bytes(self.predictions, predictions.to_parquet(index=False))
+        write_text(self.metrics_file, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 
     def read_predictions(self) -> pd.DataFrame | None:
         """The forecasts of a finished run; None where it made none."""
         return pd.read_parquet(self.predictions) if self.predictions.is_file() else None
 
     def metrics(self) -> dict[str, Any] | None:
-        """What `finish` wrote; None for a run that has not ended."""
-        if not self.metrics_file.is_file():
+        """What `finish` wrote; None for a run that has not ended, or whose end is damaged."""
+        try:
+            record = json.loads(self.metrics_file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
-        record: dict[str, Any] = json.loads(self.metrics_file.read_text())
-        return record
+        whole = isinstance(record, dict) and record.keys() >= _OF_METRICS
+        return record if whole else None
 
 
-@contextmanager
-def alone(path: Path, key: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of a folder, which is made if need be; it ends with the process, too.
-
-    Raises UserError where another process holds it, unless it is waited for. Folders made for
-    work that was refused before it wrote anything are taken away again.
-    """
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / LOCK)
-        lock.acquire(timeout=-1 if wait else 0, poll_interval=0.5)
-    except Timeout as error:
-        raise UserError(f"{key}={path}: another process is at work in it") from error
-    except OSError as error:
-        raise UserError(f"{key}={path}: {error.strerror or error}") from error
-    try:
-        yield
-    except UserError:
-        _remove_unused(made)
-        raise
-    finally:
-        lock.release()
-
-
-def _remove_unused(folders: Sequence[Path]) -> None:
-    """Remove folders, the innermost first, up to one that holds more than a lock."""
-    for folder in folders:
-        if any(file.name != LOCK for file in folder.iterdir()):
-            return
-        (folder / LOCK).unlink(missing_ok=True)
-        folder.rmdir()
-
-
-def new_folder(root: Path, name: str) -> Path:
-    """A dated folder under `root` that does not exist yet."""
-    stamp = f"{datetime.now():%Y-%m-%d/%H-%M-%S}-{name}"
-    candidates = [root / stamp, *(root / f"{stamp}-{i}" for i in range(2, 1000))]
-    return next(path for path in candidates if not path.exists())
+def _is_leftover(path: Path) -> bool:
+    """Whether a file is the lock, or was left by a process that was killed while it wrote."""
+    return path.name == LOCK or is_temporary(path) or bool(_OLD_LEFTOVER.fullmatch(path.name))
 
 
 def code_fingerprint() -> str:
@@ -255,10 +252,3 @@ def code_fingerprint() -> str:
     for file in sorted(files):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file so that it is never seen half written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -8,7 +8,6 @@ together.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from apps.run.experiment import Experiment
 from apps.run.folder import RunFolder
 from apps.run.job import leave_job
 from apps.run.trainer import bare_trainer, refuse_processes
-from apps.run.training import evaluate, train
+from apps.run.training import claimed, evaluate, train
+from data_scripts.files import replacing
 
 
 def train_run(
@@ -36,12 +36,8 @@ def train_run(
     refuse_processes(bare_trainer(config), config, "a run of several folds trains")
     leave_job()
     folder = RunFolder(path)
-    if not resume:
-        folder.refuse_others()
-    with folder.claim():
-        if not resume:
-            RunFolder.create(path, config, experiment.description, str(experiment.data.account))
-        return _train_folds(experiment, folder, folds, quiet=quiet)
+    with claimed(folder, experiment, resume=resume) as ended:
+        return ended or _train_folds(experiment, folder, folds, quiet=quiet)
 
 
 def _train_folds(
@@ -86,13 +82,7 @@ def evaluate_run(experiment: Experiment, folder: RunFolder) -> Evaluation | None
 
 def _train_fold(experiment: Experiment, folder: RunFolder, *, quiet: bool) -> dict[str, Any]:
     """Train a fold, continue it where it was interrupted, or read what it left."""
-    metrics = folder.metrics()
-    if metrics is not None:
-        return metrics
-    resume = folder.last.is_file()
-    if not resume and folder.path.exists():
-        shutil.rmtree(folder.path)  # interrupted before its first checkpoint
-    return train(experiment, folder.path, resume=resume, quiet=quiet)
+    return folder.metrics() or train(experiment, folder.path, resume=True, quiet=quiet)
 
 
 def _join(folder: RunFolder, metrics: list[dict[str, Any]]) -> None:
@@ -106,8 +96,9 @@ def _join(folder: RunFolder, metrics: list[dict[str, Any]]) -> None:
             table = pd.read_csv(file)
             tables.append(table.assign(step=table["step"] + before))
         before += fold["steps"]
-    pd.concat(steps).to_csv(folder.steps, index=False)
-    pd.concat(epochs).to_csv(folder.epochs, index=False)
+    for path, parts in ((folder.steps, steps), (folder.epochs, epochs)):
+        with replacing(path) as temporary:
+            pd.concat(parts).to_csv(temporary, index=False)
 
 
 def _summary(metrics: list[dict[str, Any]], evaluation: Evaluation | None) -> dict[str, Any]:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from apps.errors import UserError
 from apps.run.folder import RunFolder
+from data_scripts.files import write_text
 from gradclip_core import ClipReport
 from gradclip_core.parts.sharding import joint_mean
 
@@ -223,8 +225,13 @@ class RunHistory(pl.Callback):
         if not self._is_first:
             return
         lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+        if len(lines) < rows + 1 and rows:
+            raise UserError(
+                f"{path}: has {max(len(lines) - 1, 0)} of the {rows} rows that the checkpoint was "
+                "made after; restore the file, or train anew in another folder"
+            )
         header = ",".join(fields) + "\n"
-        path.write_text("".join([header, *lines[1 : rows + 1]]))
+        write_text(path, "".join([header, *lines[1 : rows + 1]]))
 
     def _append(self, path: Path, fields: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
         if not self._is_first:

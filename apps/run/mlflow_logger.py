@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from apps.errors import UserError
+from data_scripts.files import write_text
 
 _SQLITE = "sqlite:///"
 _NOT_KEPT = {".lock", "last.ckpt", "mlflow_run"}
@@ -78,7 +79,7 @@ class MLflow(MLFlowLogger):
         """Begin the MLflow run, or go on with it, with these parameters."""
         with _alone(self._uri):
             super().log_hyperparams(params)
-        self._file.write_text(f"{self.run_id}\n")
+        write_text(self._file, f"{self.run_id}\n")
 
     @rank_zero_only
     def finalize(self, status: str = "success") -> None:

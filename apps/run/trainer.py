@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.plugins import MixedPrecision, TorchCheckpointIO
 from omegaconf import DictConfig
 
 from apps.cli.instantiate import instantiate
 from apps.errors import UserError
+from data_scripts.files import replacing
 
 
 class HalfOnCPU(MixedPrecision):
@@ -31,22 +34,35 @@ class HalfOnCPU(MixedPrecision):
                 yield
 
 
+class Checkpoints(TorchCheckpointIO):
+    """Writes checkpoints beside their place; Lightning's way is through another file system."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint; OSError where the disk is full, of which torch says less."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(content.getbuffer())
+
+
 def make_trainer(config: DictConfig, **arguments: Any) -> pl.Trainer:
     """The Trainer; UserError for settings that cannot work here."""
     quieten()
-    trainer_of = instantiate(config, "trainer")
+    trainer_of = instantiate(config, "trainer", pl.Trainer)
     try:
+        plugins: list[Any] = [Checkpoints()]
         if _is_half_on_cpu(config):
             # Lightning would train in bf16 in the place of fp16, and not say so.
-            arguments |= {"precision": None, "plugins": [HalfOnCPU("16-mixed", "cpu")]}
+            arguments |= {"precision": None}
+            plugins.append(HalfOnCPU("16-mixed", "cpu"))
         # The samplers divide the training data; every process validates on all of the others.
-        trainer: pl.Trainer = trainer_of(use_distributed_sampler=False, **arguments)
+        trainer: pl.Trainer = trainer_of(
+            use_distributed_sampler=False, plugins=plugins, **arguments
+        )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer={config.choices.get('trainer')}: {error}") from error
-    if trainer.accumulate_grad_batches < 1:
-        raise UserError(
-            f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: must be >= 1"
-        )
     if trainer.gradient_clip_val is not None:
         raise UserError(
             f"trainer.gradient_clip_val={trainer.gradient_clip_val}: would clip beside the "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,10 @@ def train(
 ) -> dict[str, Any]:
     """Train once, keep the best checkpoint, score it on the test split; return the run's metrics.
 
-    Nothing is written before the whole configuration has been checked. Of several processes that
-    train together only the first writes, scores and returns; the others end here.
+    resume: the folder holds this very run, which goes on from its last checkpoint, starts anew
+    where it has none, and is left alone where it has ended. Nothing is written before the whole
+    configuration has been checked. Of several processes that train together only the first writes,
+    scores and returns; the others end here.
     """
     if quiet:  # the comparison has said it
         warnings.filterwarnings("ignore", module=r"gradclip_core\.")
@@ -46,20 +50,42 @@ def train(
     callbacks = [clipping, history, RandomState(experiment.config.seed), _checkpoints(folder)]
     trainer = experiment.trainer(callbacks, logger=logger)
     experiment.check_processes(trainer)
-    if resume:
-        RunFolder.open(path, "resume").check_resumable(experiment.task)
+    experiment.check_intervals(trainer)
     if not trainer.is_global_zero:
-        _fit(trainer, experiment, history, folder, resume=resume)
+        _fit(trainer, experiment, history, folder, resume=resume and folder.last.is_file())
         raise SystemExit
+    with claimed(folder, experiment, resume=resume) as ended:
+        if ended is not None:
+            return ended
+        if not quiet:
+            print(f"{experiment.data.account}\n", flush=True)
+        begun = folder.last.is_file()
+        if begun:
+            folder.check_resumable(experiment.task)
+        return _fit_and_score(trainer, experiment, history, folder, resume=begun)
+
+
+@contextmanager
+def claimed(
+    folder: RunFolder, experiment: Experiment, *, resume: bool
+) -> Iterator[dict[str, Any] | None]:
+    """Work in a run's folder alone: its metrics where it has ended, else None.
+
+    resume: the folder is known to hold this very run. One that was killed before it had anything
+    to continue from starts anew. Raises UserError for a folder that holds something else.
+    """
     if not resume:
         folder.refuse_others()
     with folder.claim():
         if not resume:
+            folder.refuse_others()  # or did somebody begin meanwhile?
+        folder.remove_leftovers()
+        ended = folder.metrics() if resume else None
+        if ended is None and not folder.begun:
+            folder.clear()
             account = str(experiment.data.account)
-            RunFolder.create(path, experiment.config, experiment.description, account)
-        if not quiet:
-            print(f"{experiment.data.account}\n", flush=True)
-        return _fit_and_score(trainer, experiment, history, folder, resume=resume)
+            RunFolder.create(folder.path, experiment.config, experiment.description, account)
+        yield ended
 
 
 def _fit_and_score(

@@ -95,10 +95,25 @@ def _kept(
     """
     if not (path.is_file() and index.is_file()):
         return None
-    numbers, lengths = np.load(index).tolist()
+    found = _read_index(index)
+    if found is None:
+        return None
+    numbers, lengths = found
     missing = sorted(set(range(len(utterances))) - set(numbers))
     readable = [n for n in missing if _samples(utterances[n], front_end, skip) is not None]
     return None if readable else (numbers, lengths)
+
+
+def _read_index(index: Path) -> tuple[list[int], list[int]] | None:
+    """Numbers and lengths that were written; None where the file is damaged."""
+    try:
+        array = np.load(index, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    if array.ndim != 2 or len(array) != 2 or not np.issubdtype(array.dtype, np.integer):
+        return None
+    numbers, lengths = array.tolist()
+    return numbers, lengths
 
 
 def _compute(

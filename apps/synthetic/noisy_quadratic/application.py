@@ -26,6 +26,7 @@ class NoisyQuadratic(Application):
     The arguments are documented in `conf/app/noisy_quadratic.yaml`.
     """
 
+    sources = Noise
     title = "Noisy quadratic"
     metric = "mean"
     metrics = (

@@ -26,6 +26,7 @@ class TemporalOrder(Application):
     The arguments are documented in `conf/app/temporal_order.yaml`.
     """
 
+    sources = Sequences
     title = "Temporal order"
     metric = "solved"
     metrics = (

@@ -28,7 +28,7 @@ def test_wrong_values_of_a_launcher_are_refused(tiny, empty_folder):
 
 
 def test_two_comparisons_in_one_folder_do_not_meet(tiny, tmp_path, monkeypatch):
-    from apps.run.folder import alone
+    from apps.run.locking import alone
 
     monkeypatch.chdir(tmp_path)
     with alone(tmp_path / "report", "output_dir"):

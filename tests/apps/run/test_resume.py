@@ -98,12 +98,14 @@ def test_a_finished_run_is_left_as_it_is(whole):
     assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
 
 
-def test_before_the_first_checkpoint_there_is_nothing_to_resume(monkeypatch, tiny, tmp_path):
+def test_before_the_first_checkpoint_a_run_starts_anew(monkeypatch, tiny, whole, tmp_path):
     run = tmp_path / "run"
     interrupted(monkeypatch, 1, Killed, *tiny, *SETTINGS, f"run_dir={run}")
-    ended = run_verb("train", f"resume={run}")
-    assert ended.code == 2
-    assert "last.ckpt: no such checkpoint; the run may have ended before its first" in ended.err
+    assert not (run / "checkpoints" / "last.ckpt").exists()
+    (run / "mine.txt").write_text("kept")
+    succeed("train", f"resume={run}")
+    assert_same_run(run, whole)
+    assert (run / "mine.txt").read_text() == "kept"
 
 
 def test_a_diverged_run_does_not_go_on_after_a_resume(monkeypatch, tiny, tmp_path):
