@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 def run(arguments: Sequence[str], config: DictConfig) -> None:
     """Make the comparison of every application, one after the other, and their reports."""
+    from apps.cli.command import unknown_app
     from apps.cli.compose import named
+    from apps.cli.help import all_apps
     from apps.cli.instantiate import instantiate, whole_number
     from apps.cli.schema import CompareSettings, check
+    from apps.errors import UserError
+    from apps.grid.launcher import Launcher
     from apps.grid.overrides import apps_of
     from apps.run.job import leave_job
     from apps.run.locking import new_folder
@@ -30,8 +34,11 @@ def run(arguments: Sequence[str], config: DictConfig) -> None:
     leave_job()
     check(named(config), CompareSettings)
     jobs = None if config.jobs is None else whole_number(config, "jobs", 1)
-    launcher: Launcher = instantiate(config, "launcher")
+    launcher: Launcher = instantiate(config, "launcher", Launcher)
     apps = apps_of(arguments) or [named(config).app.name]
+    for app in apps:
+        if app not in all_apps():
+            raise UserError(unknown_app(app))
     if config.output_dir is not None:
         _compare_all(arguments, apps, Path(str(config.output_dir)), launcher, jobs)
         return

@@ -191,8 +191,13 @@ def named_app(arguments: list[str]) -> str:
             names = [file.parts[-3] for file in CONF.glob(f"*/experiment/{experiment}.yaml")]
     app = names[-1] if names else DEFAULT_APP
     if app not in all_apps():
-        raise UserError(f"app={app}: unknown application; known: {', '.join(all_apps())}")
+        raise UserError(unknown_app(app))
     return app
+
+
+def unknown_app(app: str) -> str:
+    """One line for an application that there is not, with those that there are."""
+    return f"app={app}: unknown application; known: {', '.join(all_apps())}"
 
 
 def _values(key: str, arguments: list[str]) -> list[str]:

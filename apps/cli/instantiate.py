@@ -39,14 +39,16 @@ def instantiate(config: DictConfig, key: str, kind: type | None = None, **argume
         raise UserError(f"{error.full_key or key}: {str(error).splitlines()[0]}") from error
     if not _describes(plain):
         raise UserError(f"{key}: describes no object: it has no _target_")
+    nodes = {key: plain} if "_target_" in plain else {f"{key}.{k}": v for k, v in plain.items()}
+    for name, described in nodes.items():
+        _check_made(name, described.get("_target_"), kind)
     _check(key, plain)
     try:
         built = hydra.utils.instantiate(plain, **arguments, _convert_="all")
     except InstantiationException as error:
         raise UserError(_told(key, error)) from error
-    described = {key: built} if "_target_" in plain else {f"{key}.{k}": v for k, v in built.items()}
-    for name, thing in described.items():
-        _check_kind(name, OmegaConf.select(config, f"{name}._target_"), thing, kind)
+    for name, thing in zip(nodes, [built] if key in nodes else built.values(), strict=True):
+        _check_built(name, nodes[name].get("_target_"), thing, kind)
     return built
 
 
@@ -63,14 +65,21 @@ def _told(key: str, error: InstantiationException) -> str:
     return f"{key}: {first or type(cause).__name__}"
 
 
-def _check_kind(key: str, name: Any, built: Any, kind: type | None) -> None:
-    if kind is None or isinstance(built, kind):
-        return
-    if isinstance(built, functools.partial):
-        made = built.func
-        if not inspect.isclass(made) or issubclass(made, kind):  # a function says it when called
-            return
-    raise UserError(f"{key}._target_={name}: must be a kind of {kind.__module__}.{kind.__name__}")
+def _check_made(key: str, name: Any, kind: type | None) -> None:
+    """UserError for a class of another kind; what a function makes is seen when it is made."""
+    made = None if name is None else _target(key, name)
+    if kind is not None and inspect.isclass(made) and not issubclass(made, kind):
+        raise UserError(_other_kind(key, name, kind))
+
+
+def _check_built(key: str, name: Any, built: Any, kind: type | None) -> None:
+    # What a partial function makes is seen when it is called.
+    if kind is not None and not isinstance(built, (kind, functools.partial)):
+        raise UserError(_other_kind(key, name, kind))
+
+
+def _other_kind(key: str, name: Any, kind: type) -> str:
+    return f"{key}._target_={name}: must be a kind of {kind.__module__}.{kind.__name__}"
 
 
 def whole_number(config: DictConfig, key: str, least: int, most: int | None = None) -> int:

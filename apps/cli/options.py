@@ -29,12 +29,25 @@ def options_first(arguments: Sequence[str]) -> list[str]:
     rest = iter(arguments)
     for argument in rest:
         if not argument.startswith("-"):
+            _check_setting(argument)
             settings.append(argument)
         elif argument in _FLAGS:
             options.append(argument)
         else:
             options.append(_with_value(argument, rest, settings))
     return [*options, *settings]
+
+
+def _check_setting(argument: str) -> None:
+    """UserError for what is no setting, or one that gradclip makes itself."""
+    key = argument.partition("=")[0].lstrip("+~")
+    if not key:
+        raise UserError(f"{argument}: cannot be read as KEY=VALUE")
+    if key == "hydra.searchpath":
+        raise UserError(
+            f"{argument}: hydra.searchpath is set to the choices of the application; put a file "
+            "of your own into conf/GROUP and choose it by GROUP=NAME"
+        )
 
 
 def _with_value(argument: str, rest: Iterator[str], settings: list[str]) -> str:

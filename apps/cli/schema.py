@@ -63,7 +63,8 @@ def _set_by_gradclip(value: Any) -> Any:
 
 
 def _folder(value: Any) -> Any:
-    if value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool)):
+    named = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    if value is None or (named and str(value).strip()):
         return value
     raise ValueError("must be the name of a folder or file")
 

@@ -160,4 +160,4 @@ def test_a_damaged_description(warm, trained, load_csv, tmp_path, text):
     shutil.copytree(trained, tmp_path / "run")
     (tmp_path / "run" / "data.json").write_text(text)
     arguments = ["run=run", f"input={load_csv}", "output=out.csv"]
-    assert_one_line(warm.run("predict", arguments, tmp_path), 2, "run/data.json: ")
+    assert_one_line(warm.run("predict", arguments, tmp_path), 2, "data.json")
