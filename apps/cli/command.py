@@ -116,8 +116,11 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     mistakes: list[Exception] = []
+    named, texts = _kept_from_hydra(verb)
 
     def job(config: DictConfig) -> None:
+        if mistakes:  # of an earlier run of a multirun, which ends with it
+            return
         # Hydra writes a line of its own about an exception that leaves the job.
         try:
             if named:
@@ -134,13 +137,6 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
         ) as error:
             mistakes.append(error)
 
-    # Hydra would take app= for a choice of the group `conf/app`, which these verbs have not.
-    named = verb in VERBS_ON_RUNS and any(item.startswith("app=") for item in sys.argv)
-    if named:
-        sys.argv = [item for item in sys.argv if not item.startswith("app=")]
-    # Nor can it read a sentence, which is full of what is grammar to it.
-    texts = [item[5:] for item in sys.argv if verb == "predict" and item.startswith("text=")]
-    sys.argv = [item for item in sys.argv if not texts or not item.startswith("text=")]
     settings = [item for item in sys.argv[1:] if not item.startswith("-")]
     check_choices(settings, _rooms(verb, app), several=verb == "compare")
     sys.argv.append(search_path(*_rooms(verb, app)))
@@ -162,6 +158,17 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error)) from error
+
+
+def _kept_from_hydra(verb: str) -> tuple[bool, list[str]]:
+    """Take from the command line what Hydra cannot read: whether there was `app=`, and texts."""
+    # Hydra would take app= for a choice of the group `conf/app`, which these verbs have not.
+    named = verb in VERBS_ON_RUNS and any(item.startswith("app=") for item in sys.argv)
+    # Nor can it read a sentence, which is full of what is grammar to it.
+    texts = [item[5:] for item in sys.argv if verb == "predict" and item.startswith("text=")]
+    kept = ("app=",) * named + ("text=",) * bool(texts)
+    sys.argv = [item for item in sys.argv if not item.startswith(kept)]
+    return named, texts
 
 
 def search_path(*apps: str) -> str:
