@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from apps.cli.command import command
 
@@ -31,7 +32,7 @@ def run(config: DictConfig) -> None:
     check(config, PredictSettings)
     run = RunFolder.open(Path(str(config.run)), app=config.app)
     text, files, raw = config.text, _files(config), config.raw
-    _refuse_diverged(run.path, run.metrics())
+    note = _check_divergence(run)
     folder = run.newest
     folder.load_checkpoint(folder.best)
     config = with_decoder(folder.config(read_trust(config.trust)), config.get("decoder"))
@@ -40,11 +41,13 @@ def run(config: DictConfig) -> None:
     application, task = experiment.application, _task(experiment, folder)
     if files is None:
         answer, account = application.predict_text(task, description, str(text))
+        account = "\n".join(filter(None, (account, note)))
         print(f"{answer.iloc[0].dropna().to_string()}\n{account}")
         return
     source, target = files
     predictions, account = application.predict(task, description, source)
     write_csv(predictions, target.resolve(), raw=raw, float_format="%.6g")
+    account = "\n".join(filter(None, (account, note)))
     print(f"{account}\n{len(predictions)} rows written to {target}")
 
 
@@ -61,16 +64,24 @@ def _task(experiment: Experiment, folder: RunFolder) -> Task:
         ) from error
 
 
-def _refuse_diverged(path: Path, metrics: dict[str, Any] | None) -> None:
-    """UserError for a run whose network predicts nothing."""
+def _check_divergence(run: RunFolder) -> str | None:
+    """UserError for a run whose network predicts nothing; of one that has overfitted, a note.
+
+    Overfitted: the losses are finite, and the kept epoch's is below that of the untrained network.
+    """
     from apps.errors import UserError
 
-    if metrics is not None and metrics["status"] == "diverged":
-        reason = f" ({metrics['error']})" if metrics["error"] else ""
-        raise UserError(
-            f"run={path}: diverged at step {metrics['diverged_at']}{reason}; its forecasts are "
-            "worth nothing; choose a run that has completed"
-        )
+    metrics = run.metrics()
+    if metrics is None or metrics["status"] != "diverged":
+        return None
+    said = f"diverged at step {metrics['diverged_at']}"
+    said += f" ({metrics['error']})" if metrics["error"] else ""
+    losses = run.newest.validation_losses()
+    if len(losses) > 1 and all(map(math.isfinite, losses)) and min(losses[1:]) < losses[0]:
+        return f"{run.path}: {said}; its best epoch, which was better than untrained, has predicted"
+    raise UserError(
+        f"run={run.path}: {said}; its forecasts are worth nothing; choose a run that has completed"
+    )
 
 
 def _files(config: DictConfig) -> tuple[Path, Path] | None:

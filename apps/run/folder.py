@@ -228,6 +228,13 @@ class RunFolder:
         """The forecasts of a finished run; None where it made none."""
         return pd.read_parquet(self.predictions) if self.predictions.is_file() else None
 
+    def validation_losses(self) -> list[float]:
+        """Those of the untrained network and after every epoch; [] where they are not told."""
+        try:
+            return list(pd.read_csv(self.epochs)["val_loss"].astype(float))
+        except (OSError, KeyError, ValueError):
+            return []
+
     def metrics(self) -> dict[str, Any] | None:
         """What `finish` wrote; None for a run that has not ended, or whose end is damaged."""
         try:

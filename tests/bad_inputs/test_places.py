@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -112,11 +113,15 @@ def test_a_disk_that_fills_up_in_training(warm, tiny, tmp_path):
     assert warm.run("train", arguments, tmp_path).code == 0
 
 
-def test_a_disk_that_fills_up_under_an_output(warm, trained, load_csv, tmp_path):
-    (tmp_path / "out.csv").write_text("precious")
+def write_coming(load_csv, folder):
     table = pd.read_csv(load_csv)
     table.loc[len(table) - 24 :, "load"] = None  # the last day is to be forecast
-    table.to_csv(tmp_path / "coming.csv", index=False)
+    table.to_csv(folder / "coming.csv", index=False)
+
+
+def test_a_disk_that_fills_up_under_an_output(warm, trained, load_csv, tmp_path):
+    (tmp_path / "out.csv").write_text("precious")
+    write_coming(load_csv, tmp_path)
     arguments = [f"run={trained}", "input=coming.csv", "output=out.csv", "overwrite=true"]
     ended = warm.run("predict", arguments, tmp_path, first=f"{HERE}:with_files_up_to 100")
     assert_one_line(ended, 1, "File too large")
@@ -153,6 +158,24 @@ def test_a_diverged_run_predicts_nothing(warm, tiny, load_csv, tmp_path):
     ended = warm.run("predict", arguments, tmp_path)
     assert_one_line(ended, 2, "run=run: diverged at step ")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_run_that_overfitted_predicts_and_says_so(warm, trained, load_csv, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    metrics = json.loads((run / "metrics.json").read_text())
+    head = "epoch,step,train_loss,val_loss\n0,0,nan,2\n"
+    ended = {"status": "diverged", "diverged_at": 4, "error": "it ended above"}
+    (run / "metrics.json").write_text(json.dumps({**metrics, **ended}))
+    (run / "epochs.csv").write_text(f"{head}1,2,1,1\n2,4,1,3\n")
+    write_coming(load_csv, tmp_path)
+    arguments = ["run=run", "input=coming.csv", "output=out.csv"]
+    predicted = warm.run("predict", arguments, tmp_path)
+    assert predicted.code == 0, predicted
+    assert "diverged at step 4 (it ended above); its best epoch" in predicted.out
+    (run / "epochs.csv").write_text(f"{head}1,2,1,2.5\n")
+    refused = warm.run("predict", [*arguments, "overwrite=true"], tmp_path)
+    assert_one_line(refused, 2, "run=run: diverged at step 4")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "{}", '{"target": 5}', "[" * 100000])
