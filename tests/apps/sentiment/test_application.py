@@ -194,7 +194,7 @@ def test_a_run_whose_record_is_spoilt(rated_run, empty_folder, key, value, expec
         ("app.batch_size=0", "batch_size must be >= 1"),
         ("app.max_length=none", "app.max_length='none'"),
         ("app.polarity_weight=-1", "polarity_weight must be a number >= 0, got -1"),
-        ("app.polarity_weight=inf", "polarity_weight must be a number >= 0, got inf"),
+        ("app.polarity_weight=inf", "app.polarity_weight=inf: must be a finite number"),
         ("model.pooling=mean", "model.pooling='mean'"),
         ("model.cell=brain", "model.cell='brain'"),
         ("model.dropout=2", "dropout shares"),
