@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,11 +105,20 @@ def log_z() -> Candidate:
     return Candidate("log_z", {}, LogZScore, {"deviations": 4.0})
 
 
-def agc(factor: float) -> Candidate:
-    """A share of the weights' norm, for each row of a matrix."""
-    value = float(f"{factor:.3g}")
-    overrides = {"max_norm.factor": value, "min_ndim": 2}
-    settings = {"by": "row", "eps": 0.0, "exclude": LAST_LAYERS, "min_ndim": 2}
+def last_layers(names: Iterable[str]) -> str | None:
+    """The pattern of last layers where one of these parameters has it; None where none has."""
+    return LAST_LAYERS if any(re.search(LAST_LAYERS, name) for name in names) else None
+
+
+def agc(factor: float, names: Iterable[str]) -> Candidate:
+    """A share of the weights' norm, for each row of a matrix but those of a last layer."""
+    value, exclude = float(f"{factor:.3g}"), last_layers(names)
+    overrides: dict[str, float | str | None] = {"max_norm.factor": value, "min_ndim": 2}
+    settings: dict[str, Any] = {"by": "row", "eps": 0.0, "min_ndim": 2}
+    if exclude is None:  # a pattern without a parameter is refused
+        overrides["exclude"] = None
+    else:
+        settings["exclude"] = exclude
     return Candidate("agc", overrides, Relative, {"factor": value}, settings)
 
 
@@ -126,7 +136,8 @@ def candidates(record: Record) -> list[Candidate]:
         Candidate("autoclip", {}, Percentile, {"q": 10.0}),
     ]
     if has_units(record):
-        found += [agc(0.01), agc(percentile(record.unit_ratios, 90))]
+        factors = 0.01, percentile(record.unit_ratios, 90)
+        found += [agc(factor, record.names) for factor in factors]
     return found
 
 

@@ -22,6 +22,7 @@ from gradclip_core.composed.composite import Composite
 from gradclip_core.guards import Policy
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Parameters, as_groups
+from gradclip_core.parts.names import plain_names
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.no_clip import NoClip
 
@@ -221,7 +222,7 @@ class ClipPerSample(Composite):
             skipped=guarded.skipped,
             clip_rate=guarded.clip_rate,
             norm_type=2.0,
-            names=list(self._params()),
+            names=plain_names(list(self._params()), self._model[0]),
             weights=torch.full_like(norms, len(norms) ** -0.5),
         )
 

@@ -15,6 +15,7 @@ from gradclip_core.composed.composite import Composite, check_parts, collect_fil
 from gradclip_core.guards import drop
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
+from gradclip_core.parts.names import listed, names_of
 from gradclip_core.parts.norms import total
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.no_clip import NoClip
@@ -61,7 +62,7 @@ class ByName(Composite):
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Attach every rule; raises ValueError for a pattern without a parameter."""
         if model is not None:
-            self._divide([name for name, _ in model.named_parameters()])
+            self._divide(names_of(model))
         return super().attach(model=model, optimizer=optimizer)
 
     @torch.no_grad()
@@ -115,11 +116,11 @@ class ByName(Composite):
                     )
                 matches = (i for i, p in enumerate(self._patterns) if p.search(name))
                 shares[next(matches, -1)].append(position)
-            self._check_shares(shares)
+            self._check_shares(shares, names)
             self._shares = list(names), shares
         return self._shares[1]
 
-    def _check_shares(self, shares: list[list[int]]) -> None:
+    def _check_shares(self, shares: list[list[int]], names: Sequence[str | None]) -> None:
         """Once: with several optimizers a later call may hold a part of the parameters only."""
         if self._shares is not None:
             return
@@ -127,7 +128,8 @@ class ByName(Composite):
             if not share:
                 raise ValueError(
                     f"rules: no parameter is left for the pattern {pattern.pattern!r}; "
-                    "the first pattern that matches a name takes the parameter"
+                    "the first pattern that matches a name takes the parameter; there are "
+                    f"{listed(names)}"
                 )
 
 

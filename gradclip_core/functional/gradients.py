@@ -11,6 +11,7 @@ from torch import Tensor
 from gradclip_core.clipper import Clipper
 from gradclip_core.guards import NonFiniteGradientError
 from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.names import plain_names
 from gradclip_core.parts.norms import Partition, Parts, partition, scalar_dtype
 from gradclip_core.parts.responses import broadcast_to_gradients
 from gradclip_core.rules.clip_norm import ClipNorm
@@ -85,7 +86,7 @@ def _check(clipper: Clipper) -> ClipNorm | ClipValue:
 
 def _taken_apart(gradients: Any) -> tuple[list[str | None], list[Tensor | None]]:
     if isinstance(gradients, Mapping):
-        names, values = list(map(str, gradients)), list(gradients.values())
+        names, values = plain_names(list(map(str, gradients))), list(gradients.values())
         return [*names], values
     if not isinstance(gradients, (list, tuple)):
         raise TypeError(

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from gradclip_core.parts import native, sharding
-from gradclip_core.parts.gradients import Gradients, HandedOn, Parameters
+from gradclip_core.parts.gradients import Gradients, HandedOn, Named, Parameters
+from gradclip_core.parts.names import plain_names
 from gradclip_core.parts.usable import all_usable, check_kind, check_together, usable
 
 _NOTHING = (
@@ -118,16 +119,21 @@ def _listed(parameters: Parameters) -> _Listed:
         return list(parameters), [None] * len(parameters), [0] * len(parameters)
     if isinstance(parameters, nn.Module):
         pairs = list(parameters.named_parameters())
-        return [param for _, param in pairs], [name for name, _ in pairs], [0] * len(pairs)
+        of_module = plain_names([name for name, _ in pairs], parameters)
+        return [param for _, param in pairs], [*of_module], [0] * len(pairs)
     if isinstance(parameters, Iterator):
         parameters = list(parameters)
         return _listed(parameters)
     if type(parameters) is list and _are_pairs(parameters):
-        names, params = zip(*parameters, strict=True)
-        if set(map(type, names)) == {str} and set(map(type, params)) <= _PARAMETERS:
-            return list(params), list(names), [0] * len(params)
+        names, held = zip(*parameters, strict=True)
+        if set(map(type, names)) == {str} and set(map(type, held)) <= _PARAMETERS:
+            return list(held), [*plain_names(names)], [0] * len(held)
     entries = list(_walk(parameters))
-    return [e[2] for e in entries], [e[1] for e in entries], [e[0] for e in entries]
+    given = [e[1] for e in entries]
+    if not isinstance(parameters, Named):
+        plain = iter(plain_names([name for name in given if name is not None]))
+        given = [None if name is None else next(plain) for name in given]
+    return [e[2] for e in entries], given, [e[0] for e in entries]
 
 
 def _are_pairs(entries: list[Any]) -> bool:

@@ -82,7 +82,11 @@ class Gradients:
         return native.batch(self.grads, [len(g) if p.ndim > 1 else 1 for p, g in pairs])
 
 
-class HandedOn(list[dict[str, Any]]):
+class Named(list[dict[str, Any]]):
+    """Parameter groups whose names are plain already, without those of wrappers."""
+
+
+class HandedOn(Named):
     """What one clipper hands on to another: parameter groups, perhaps none."""
 
 

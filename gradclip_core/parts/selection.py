@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gradclip_core.checks import check_integer
 from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.names import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,12 @@ class Selected:
 class Selection:
     """Leaves alone the parameters whose name `exclude` matches or with too few dimensions.
 
-    Raises ValueError unless `exclude` is a regular expression or None and `min_ndim` an
-    integer >= 0.
+    It also sees to it that each pattern, of `exclude` and of a partition `by` patterns, means a
+    parameter: once, at the first step or for the model that is attached. Raises ValueError unless
+    `exclude` is a regular expression or None and `min_ndim` an integer >= 0.
     """
 
-    def __init__(self, exclude: str | None = None, min_ndim: int = 0) -> None:
+    def __init__(self, exclude: str | None = None, min_ndim: int = 0, by: object = None) -> None:
         try:
             self.exclude = None if exclude is None else re.compile(exclude)
         except (re.error, TypeError) as error:
@@ -34,9 +38,31 @@ class Selection:
             ) from None
         self.min_ndim = check_integer("min_ndim", min_ndim, least=0)
         self.takes_all = self.exclude is None and self.min_ndim == 0  # whether none is left alone
+        self._by = dict(by) if isinstance(by, Mapping) else {}
+        self._checked = self.exclude is None and not self._by
+
+    def check(self, names: Sequence[str | None]) -> None:
+        """Raise ValueError for a pattern that none of these names has; none may be known yet."""
+        known = [name for name in names if name is not None]
+        if not known or len(known) < len(names):
+            return
+        if self.exclude is not None and not any(map(self.exclude.search, known)):
+            raise _unmatched("exclude", self.exclude.pattern, known)
+        left = known
+        for part, pattern in self._by.items():
+            taken = {name for name in left if re.search(pattern, name)}
+            if not taken:
+                raise _unmatched(f"by[{part!r}]", pattern, known)
+            left = [name for name in left if name not in taken]
+        self._checked = True
 
     def __call__(self, gradients: Gradients) -> Selected:
-        """Divide the gradients; raise ValueError where `exclude` needs names that are missing."""
+        """Divide the gradients; raise ValueError where `exclude` needs names that are missing.
+
+        The first time it is seen that no pattern is without a parameter.
+        """
+        if not self._checked:
+            self.check(gradients.names)
         if self.takes_all:
             return Selected(gradients, gradients)
         chosen, rest = Gradients(), Gradients()
@@ -65,3 +91,19 @@ class Selection:
                 "model.named_parameters()"
             )
         return self.exclude.search(name) is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy may be for another model.
+        unchecked = self.exclude is None and not self._by
+        return self.__dict__ | {"_checked": unchecked}
+
+
+def _unmatched(setting: str, pattern: str, names: Sequence[str]) -> ValueError:
+    if any(re.search(pattern, name) for name in names):
+        why = "those that it matches are taken by the patterns before it"
+    else:
+        why = "it matches none"
+    return ValueError(
+        f"{setting}={pattern!r} is left without a parameter: {why}; correct it or leave it out; "
+        f"there are {listed(names)}"
+    )

@@ -18,6 +18,7 @@ from gradclip_core.parts.collect import collect_for_kernel, for_pytorch
 from gradclip_core.parts.gradients import Gradients, Parameters
 from gradclip_core.parts.host_step import HostStep, Path
 from gradclip_core.parts.measure import check_measure, measure_parts
+from gradclip_core.parts.names import names_of
 from gradclip_core.parts.norms import By, Measure, Partition, Parts
 from gradclip_core.parts.selection import Selected, Selection
 from gradclip_core.report import ClipReport
@@ -110,7 +111,7 @@ class Rule(GuardedClipper):
         self.by = norms.check_by(by)
         self.norm_type = norms.check_norm_type(norm_type)
         self.measure = check_measure(measure)
-        self.select = Selection(exclude, min_ndim)
+        self.select = Selection(exclude, min_ndim, self.by)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
         self._partition: tuple[object, Partition] | None = None
@@ -120,8 +121,11 @@ class Rule(GuardedClipper):
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Work on this model and this optimizer from now on; returns the clipper itself.
 
-        Warns (UserWarning) where the rule never acts, or cannot bound such an optimizer's step.
+        Warns (UserWarning) where the rule never acts, or cannot bound such an optimizer's step;
+        raises ValueError for a pattern that matches none of the model's parameters.
         """
+        if model is not None:
+            self.select.check(names_of(model))
         super().attach(model=model, optimizer=optimizer)
         if self._optimizer is not None:
             self._share_skip(self._optimizer)

@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 from torch.optim import Optimizer
+
+from gradclip_core.parts.gradients import Named
+from gradclip_core.parts.names import names_of
 
 
 class Names:
     """Parameter groups with the names that a model has for the parameters, for any clipper.
 
-    The names are looked up anew only when there is a parameter that had none.
+    They are without those of wrappers (see `gradclip_core.parts.names`), and looked up anew only
+    when there is a parameter that had none.
     """
 
     def __init__(self) -> None:
         self._model: nn.Module | None = None
         self._names: dict[int, str] = {}
 
-    def __call__(self, model: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
+    def __call__(self, model: nn.Module, optimizer: Optimizer) -> Named:
         """The groups of an optimizer; a name is None where the model has no such parameter."""
         groups = optimizer.param_groups
         if model is not self._model or any(
             id(p) not in self._names for group in groups for p in group["params"]
         ):
             self._model = model
-            self._names = {id(param): name for name, param in model.named_parameters()}
-        return [
+            ids = map(id, model.parameters())
+            self._names = dict(zip(ids, names_of(model), strict=True))
+        return Named(
             {
                 "params": group["params"],
                 "param_names": [self._names.get(id(param)) for param in group["params"]],
             }
             for group in groups
-        ]
+        )
 
 
 def common_module(model: nn.Module, optimizer: Optimizer) -> str | None:
     """The first component of the names of all of an optimizer's parameters; None if they differ."""
     ours = {id(param) for group in optimizer.param_groups for param in group["params"]}
-    named = [name for name, param in model.named_parameters() if id(param) in ours]
+    pairs = zip(model.parameters(), names_of(model), strict=True)
+    named = [name for param, name in pairs if id(param) in ours]
     first = {name.partition(".")[0] for name in named if "." in name}
     whole = len(first) == 1 and all("." in name for name in named)
     return first.pop() if whole else None

@@ -210,7 +210,7 @@ def test_a_group_added_without_fused_is_not_folded() -> None:
         (ClipNorm(1.0), lambda p: RMSprop(p)),
         (ClipNorm(1.0, by="parameter"), lambda p: AdamW(p, fused=True)),
         (ClipNorm(1.0, min_ndim=2), lambda p: AdamW(p, fused=True)),
-        (ClipNorm(1.0, exclude="x"), lambda p: AdamW(p, fused=True)),
+        (ClipNorm(1.0, exclude="^0"), lambda p: AdamW(p, fused=True)),
         (ClipValue(1.0), lambda p: AdamW(p, fused=True)),
         (ClipUpdate(1.0), lambda p: AdamW(p, fused=True)),
         (NoClip(), lambda p: AdamW(p, fused=True)),
