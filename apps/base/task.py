@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import lightning.pytorch as pl
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ class Task(pl.LightningModule, ABC):
     """
 
     alive: Tensor | None = None
-    may_stall: ClassVar[bool] = False
+    may_stall: bool = False
     # Set by a callback that stresses training: what it makes of a batch of a number.
     corrupt: Callable[[Any, int], Any] | None = None
 

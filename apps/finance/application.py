@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -33,6 +34,7 @@ from apps.report.model.tables import NamedTable
 
 Horizon = Literal[1, 5, 10, 22]
 Partner = Literal["har", "gjr_garch_t"]
+Base = Literal["moving_average", "har_gjr"]
 UNFILTERED = "historical_simulation"  # has no variance of its own to filter by
 
 
@@ -53,6 +55,8 @@ class Finance(Application):
         split: Split,
         loss: Loss = "student_t",
         output: Output = "residual",
+        base: Base = "moving_average",
+        bound: float | None = None,
         mean: Mean = "zero",
         horizon: Horizon = 1,
         batch_size: int = 128,
@@ -64,7 +68,12 @@ class Finance(Application):
         super().__init__(name)
         _one_of("loss", loss, get_args(Loss))
         _one_of("output", output, get_args(Output))
+        _one_of("base", base, get_args(Base))
         _one_of("mean", mean, get_args(Mean))
+        if bound is not None and not bound > 0:
+            raise ValueError(f"bound must be null or > 0, got {bound}")
+        if bound is not None and output == "softplus":
+            raise ValueError(f"bound={bound}: output=softplus has no base to stay near; take null")
         if mean == "learnt" and loss in VARIANCE_LOSSES:
             raise ValueError(f"mean=learnt: loss={loss} trains no mean; take student_t")
         _one_of("horizon", horizon, get_args(Horizon))
@@ -79,6 +88,8 @@ class Finance(Application):
             )
         if refit_years is not None and refit_years < 0:
             raise ValueError(f"refit_years must be null or >= 0, got {refit_years}")
+        self.base: Base = base
+        self.bound = bound
         self.features = features
         self.split = split
         self.loss: Loss = loss
@@ -101,6 +112,7 @@ class Finance(Application):
             batch_size=self.batch_size,
             samples_per_epoch=self.samples_per_epoch,
             seed=seed,
+            refit_years=self._base_refit_years if self.base == "har_gjr" else None,
         )
 
     def sizes(self, description: Mapping[str, Any]) -> dict[str, int]:
@@ -122,7 +134,9 @@ class Finance(Application):
 
     @property
     def _head(self) -> Head:
-        return Head(self.loss, self.output, self.mean)
+        # The longer the horizon, the fewer there are to learn a correction from.
+        bound = None if self.bound is None else self.bound / math.sqrt(self.horizon)
+        return Head(self.loss, self.output, self.mean, bound)
 
     def folds(self, data: PanelData) -> Sequence[Mapping[str, Any]]:
         """The blocks of a walk-forward test."""
@@ -176,6 +190,10 @@ class Finance(Application):
     def _refit_years(self) -> int:
         return 1 if self.refit_years is None else self.refit_years
 
+    @property
+    def _base_refit_years(self) -> int:
+        return self.split.refit_years if self.refit_years is None else self.refit_years
+
     def _score(self, made: Forecast, data: PanelData, days: int) -> Evaluation:
         first = data.panel.dates[data.origins("test")[0]]
         raw = evaluate(made.between(first, data.panel.end), self.horizon)
@@ -194,6 +212,7 @@ class Finance(Application):
         last = len(panel.dates) - 1
         wanted = self.recalibration_days + self.horizon if self.recalibration_days else 0
         rows = np.arange(max(encoding.history, last - wanted), last + 1)
+        rows = rows[encoding.is_known(panel)[rows]]
         windows = make_windows(panel, encoding, rows)
         made = forecast(task, encoding, panel, windows, rows)
         if self.average_with is not None:

@@ -20,12 +20,12 @@ from apps.finance.features import base_variance
 from apps.finance.forecast import Forecast, make_forecast
 from apps.finance.garch import garch
 from apps.finance.har import har
+from apps.finance.har_gjr import LEAST_FITTED
 from apps.finance.panel import Floats, Panel
 
 Rows = NDArray[np.intp]
 
 WINDOW = 250  # days of historical simulation
-LEAST = 300  # days to fit a baseline on
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ def make_plan(panel: Panel, rows: Rows, horizon: int, starts: Sequence[int]) -> 
     Raises UserError when too few days lie before the first of them.
     """
     first = max(1, int(panel.dates.searchsorted(panel.train_start)))
-    if rows[0] - first < LEAST:
+    if rows[0] - first < LEAST_FITTED:
         raise UserError(
             f"{rows[0] - first} days to fit a baseline on before {panel.dates[rows[0]]:%Y-%m-%d}; "
-            f"at least {LEAST} are needed"
+            f"at least {LEAST_FITTED} are needed"
         )
     cuts = np.searchsorted(rows, starts)
     return Plan(first, tuple(b for b in np.split(rows, cuts) if len(b)), horizon)

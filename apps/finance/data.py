@@ -18,7 +18,8 @@ from apps.base.account import Account
 from apps.base.application import DataModule
 from apps.base.sampler import EpochSampler
 from apps.errors import UserError
-from apps.finance.features import Encoding, Features, base_variance, fit_encoding
+from apps.finance.features import Encoding, Features, fit_encoding
+from apps.finance.har_gjr import Refits
 from apps.finance.panel import Panel, Part
 from apps.finance.sources import Source
 from apps.finance.split import Split
@@ -26,7 +27,7 @@ from apps.finance.split import Split
 Batch = tuple[Tensor, Tensor, Tensor]
 Indices = NDArray[np.intp]
 
-# So that the baselines, too, have enough: see `baselines.LEAST`.
+# So that the baselines, too, have enough: see `har_gjr.LEAST_FITTED`.
 LEAST_DAYS: dict[Part, int] = {"train": 300, "val": 20, "test": 20}
 DAY_SEEN = 4  # times in an epoch at most: horizons overlap, and are soon learnt by heart
 
@@ -35,8 +36,8 @@ DAY_SEEN = 4  # times in an epoch at most: horizons overlap, and are soon learnt
 class Windows(Dataset[Batch]):
     """The samples (day, asset) of a panel, fetched a batch at a time.
 
-    features (T, A, F), base variance (T, A) of the horizon after the day; returns (T + horizon, A),
-    NaN where not known; rows, assets: (N,) which samples.
+    features (T, A, F), base variance (T, A) of the horizon after the day (see `Encoding.base`);
+    returns (T + horizon, A), NaN where not known; rows, assets: (N,) which samples.
     """
 
     features: Tensor
@@ -72,7 +73,9 @@ class PanelData(DataModule):
     """Daily returns cut into windows; a sample is a day and an asset.
 
     horizon: days ahead that a forecast covers. samples_per_epoch: samples drawn in an epoch, at
-    most all, and so many that a day lies in four horizons on average.
+    most all, and so many that a day lies in four horizons on average. refit_years: between fits of
+    HAR and GJR-GARCH, whose variance the network corrects (see `Refits`); None: it corrects the
+    moving average.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class PanelData(DataModule):
         batch_size: int,
         samples_per_epoch: int,
         seed: int,
+        refit_years: int | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -94,6 +98,7 @@ class PanelData(DataModule):
         self.batch_size = batch_size
         self.samples_per_epoch = samples_per_epoch
         self.seed = seed
+        self.refit_years = refit_years
 
     def prepare_data(self) -> None:
         """Fetch what has to be fetched."""
@@ -105,7 +110,9 @@ class PanelData(DataModule):
             return
         self.panel: Panel = self.split.apply(self.source.read())
         self._check_length()
-        self.encoding: Encoding = fit_encoding(self.panel, self.features, self.horizon)
+        self.encoding: Encoding = fit_encoding(
+            self.panel, self.features, self.horizon, self._refits()
+        )
         parts: tuple[Part, ...] = ("train", "val", "test")
         counts = {part: len(self.origins(part)) for part in parts}
         for part, least in LEAST_DAYS.items():
@@ -115,6 +122,13 @@ class PanelData(DataModule):
                     f"at least {least} are needed"
                 )
         self.account = self._account(counts)
+
+    def _refits(self) -> Refits | None:
+        if self.refit_years is None:
+            return None
+        borders = (self.panel.train_start, self.panel.val_start, self.panel.test_start)
+        train, val, test = (f"{day:%Y-%m-%d}" for day in borders)
+        return Refits(train, val, test, self.refit_years)
 
     def _check_length(self) -> None:
         needed = self.features.lookback + LEAST_DAYS["train"]
@@ -146,7 +160,7 @@ class PanelData(DataModule):
     def origins(self, part: Part) -> Indices:
         """Rows of the days (N,) from which a part is forecast, with enough history."""
         rows = self.panel.origins(part, self.horizon)
-        kept: Indices = rows[rows >= self.encoding.history]
+        kept: Indices = rows[self.encoding.is_known(self.panel)[rows]]
         return kept
 
     def block_rows(self) -> list[int]:
@@ -202,13 +216,12 @@ class PanelData(DataModule):
 
 def make_windows(panel: Panel, encoding: Encoding, rows: Indices) -> Windows:
     """The samples of all assets of a panel on the days `rows` (N,), day by day."""
-    base = encoding.horizon * base_variance(panel)
     unknown = np.full((encoding.horizon, len(panel.assets)), np.nan)
     returns = np.concatenate([panel.returns, unknown])
     days, assets = _samples(rows, len(panel.assets))
     return Windows(
         features=torch.from_numpy(encoding.encode(panel)),
-        base=torch.from_numpy(base.astype(np.float32)),
+        base=torch.from_numpy(encoding.base(panel).astype(np.float32)),
         returns=torch.from_numpy(returns.astype(np.float32)),
         rows=torch.from_numpy(days),
         assets=torch.from_numpy(assets),

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apps.errors import UserError
+from apps.finance.har_gjr import Refits, har_gjr_variance
 from apps.finance.panel import Floats, Panel
 
 Array = NDArray[np.float32]
@@ -18,7 +19,6 @@ Inputs = Literal["rich", "returns"]
 
 DECAY = 0.94  # of the base variance: RiskMetrics' (J.P. Morgan 1996, section 5.3)
 HISTORY = 64  # days that the averages need
-_LIMIT = 6.0  # of a feature, in standard deviations
 _LEAST = 1e-4  # variance, %^2, below which a logarithm is not followed
 
 
@@ -27,15 +27,19 @@ class Features:
     """Which features a network sees, over how many days.
 
     inputs: `rich`, returns and variances of several speeds relative to their moving average; or
-    `returns`, the plain returns in %. lookback: days that the network reads.
+    `returns`, the plain returns in %. lookback: days that the network reads. limit: of a rich
+    feature, in standard deviations.
     """
 
     lookback: int = 40
     inputs: Inputs = "rich"
+    limit: float = 6.0
 
     def __post_init__(self) -> None:
         if self.lookback < 1:
             raise ValueError(f"lookback must be >= 1, got {self.lookback}")
+        if not self.limit > 0:
+            raise ValueError(f"limit must be > 0, got {self.limit}")
         if self.inputs not in get_args(Inputs):
             raise ValueError(
                 f"inputs must be one of {', '.join(get_args(Inputs))}, got {self.inputs!r}"
@@ -98,7 +102,8 @@ class Encoding:
     """Everything needed to turn a panel like the one trained on into inputs.
 
     names: of the features; center, scale: of each, from the training days. variance: mean
-    squared return of the training days, %^2.
+    squared return of the training days, %^2. refits: of the models whose variance the network
+    corrects; None: it corrects the moving average.
     """
 
     features: Features
@@ -107,6 +112,7 @@ class Encoding:
     center: tuple[float, ...]
     scale: tuple[float, ...]
     variance: float
+    refits: Refits | None = None
 
     @property
     def ranges(self) -> bool:
@@ -117,6 +123,16 @@ class Encoding:
     def history(self) -> int:
         """Days of returns before the first forecast."""
         return self.features.lookback + HISTORY
+
+    def base(self, panel: Panel) -> Floats:
+        """The variance (T, A) over the horizon after each day that the network corrects, %^2."""
+        return _base(panel, self.horizon, self.refits)
+
+    def is_known(self, panel: Panel) -> NDArray[np.bool_]:
+        """Whether there is enough history, (T,), to forecast from a day."""
+        known = np.asarray(np.isfinite(self.base(panel)).all(axis=1))
+        known[: self.history] = False
+        return known
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a JSON file."""
@@ -131,28 +147,45 @@ class Encoding:
                 for name, value in record.items()
                 if name not in ("options", "date", "close")  # of the file, beside the encoding
             }
-            return cls(**(rest | {"features": Features(**record["features"])}))
+            rest["features"] = Features(**record["features"])
+            if record.get("refits") is not None:
+                rest["refits"] = Refits(**record["refits"])
+            return cls(**rest)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"data.json of the run is not a finance encoding: {error}") from error
 
     def encode(self, panel: Panel) -> Array:
         """The scaled features (T, A, F); days without enough history hold zeros."""
-        stacked = _stack(panel, self.features.inputs, self.names)
+        if self.features.inputs == "returns":
+            stacked = panel.returns[..., None]
+        else:
+            found = _rich(panel, self.horizon, self.ranges, self.refits)
+            stacked = np.stack([found[name] for name in self.names], axis=-1)
         scaled = (stacked - np.asarray(self.center)) / np.asarray(self.scale)
         if self.features.inputs == "rich":
-            scaled = scaled.clip(-_LIMIT, _LIMIT)
+            scaled = scaled.clip(-self.features.limit, self.features.limit)
         encoded: Array = np.nan_to_num(scaled).astype(np.float32)
         return encoded
 
 
-def _stack(panel: Panel, inputs: Inputs, names: tuple[str, ...]) -> Floats:
-    if inputs == "returns":
-        return panel.returns[..., None]
-    found = compute(panel, ranges=any(name.startswith("range_") for name in names))
-    return np.stack([found[name] for name in names], axis=-1)
+def _base(panel: Panel, horizon: int, refits: Refits | None) -> Floats:
+    if refits is not None:
+        return har_gjr_variance(panel, horizon, refits)
+    return horizon * base_variance(panel)
 
 
-def fit_encoding(panel: Panel, features: Features, horizon: int) -> Encoding:
+def _rich(panel: Panel, horizon: int, ranges: bool, refits: Refits | None) -> dict[str, Floats]:
+    """The rich features, and how far the models are from the moving average."""
+    found = compute(panel, ranges)
+    if refits is not None:
+        ratio = _base(panel, horizon, refits) / (horizon * base_variance(panel))
+        found["base_ratio"] = np.log(ratio)
+    return found
+
+
+def fit_encoding(
+    panel: Panel, features: Features, horizon: int, refits: Refits | None = None
+) -> Encoding:
     """Choose the features that the panel allows and fit their scales on its training days."""
     training = np.asarray((panel.dates >= panel.train_start) & (panel.dates < panel.val_start)) & (
         np.arange(len(panel.dates)) >= HISTORY
@@ -162,11 +195,11 @@ def fit_encoding(panel: Panel, features: Features, horizon: int) -> Encoding:
         center, scale, names = np.zeros(1), np.ones(1), ["return"]
     else:
         ranges = bool(np.isfinite(panel.ranges[training]).all())
-        found = compute(panel, ranges)
+        found = _rich(panel, horizon, ranges, refits)
         names = list(found)
         rows = np.stack([found[name][training] for name in names], axis=-1)
         rows = rows.reshape(-1, len(names))
-        center, scale = rows.mean(axis=0), rows.std(axis=0)
+        center, scale = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
     return Encoding(
         features=features,
         horizon=horizon,
@@ -174,4 +207,5 @@ def fit_encoding(panel: Panel, features: Features, horizon: int) -> Encoding:
         center=tuple(center.tolist()),
         scale=tuple(np.where(scale > 0, scale, 1.0).tolist()),
         variance=float((returns**2).mean()),
+        refits=refits,
     )

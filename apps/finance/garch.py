@@ -28,24 +28,26 @@ def garch(
     rows: NDArray[np.intp],
     horizon: int,
     kind: Kind = "garch",
+    known: int | None = None,
 ) -> tuple[Floats, Floats, Floats]:
     """Mean, variance and degrees of freedom (n,) of the return over `horizon` days.
 
-    returns: (T,) in %; those from `first` to the first of `rows` are fitted by maximum
-    likelihood, and with these parameters the days after each of `rows` are forecast. The variance
-    of several days is the sum of theirs; the shape of one day's distribution is kept. Degrees of
-    freedom are NaN for a normal distribution. ranges are not used. Raises ValueError for an
-    unknown kind.
+    returns: (T,) in %; those from `first` to row `known` (None: the first of `rows`) are fitted
+    by maximum likelihood, and with these parameters the days after each of `rows` are forecast.
+    The variance of several days is the sum of theirs; the shape of one day's distribution is kept.
+    Degrees of freedom are NaN for a normal distribution. ranges are not used. Raises ValueError
+    for an unknown kind.
     """
     if kind not in _MODELS:
         raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+    last = int(rows[0]) if known is None else known
     series = returns[first : rows[-1] + 1]
     model = arch_model(series, mean="Constant", rescale=False, **_MODELS[kind])
     model.distribution = type(model.distribution)(seed=0)  # simulations draw from it
     with warnings.catch_warnings():
         # A fit that has not converged is a baseline's weakness, and its score says so.
         warnings.simplefilter("ignore")
-        fitted = model.fit(last_obs=int(rows[0]) - first + 1, disp="off", show_warning=False)
+        fitted = model.fit(last_obs=last - first + 1, disp="off", show_warning=False)
         simulated = kind == "egarch_t" and horizon > 1
         found = fitted.forecast(
             horizon=horizon,

@@ -12,14 +12,21 @@ from torch import Tensor, nn
 
 from apps.finance.forecast import LEVELS, TAILS
 
-Loss = Literal["student_t", "gaussian", "qlike", "mse", "quantile"]
+Loss = Literal["student_t", "student_t_qlike", "gaussian", "qlike", "mse", "quantile"]
 Output = Literal["residual", "softplus"]
 Mean = Literal["zero", "learnt"]
 VARIANCE_LOSSES = ("qlike", "mse")  # which know nothing of a mean
 
 _FLOOR = 1e-6  # %^2
 # Without the mean: variance, degrees of freedom, gaps between quantiles, shortfalls.
-_SIZES = {"student_t": 2, "gaussian": 1, "qlike": 1, "mse": 1, "quantile": len(LEVELS) + 2}
+_SIZES = {
+    "student_t": 2,
+    "student_t_qlike": 2,
+    "gaussian": 1,
+    "qlike": 1,
+    "mse": 1,
+    "quantile": len(LEVELS) + 2,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +47,20 @@ class Head(nn.Module):
     """Reads raw outputs as a distribution, and scores it.
 
     loss: `student_t` or `gaussian`, the negative log-likelihood of daily returns; `qlike` or `mse`,
-    a score of the variance; `quantile`, pinball losses and the joint loss of VaR and shortfall.
-    output: `residual`, the logarithm of the variance is the moving average's plus the network's;
-    `softplus`, the variance is the softplus of the network's output alone.
+    a score of the variance; `student_t_qlike`, the likelihood plus half of QLIKE; `quantile`,
+    pinball losses and the joint loss of VaR and shortfall.
+    output: `residual`, the logarithm of the variance is the base's plus the network's; `softplus`,
+    the variance is the softplus of the network's output alone.
     mean: `zero`, the distribution is centred there; `learnt`, its centre is an output, too.
+    bound: the most c that the network adds to the base's logarithm or takes from it, as
+    c tanh(raw / c), whose slope at zero is one; None: there is no bound.
     """
 
-    def __init__(self, loss: Loss, output: Output, mean: Mean = "zero") -> None:
+    def __init__(
+        self, loss: Loss, output: Output, mean: Mean = "zero", bound: float | None = None
+    ) -> None:
         super().__init__()
+        self.bound = bound
         self.kind = loss
         self.output = output
         self.has_mean = mean == "learnt"
@@ -65,12 +78,12 @@ class Head(nn.Module):
         return _SIZES[self.kind] + self.has_mean
 
     def forward(self, raw: Tensor, base: Tensor) -> Outcome:
-        """Read raw outputs (B, num_outputs), given the moving average's variance (B,)."""
+        """Read raw outputs (B, num_outputs), given the base's variance (B,)."""
         variance = self._variance(raw[:, 0], base)
         mean = raw[:, -1] * base.sqrt() if self.has_mean else torch.zeros_like(base)
         if self.kind == "quantile":
             return self._quantiles(raw, mean, variance.sqrt())
-        if self.kind != "student_t":
+        if not self.kind.startswith("student_t"):
             return Outcome(mean, variance)
         # Starts near 7 degrees of freedom, as daily returns have them.
         return Outcome(mean, variance, 2.1 + nn.functional.softplus(raw[:, 1] + 5.0))
@@ -78,6 +91,8 @@ class Head(nn.Module):
     def _variance(self, raw: Tensor, base: Tensor) -> Tensor:
         if self.output == "softplus":
             return nn.functional.softplus(raw) + _FLOOR
+        if self.bound is not None:
+            raw = self.bound * torch.tanh(raw / self.bound)
         return base * raw.exp()
 
     def _quantiles(self, raw: Tensor, median: Tensor, scale: Tensor) -> Outcome:
@@ -109,7 +124,11 @@ class Head(nn.Module):
         mean, share = (part[:, None].expand_as(returns) / days for part in (outcome.mean, h))
         if outcome.freedom is None:
             return nn.functional.gaussian_nll_loss(mean, returns, share, full=True)
-        return _student_loss(mean, share, outcome.freedom[:, None], returns)
+        likelihood = _student_loss(mean, share, outcome.freedom[:, None], returns)
+        if self.kind == "student_t":
+            return likelihood
+        # The likelihood alone is content with a variance that is too low over several days.
+        return likelihood + 0.5 * (h.log() + realised / h).mean()
 
 
 def _student_loss(mean: Tensor, variance: Tensor, freedom: Tensor, target: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ from apps.finance.panel import Panel
 
 
 class Split(ABC):
-    """Sets the borders of a panel."""
+    """Sets the borders of a panel. refit_years: between fits of classical models, by default."""
+
+    refit_years: int = 1
 
     @abstractmethod
     def apply(self, panel: Panel) -> Panel:
@@ -54,7 +56,7 @@ class WalkForward(Split):
                 f"block={block} must be null or >= 0, years={years} and val_years={val_years} >= 1"
             )
         self.block = block
-        self.years = years
+        self.years = self.refit_years = years
         self.val_years = val_years
 
     def starts(self, panel: Panel) -> Sequence[pd.Timestamp]:

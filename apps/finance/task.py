@@ -31,6 +31,7 @@ class VolatilityTask(Task):
         super().__init__(net, optimization)
         self.head = head
         self.typical_variance = typical_variance
+        self.may_stall = head.bound is not None  # there may be nothing left to learn
 
     def loss(self, batch: Batch) -> Tensor:
         """The head's loss of a batch, 0-d."""

@@ -12,7 +12,7 @@ from apps.finance.forecast import LEVELS, TAILS
 from apps.finance.heads import VARIANCE_LOSSES, Head
 from apps.finance.model import MLPVolatility, RecurrentVolatility
 
-LOSSES = ("student_t", "gaussian", "qlike", "mse", "quantile")
+LOSSES = ("student_t", "student_t_qlike", "gaussian", "qlike", "mse", "quantile")
 BASE = torch.tensor([0.5, 2.0, 9.0])
 
 
@@ -23,7 +23,7 @@ def outcome(loss: str, output: str = "residual", raw: torch.Tensor | None = None
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_an_untrained_head_is_the_moving_average(loss):
+def test_an_untrained_head_is_its_base(loss):
     _, found = outcome(loss)
     assert not found.mean.any() or loss == "quantile"
     torch.testing.assert_close(found.mean, torch.zeros(3), atol=1e-5, rtol=0)
