@@ -37,6 +37,7 @@ YEARS = 3
 def main() -> None:
     """Train on every series, origin, bound and seed, and print what came of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--series", nargs="+", choices=ORIGINS, default=list(ORIGINS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--horizon", type=int, default=1)
     arguments = parser.parse_args()
@@ -45,9 +46,9 @@ def main() -> None:
         tempfile.TemporaryDirectory() as name,
         initialize_config_dir(str(CONF), version_base="1.3"),
     ):
-        for series, years in ORIGINS.items():
+        for series in arguments.series:
             source = _source(series, Path(name))
-            for year in years:
+            for year in ORIGINS[series]:
                 settings = [*source, *_split(year), f"app.horizon={arguments.horizon}"]
                 gains = dict(_gains(settings, arguments.seeds, Path(name)))
                 for bound, gain in gains.items():

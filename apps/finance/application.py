@@ -112,7 +112,7 @@ class Finance(Application):
             batch_size=self.batch_size,
             samples_per_epoch=self.samples_per_epoch,
             seed=seed,
-            refit_years=self._base_refit_years if self.base == "har_gjr" else None,
+            refit_years=self._refit_years if self.base == "har_gjr" else None,
         )
 
     def sizes(self, description: Mapping[str, Any]) -> dict[str, int]:
@@ -188,10 +188,6 @@ class Finance(Application):
 
     @property
     def _refit_years(self) -> int:
-        return 1 if self.refit_years is None else self.refit_years
-
-    @property
-    def _base_refit_years(self) -> int:
         return self.split.refit_years if self.refit_years is None else self.refit_years
 
     def _score(self, made: Forecast, data: PanelData, days: int) -> Evaluation:
@@ -274,6 +270,8 @@ class Finance(Application):
                 f"simulation; with fewer than {LEAST} days before there is none); columns named "
                 "raw are without."
             ]
+        if self.base == "har_gjr":
+            notes += ["The network corrects the mean variance of HAR and GJR-GARCH-t."]
         if self.average_with:
             notes += [f"The network's variance is averaged with that of {self.average_with}."]
         return notes
