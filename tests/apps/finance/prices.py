@@ -12,6 +12,7 @@ DAYS = 1400
 # A network and a budget so small that a training takes a second.
 TINY = (
     "app=finance",
+    "model=lstm",  # which needs no classical models fitted first; see test_har_gjr
     "model.hidden_size=4",
     "training.epochs=2",
     "app.batch_size=64",
