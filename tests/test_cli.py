@@ -204,3 +204,12 @@ def test_a_warning_of_the_core_is_one_line(tiny, tmp_path):
         "gradclip-train: warning: ClipNorm never clips, since its threshold is inf; NoClip "
         "measures without clipping\n"
     )
+
+
+def test_processes_that_a_training_starts_are_given_what_was_typed(monkeypatch):
+    # Lightning starts them with sys.argv, to which settings of our own were added meanwhile.
+    seen = []
+    typed = ["gradclip-train", "seed=3", "app=energy"]
+    monkeypatch.setattr(sys, "argv", list(typed))
+    apps.cli.command.command("train", lambda _: seen.extend(sys.argv))
+    assert seen == typed

@@ -116,11 +116,13 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     mistakes: list[Exception] = []
+    typed = list(sys.argv)
     named, texts = _kept_from_hydra(verb)
 
     def job(config: DictConfig) -> None:
         if mistakes:  # of an earlier run of a multirun, which ends with it
             return
+        sys.argv[:] = typed  # which Lightning gives to the processes that it starts
         # Hydra writes a line of its own about an exception that leaves the job.
         try:
             if named:

@@ -137,7 +137,7 @@ def test_a_file_that_is_too_short_to_fit_the_models_on(trained, empty_folder):
 
 def test_a_correction_needs_a_base(small, empty_folder):
     line = refused("train", *small, MODEL, "app.output=softplus", "run_dir=r")
-    assert "bound=0.2: output=softplus has no base to stay near; take null" in line
+    assert "bound=0.5: output=softplus has no base to stay near; take null" in line
     assert "bound must be null or > 0" in refused(
         "train", *small, MODEL, "app.bound=0", "run_dir=r"
     )
