@@ -11,8 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from apps import CONF
 from apps.cli.command import search_path
 
-# Rules that not every optimizer suits, with one they serve.
-_SUITED = {"acclip": ["optimizer=sgd", "optimizer.momentum=0"]}
+# Rules that not every optimizer or network suits, with one they serve.
+_SUITED = {
+    "acclip": ["optimizer=sgd", "optimizer.momentum=0"],
+    "in_backward": ["model=lstm"],
+}
 
 
 def preset(name: str) -> DictConfig:
@@ -24,7 +27,7 @@ def preset(name: str) -> DictConfig:
 
 
 def suited(name: str) -> list[str]:
-    """Overrides that choose a preset, and an optimizer it serves."""
+    """Overrides that choose a preset, and an optimizer and a network it serves."""
     return [f"clipping={name}", *_SUITED.get(name, [])]
 
 

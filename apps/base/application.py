@@ -85,6 +85,13 @@ class Application(ABC):
     ) -> Task:
         """Wrap a network with its loss."""
 
+    def start(self, task: Task, data: Any) -> None:
+        """Set what of a task's network has a closed form, before training; others have nothing.
+
+        What it sets are buffers, so that a checkpoint has it.
+        """
+        return
+
     @abstractmethod
     def evaluate(self, task: Task, data: Any) -> Evaluation:
         """Score a trained task on the held-out test split."""

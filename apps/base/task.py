@@ -70,8 +70,12 @@ class Task(pl.LightningModule, ABC):
     Clipping is no business of the task: the callback `GradientClipping` does it. A task whose
     forecasts can die while its loss stays finite sets `alive` in `loss`: whether those of the
     batch live, a 0-d bool. One on which learning nothing is a result like another, and no
-    divergence, sets `may_stall`.
+    divergence, sets `may_stall`. One whose network begins as a fitted model, so that there may be
+    little to gain, sets `divergence_ratio`: how many times the validation loss of the untrained
+    network that of a run must exceed to count as diverged.
     """
+
+    divergence_ratio: float = 1.0
 
     alive: Tensor | None = None
     may_stall: bool = False

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import pandas as pd
-import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from apps.base.application import Application, Evaluation
 from apps.base.task import Optimization, Task
 from apps.energy.baselines import forecast_baselines
+from apps.energy.closed_form import begin_as_ridge
 from apps.energy.data import SeriesData
-from apps.energy.encoding import Encoding, Features, Inputs
+from apps.energy.encoding import Features
 from apps.energy.figures import figures
 from apps.energy.forecast import Forecast
+from apps.energy.forecasting import choose_share, forecast_origins
 from apps.energy.metrics import evaluate
 from apps.energy.recalibration import LEAST, recalibrate
-from apps.energy.series import Series
+from apps.energy.regression_encoding import (
+    RegressionFeatures,
+    read_encoding,
+)
+from apps.energy.ridge_residual import RidgeResidual
 from apps.energy.sources import Source
 from apps.energy.task import ForecastTask, Loss
 from apps.energy.user_file import options_of, read_user_file
@@ -53,7 +57,7 @@ class Energy(Application):
     def __init__(
         self,
         name: str,
-        features: Features,
+        features: Features | RegressionFeatures,
         loss: Loss = "pinball",
         batch_size: int = 32,
         samples_per_epoch: int = 3200,
@@ -94,7 +98,7 @@ class Energy(Application):
 
     def sizes(self, description: Mapping[str, Any]) -> dict[str, int]:
         """Numbers of inputs, steps and quantiles."""
-        encoding = Encoding.from_dict(description)
+        encoding = read_encoding(description)
         past, future = encoding.widths
         return {
             "past_size": past,
@@ -108,14 +112,28 @@ class Energy(Application):
         self, net: nn.Module, description: Mapping[str, Any], optimization: Optimization
     ) -> Task:
         """Wrap a network with the loss."""
-        levels = Encoding.from_dict(description).levels
+        levels = read_encoding(description).levels
         return ForecastTask(net, optimization, levels, self.loss)
 
+    def start(self, task: Task, data: SeriesData) -> None:
+        """Fit the regression that a network begins as."""
+        if isinstance(task.net, RidgeResidual):
+            begin_as_ridge(task.net, data)
+
     def evaluate(self, task: Task, data: SeriesData) -> Evaluation:
-        """Forecast every test day and score; validation days serve the recalibration alone."""
+        """Forecast every test day and score.
+
+        Validation days serve the recalibration, and a network that began as a ridge to choose
+        its share in the forecast. On test days that ridge has seen validation days, too, as the
+        baselines have.
+        """
+        encoding, parts = data.encoding, (data.inputs, data.series)
+        share = choose_share(task, encoding, *parts, data.origins("val"))
+        fitted = {} if share is None else {"share": share}
+        encoding = replace(encoding, **fitted)
         origins = data.origins("val").append(data.origins("test"))
-        forecast = forecast_origins(task, data.encoding, data.inputs, data.series, origins)
-        return self._score(forecast, data)
+        evaluation = self._score(forecast_origins(task, encoding, *parts, origins), data)
+        return replace(evaluation, metrics=evaluation.metrics | fitted, fitted=fitted)
 
     def baselines(self, data: SeriesData) -> Iterator[tuple[str, Evaluation]]:
         """Naive, ridge and boosted trees, recalibrated in the same way."""
@@ -136,10 +154,11 @@ class Energy(Application):
         self, task: Task, description: Mapping[str, Any], source: Path
     ) -> tuple[pd.DataFrame, str]:
         """Forecast the steps after the last known target of a CSV file."""
-        encoding = Encoding.from_dict(description)
+        encoding = read_encoding(description)
         options = options_of(description, encoding)
         series, origins = read_user_file(source, encoding, options, self.recalibration_days)
-        forecast = forecast_origins(task, encoding, encoding.encode(series), series, origins)
+        inputs = encoding.encode(series)
+        forecast = forecast_origins(task, encoding, inputs, series, origins)
         forecast = recalibrate(forecast, self.recalibration_days)
         table = forecast.between(origins[-1], series.end).to_frame()
         if series.weekdays:
@@ -176,29 +195,3 @@ class Energy(Application):
                 f"errors over the {self.recalibration_days} days before."
             ]
         return notes
-
-
-def forecast_origins(
-    task: Task, encoding: Encoding, inputs: Inputs, series: Series, origins: pd.DatetimeIndex
-) -> Forecast:
-    """Forecast from each origin; the truth is NaN where it is not known."""
-    rows = series.positions(origins)
-    quantiles = _run(task, inputs, rows)
-    steps = np.arange(encoding.horizon)
-    times = origins.to_numpy()[:, None] + steps * series.frequency.to_timedelta64()
-    truth = series.frame["target"].to_numpy(np.float64)[rows[:, None] + steps]
-    return Forecast(origins, times, truth, encoding.unscale(quantiles), encoding.levels)
-
-
-@torch.no_grad()
-def _run(
-    task: Task, inputs: Inputs, rows: NDArray[np.intp], batch_size: int = 256
-) -> NDArray[np.float64]:
-    task.eval()
-    chunks = []
-    for start in range(0, len(rows), batch_size):
-        past, future, _ = inputs.batch(rows[start : start + batch_size])
-        device = task.device
-        out = task.net(torch.from_numpy(past).to(device), torch.from_numpy(future).to(device))
-        chunks.append(out.double().cpu().numpy())
-    return np.concatenate(chunks)

@@ -1,9 +1,10 @@
 """Baselines: seasonal naive, ridge regression on lags, gradient-boosted trees.
 
 A baseline forecasts one value per step, which is its median; the other quantiles lie around it
-as its errors lay around theirs, slot by slot, on days it was not fitted on. Regressions get
-those errors by cross-validation over contiguous blocks of the days they are fitted on, so that
-every season seen counts; the naive ones, which fit nothing, from all these days.
+as its errors lay around theirs, slot by slot, on days it was not fitted on: those left out one at
+a time (ridge) or a week in five (trees), so that every season seen counts; the naive ones, which
+fit nothing, from all days. Regressions are fitted to the logarithm where `Logarithm` finds one,
+as the network is.
 """
 
 from __future__ import annotations
@@ -15,22 +16,27 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from apps.energy.baseline_features import HISTORY_DAYS, build, target_rows, target_times
-from apps.energy.baseline_models import BoostedTrees, Model, Ridge
 from apps.energy.calendar import DAY
 from apps.energy.forecast import LEVELS, Floats, Forecast, check_levels, concatenate
+from apps.energy.logarithm import UNCHANGED, Logarithm, training_targets
+from apps.energy.regression_features import HISTORY_DAYS, build, target_rows, target_times
+from apps.energy.regressions import BoostedTrees, Model, Ridge
 from apps.energy.series import Series
 from apps.errors import UserError
 
-NUM_FOLDS = 4
+LEAST_DAYS = 8
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A fitted baseline: `predict` maps (series, origins) to (N, H); errors are (n, H)."""
+    """A fitted baseline: `predict` maps (series, origins) to (N, H); errors are (n, H).
+
+    Both are of the target as `logarithm` changes it.
+    """
 
     predict: Callable[[Series, pd.DatetimeIndex], Floats]
     errors: Floats
+    logarithm: Logarithm = UNCHANGED
 
     def forecast(
         self, series: Series, origins: pd.DatetimeIndex, levels: Sequence[float] = LEVELS
@@ -42,7 +48,7 @@ class Baseline:
         check_levels(levels)
         _check_origins(series, origins)
         horizon = self.errors.shape[1]
-        point = self.predict(series, origins)
+        point = self.predict(self.logarithm.apply(series), origins)
         errors = self.errors - np.median(self.errors, axis=0)
         spread = np.quantile(errors, levels, axis=0).T
         rows = target_rows(series, origins, horizon)
@@ -51,7 +57,7 @@ class Baseline:
             origins,
             target_times(series, origins, horizon),
             target[np.minimum(rows, len(target) - 1)],
-            point[..., None] + spread,
+            self.logarithm.inverse(point[..., None] + spread),
             tuple(levels),
         )
 
@@ -78,20 +84,16 @@ def fit_regression(
     known_ahead: bool,
 ) -> Baseline:
     """A regression on `build`'s features, with or without the target steps' covariates."""
+    logarithm = Logarithm.fit(training_targets(series))
     origins = _fit_origins(series, until, horizon)
-    features = build(series, origins, horizon, known_ahead)
-    truth = _truth(series, origins, horizon)
-    errors = np.empty_like(truth)
-    for fold in np.array_split(np.arange(len(origins)), NUM_FOLDS):
-        rest = np.setdiff1d(np.arange(len(origins)), fold)
-        fitted = model().fit(features.select(rest), truth[rest])
-        errors[fold] = truth[fold] - fitted.predict(features.select(fold))
-    final = model().fit(features, truth)
+    regressed = logarithm.apply(series)
+    features = build(regressed, origins, horizon, known_ahead)
+    fitted = model().fit(features, _truth(regressed, origins, horizon))
 
     def predict(series: Series, origins: pd.DatetimeIndex) -> Floats:
-        return final.predict(build(series, origins, horizon, known_ahead))
+        return fitted.predict(build(series, origins, horizon, known_ahead))
 
-    return Baseline(predict, errors)
+    return Baseline(predict, fitted.errors, logarithm)
 
 
 BASELINES: dict[str, Callable[[Series, pd.Timestamp, int], Baseline]] = {
@@ -151,10 +153,10 @@ def _fit_origins(series: Series, until: pd.Timestamp, horizon: int) -> pd.Dateti
     first = pd.Timestamp(series.frame.index[0])
     history = HISTORY_DAYS * series.steps_per_day
     origins = series.origins(first, until, horizon, history)
-    if len(origins) < 2 * NUM_FOLDS:
+    if len(origins) < LEAST_DAYS:
         raise UserError(
             f"{len(origins)} days to fit a baseline on before {until}; it needs"
-            f" {2 * NUM_FOLDS}, each with {HISTORY_DAYS} days before it"
+            f" {LEAST_DAYS}, each with {HISTORY_DAYS} days before it"
         )
     return origins
 

@@ -16,21 +16,23 @@ from torch.utils.data import DataLoader, Dataset
 from apps.base.account import Account
 from apps.base.application import DataModule
 from apps.base.sampler import EpochSampler
-from apps.energy.encoding import Encoding, Features, Inputs, fit_encoding
+from apps.energy.encoding import Encoding, Features, Inputs
 from apps.energy.forecast import LEVELS
 from apps.energy.gaps import step_name
 from apps.energy.metrics import mase_scale
+from apps.energy.regression_encoding import RegressionFeatures, RegressionInputs
 from apps.energy.series import Part, Series
 from apps.energy.sources import Source
 from apps.errors import UserError
 
 Batch = tuple[Tensor, Tensor, Tensor]
+PASSES = 5  # over the days in an epoch, which would else be too few to validate after
 
 
 class Windows(Dataset[Batch]):
     """Windows of a series around forecast origins, fetched a batch at a time."""
 
-    def __init__(self, inputs: Inputs, origins: NDArray[np.intp]) -> None:
+    def __init__(self, inputs: Inputs | RegressionInputs, origins: NDArray[np.intp]) -> None:
         self.inputs = inputs
         self.origins = origins
 
@@ -52,7 +54,8 @@ def _whole(batch: Any) -> Any:
 class SeriesData(DataModule):
     """A series cut into windows.
 
-    Training windows start at every step, validation and test windows at midnight.
+    Training windows start at every step, those of a regression's inputs, of validation and test
+    at midnight.
     samples_per_epoch: windows drawn in an epoch. horizon: steps to forecast (default: a day; a
     week of daily data).
     """
@@ -60,7 +63,7 @@ class SeriesData(DataModule):
     def __init__(
         self,
         source: Source,
-        features: Features,
+        features: Features | RegressionFeatures,
         *,
         batch_size: int,
         samples_per_epoch: int,
@@ -84,9 +87,8 @@ class SeriesData(DataModule):
         if hasattr(self, "series"):
             return
         self.series = self.source.read()
-        self.encoding: Encoding = fit_encoding(
+        self.encoding: Encoding = self.features.fit(
             self.series,
-            self.features,
             timestamp=_first(self.series.options.timestamp),
             target=str(self.series.options.target),
             horizon=self.horizon or self.series.horizon,
@@ -131,6 +133,8 @@ class SeriesData(DataModule):
 
     def training_rows(self) -> NDArray[np.intp]:
         """The rows of the training part at which a window of observed targets starts."""
+        if isinstance(self.inputs, RegressionInputs):
+            return np.tile(self.series.positions(self.origins("train")), PASSES)
         end = int(self.series.positions(pd.DatetimeIndex([self.series.val_start]))[0])
         rows = np.arange(self.inputs.first, end - self.encoding.horizon + 1)
         windows = np.lib.stride_tricks.sliding_window_view(

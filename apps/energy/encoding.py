@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,10 @@ class Features:
     lags_days: Sequence[int] = (1, 2, 7, 14)
     day_harmonics: int = 3
     week_harmonics: int = 3
+
+    def fit(self, series: Series, **settings: Any) -> Encoding:
+        """See `fit_encoding`."""
+        return fit_encoding(series, self, **settings)
 
     def __post_init__(self) -> None:
         for name in ("lookback_days", "day_harmonics", "week_harmonics"):
@@ -73,7 +77,9 @@ class Encoding:
     Times are those of the series; see `Series`.
     """
 
-    features: Features
+    kind: ClassVar[type[Any]] = Features
+
+    features: Any  # of that kind
     target: str
     timestamp: str
     covariates: tuple[str, ...]
@@ -106,12 +112,12 @@ class Encoding:
     @property
     def history_days(self) -> int:
         """Days of history that a forecast needs."""
-        return max(self.lags_days[-1] + 1, self.features.lookback_days)
+        return max(self.lags_days[-1] + 1, int(self.features.lookback_days))
 
     @property
     def lookback(self) -> int:
         """Steps of history that the encoder reads."""
-        return self.features.lookback_days * self.steps_per_day
+        return int(self.features.lookback_days) * self.steps_per_day
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -128,7 +134,7 @@ class Encoding:
     def from_dict(cls, record: Mapping[str, Any]) -> Encoding:
         """The inverse of `to_dict`; UserError for a record that is none."""
         try:
-            features = Features(**record["features"])
+            features = cls.kind(**record["features"])
             rest: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in record.items()
@@ -203,7 +209,7 @@ class Encoding:
 
 def fit_encoding(
     series: Series,
-    features: Features,
+    features: Any,
     *,
     target: str,
     timestamp: str,

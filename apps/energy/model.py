@@ -24,20 +24,30 @@ class QuantileHead(nn.Module):
         super().__init__()
         if num_quantiles % 2 == 0:
             raise ValueError(f"num_quantiles must be odd, got {num_quantiles}")
-        self.num_outer = num_quantiles // 2
         self.output = nn.Linear(size, num_quantiles)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias[:1])
         nn.init.constant_(self.output.bias[1:], -3.0)
 
-    def forward(self, hidden: Tensor, base: Tensor) -> Tensor:
-        """Quantiles (..., Q) from hidden (..., size) and base (..., 1)."""
+    def forward(self, hidden: Tensor, base: Tensor, raw_gaps: Tensor | float = 0.0) -> Tensor:
+        """Quantiles (..., Q) from hidden (..., size) and base (..., 1).
+
+        raw_gaps: what is added to the gaps before the softplus, (..., Q - 1).
+        """
         out = self.output(hidden)
-        middle = out[..., :1] + base
-        gaps = nn.functional.softplus(out[..., 1:])
-        below = middle - gaps[..., : self.num_outer].cumsum(-1).flip(-1)
-        above = middle + gaps[..., self.num_outer :].cumsum(-1)
-        return torch.cat([below, middle, above], dim=-1)
+        return spread(out[..., :1] + base, out[..., 1:] + raw_gaps)
+
+
+def spread(middle: Tensor, raw_gaps: Tensor) -> Tensor:
+    """Quantiles (..., Q) around the middle one (..., 1), softplus(raw_gaps) (..., Q - 1) apart.
+
+    The first half of the gaps lies below, from the middle outwards; the second half above.
+    """
+    gaps = nn.functional.softplus(raw_gaps)
+    half = gaps.shape[-1] // 2
+    below = middle - gaps[..., :half].cumsum(-1).flip(-1)
+    above = middle + gaps[..., half:].cumsum(-1)
+    return torch.cat([below, middle, above], dim=-1)
 
 
 class RecurrentForecaster(nn.Module):

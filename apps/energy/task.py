@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from apps.base.task import Optimization, Task
 from apps.energy.data import Batch
+from apps.energy.ridge_residual import RidgeResidual
 
 Loss = Literal["pinball", "mse"]
 
@@ -27,6 +28,8 @@ class ForecastTask(Task):
     ) -> None:
         super().__init__(net, optimization)
         self.kind = loss
+        if isinstance(net, RidgeResidual):
+            self.divergence_ratio = 2.0
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
 
     def loss(self, batch: Batch) -> Tensor:

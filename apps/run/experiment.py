@@ -81,7 +81,10 @@ class Experiment:
         torch.set_num_threads(self.config.num_threads)
         description = self.description
         pl.seed_everything(self.config.seed, workers=True, verbose=False)
-        return self._new_task(description)
+        task = self._new_task(description)
+        if self._description is None:
+            self.application.start(task, self.data)
+        return task
 
     def best_task(self, folder: RunFolder) -> Task:
         """A task with the weights of a run's best checkpoint."""
@@ -99,6 +102,14 @@ class Experiment:
         except (ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"optimizer: {error}") from error
         return self.application.task(net, description, optimization)
+
+    @property
+    def keep(self) -> str:
+        """Which weights a run keeps: the `best` by validation loss, or the `last`."""
+        kept = str(self.config.training.get("keep", "best"))
+        if kept not in ("best", "last"):
+            raise UserError(f"training.keep={kept}: must be best or last")
+        return kept
 
     @cached_property
     def clipper(self) -> Clipper:
@@ -119,7 +130,7 @@ class Experiment:
 
     def check(self) -> None:
         """Make all that training needs but the Trainer, so that a mistake shows now."""
-        _ = self.task, self.clipper, self.callbacks
+        _ = self.task, self.clipper, self.callbacks, self.keep
 
     def trainer(self, callbacks: Sequence[pl.Callback], **arguments: Any) -> pl.Trainer:
         """A Trainer with these callbacks, those of the configuration, and these arguments."""

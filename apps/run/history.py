@@ -42,7 +42,8 @@ class RunHistory(pl.Callback):
 
     A run has diverged when its training loss is not finite, when its forecasts are dead at the
     end (see `Task.alive`), or when it ends with a validation loss that is not finite or above
-    that of the untrained network (unless the task `may_stall`). Values are read from the
+    that of the untrained network (unless the task `may_stall`; see also its
+    `divergence_ratio`). Values are read from the
     device every `flush_every` steps. The files are cut back to the checkpoint on resume.
 
     Of several processes the first writes and tells; losses are those of their joint batch.
@@ -151,16 +152,17 @@ class RunHistory(pl.Callback):
             self.diverged_at = self._dead_since
         may_stall = getattr(pl_module, "may_stall", False)
         if self.diverged_at is None and len(self._epochs) > 1 and not may_stall:
-            untrained, last = self._epochs[0]["val_loss"], self._epochs[-1]["val_loss"]
-            if not last <= untrained:
-                above = [row["step"] for row in self._epochs if not row["val_loss"] <= untrained]
+            ratio = getattr(pl_module, "divergence_ratio", 1.0)
+            limit, last = ratio * self._epochs[0]["val_loss"], self._epochs[-1]["val_loss"]
+            if not last <= limit:
+                above = [row["step"] for row in self._epochs if not row["val_loss"] <= limit]
                 self.diverged_at, self.is_worse = int(above[0]), True
 
-    @property
-    def best_val_loss(self) -> float | None:
-        """The lowest finite validation loss after an epoch; None where there is none."""
-        losses = [row["val_loss"] for row in self._epochs[1:] if math.isfinite(row["val_loss"])]
-        return min(losses, default=None)
+    def kept_val_loss(self, keep: str) -> float | None:
+        """The validation loss of the weights kept, the `best` or the `last`; None if not finite."""
+        losses = [row["val_loss"] for row in self._epochs[1:]]
+        considered = losses[-1:] if keep == "last" else losses
+        return min((loss for loss in considered if math.isfinite(loss)), default=None)
 
     @property
     def clip_rate(self) -> float:

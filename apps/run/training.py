@@ -47,7 +47,8 @@ def train(
         log_prefix="grad/" if logger else None,  # logging takes longer than a small step
         on_report=history.on_report,
     )
-    callbacks = [clipping, history, RandomState(experiment.config.seed), _checkpoints(folder)]
+    checkpoints = _checkpoints(folder, experiment.keep)
+    callbacks = [clipping, history, RandomState(experiment.config.seed), checkpoints]
     trainer = experiment.trainer(callbacks, logger=logger)
     experiment.check_processes(trainer)
     experiment.check_intervals(trainer)
@@ -127,11 +128,11 @@ def _log_scores(logger: Logger, metrics: dict[str, Any]) -> None:
     logger.finalize("success")
 
 
-def _checkpoints(folder: RunFolder) -> ModelCheckpoint:
+def _checkpoints(folder: RunFolder, keep: str) -> ModelCheckpoint:
     return ModelCheckpoint(
         dirpath=folder.checkpoints,
         filename=folder.best.stem,
-        monitor="val/loss",
+        monitor="val/loss" if keep == "best" else None,
         save_last=True,
         enable_version_counter=False,
     )
@@ -192,7 +193,7 @@ def _summary(
         "status": "completed" if history.diverged_at is None else "diverged",
         "diverged_at": history.diverged_at,
         "error": error,
-        "val_loss": history.best_val_loss,
+        "val_loss": history.kept_val_loss(experiment.keep),
         "test": {name: value if math.isfinite(value) else None for name, value in test.items()},
         "steps": history.num_steps,
         "clip_rate": history.clip_rate,

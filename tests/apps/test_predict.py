@@ -135,11 +135,11 @@ def test_the_training_file_is_not_needed(tmp_path):
 
 
 def test_little_history_is_enough_without_recalibration(trained, tmp_path):
-    found, account = predict(trained, cut("2024-02-11").iloc[-24 * 16 :], tmp_path)
+    found, account = predict(trained, cut("2024-02-11").iloc[-24 * 15 :], tmp_path)
     assert len(found) == 24
     assert "not recalibrated: that needs 7 more days of history" in account
     found, account = predict(
-        trained, cut("2024-02-11").iloc[-24 * 23 :], tmp_path, "overwrite=true"
+        trained, cut("2024-02-11").iloc[-24 * 22 :], tmp_path, "overwrite=true"
     )
     assert "recalibrated on 7 forecasts before" in account
 
@@ -155,7 +155,7 @@ def _half_hourly(table: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (lambda t: t.iloc[-24 * 15 :], "336 rows with a target; a forecast needs the 360 rows"),
+        (lambda t: t.iloc[-24 * 14 :], "312 rows with a target; a forecast needs the 336 rows"),
         (_half_hourly, "a row each 0 days 00:30:00, but the run has 0 days 01:00:00"),
         (lambda t: t.drop(columns="temperature"), "no column 'temperature'"),
         (lambda t: t.drop(columns="load"), "no column 'load'"),

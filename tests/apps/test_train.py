@@ -9,10 +9,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from apps.energy.encoding import Encoding
+from apps.energy.regression_encoding import read_encoding
 from apps.run.folder import RunFolder
 from tests.apps.runs import assert_same_run, metrics, steps, weights
-from tests.conftest import succeed
+from tests.conftest import refused, succeed
 
 # Weights of this size overflow in the very next forward pass.
 DIVERGING = ("optimizer=sgd", "optimizer.lr=1e30", "optimization.schedule=constant")
@@ -24,7 +24,8 @@ def test_same_configuration_and_seed_give_the_same_run(train, trained):
 
 def test_another_seed_gives_another_run(train, trained):
     other = train("seed=1")
-    assert metrics(other)["test"] != metrics(trained)["test"]
+    mine, theirs = weights(other), weights(trained)
+    assert any(not torch.equal(mine[name], theirs[name]) for name in mine)
     assert steps(other)["loss"].iloc[0] != steps(trained)["loss"].iloc[0]
 
 
@@ -48,7 +49,7 @@ def test_the_run_folder_holds_what_it_promises(train, tiny):
     assert OmegaConf.select(config, "trainer.max_epochs") == 2, "the configuration is resolved"
     assert config.choices.clipping == "autoclip"
     assert config.choices.optimizer == "rmsprop"
-    assert Encoding.from_dict(folder.description()).covariates == ("temperature",)
+    assert read_encoding(folder.description()).covariates == ("temperature",)
     assert list(pd.read_csv(folder.epochs)["epoch"]) == [0, 1, 2]
     record = metrics(run)
     assert (record["app"], record["clipping"], record["seed"]) == ("energy", "autoclip", 3)
@@ -57,14 +58,21 @@ def test_the_run_folder_holds_what_it_promises(train, tiny):
     assert all(math.isfinite(value) for value in record["test"].values())
 
 
-def test_the_best_checkpoint_has_the_lowest_validation_loss(train):
-    # The rate is so high that later epochs are worse than the first.
-    run = train("training.epochs=4", "optimizer.lr=0.5", "optimization.schedule=constant", "seed=2")
-    losses = pd.read_csv(run / "epochs.csv")["val_loss"].iloc[1:]
-    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert best["epoch"] == losses.to_numpy().argmin()
-    assert last["epoch"] == 3
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_weights_kept_are_the_best_by_validation_loss_or_the_last(train, keep):
+    # The rate is so high that the last epoch is worse than the one before.
+    settings = ["training.epochs=4", "optimizer.lr=0.5", "optimization.schedule=constant", "seed=2"]
+    run = train(*settings, f"training.keep={keep}")
+    losses = pd.read_csv(run / "epochs.csv")["val_loss"].iloc[1:].to_numpy()
+    assert losses.argmin() < 3
+    kept = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert kept["epoch"] == (losses.argmin() if keep == "best" else 3)
+    assert metrics(run)["val_loss"] == losses[kept["epoch"]]
+
+
+def test_there_are_no_other_weights_to_keep(tiny, empty_folder):
+    line = refused("train", *tiny, "training.keep=all")
+    assert line == "gradclip-train: training.keep=all: must be best or last\n"
 
 
 def test_checkpoints_hold_no_configuration_and_no_clipper(trained):

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from apps.energy.baseline_features import build, target_rows
 from apps.energy.baselines import BASELINES, fit, forecast_baselines
 from apps.energy.forecast import LEVELS, Forecast
 from apps.energy.metrics import evaluate, mase_scale
+from apps.energy.regression_features import build, target_rows
 from apps.energy.series import Series, read_parquet
 from apps.errors import UserError
 from data_scripts.energy import prepare
@@ -120,10 +120,11 @@ def test_all_baselines_cover_validation_and_test(series, forecasts):
         test = forecast.between(*series.bounds("test"))
         assert test.quantiles.shape == (7, 12, 9)
         mae[name] = evaluate(test, scale)["mae"]
-    # Only those that know the temperature of the day can follow its walk.
-    assert mae["ridge"] < 0.5 * mae["ridge_no_covariates"]
+    # Only those that know the temperature of the day can follow its walk. (Effects that add up,
+    # as here, do so only nearly in the logarithm.)
+    assert mae["ridge"] < 0.65 * mae["ridge_no_covariates"]
     assert mae["hgb"] < mae["hgb_no_covariates"]
-    assert mae["ridge"] < 0.5 * mae["seasonal_naive_week"]
+    assert mae["ridge"] < 0.65 * mae["seasonal_naive_week"]
 
 
 def test_without_covariates_each_pair_is_one_entry():

@@ -1,4 +1,4 @@
-"""What the baselines look at for every step to be forecast: past values, calendar, covariates.
+"""What regressions look at for every step to be forecast: past values, calendar, covariates.
 
 Shapes: N origins, H steps of horizon, F features, P steps of profile. Everything is taken
 from rows before the origin, except the covariates of the target steps when they are known
@@ -8,7 +8,7 @@ ahead. A lag shorter than the horizon is left out, for it would look past the or
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Features:
-    """The inputs of a baseline.
+    """The inputs of a regression.
 
     step: (N, H, F), of which the columns `hinged` come from covariates.
     profile: (N, P), the values just before the origin, oldest first.
@@ -44,17 +44,6 @@ class Features:
     hour: Floats
     reference: Floats
 
-    def select(self, chosen: Rows) -> Features:
-        """The features of some of the origins, by number."""
-        return Features(
-            self.step[chosen],
-            self.hinged,
-            self.profile[chosen],
-            self.weekday[chosen],
-            self.hour[chosen],
-            self.reference[chosen],
-        )
-
 
 def target_times(series: Series, origins: pd.DatetimeIndex, horizon: int) -> NDArray[np.datetime64]:
     """Times of the steps to be forecast, (N, H)."""
@@ -68,19 +57,29 @@ def target_rows(series: Series, origins: pd.DatetimeIndex, horizon: int) -> Rows
     return series.positions(origins)[:, None] + np.arange(horizon)
 
 
-def build(series: Series, origins: pd.DatetimeIndex, horizon: int, known_ahead: bool) -> Features:
+def build(
+    series: Series,
+    origins: pd.DatetimeIndex,
+    horizon: int,
+    known_ahead: bool,
+    more_lags: Sequence[int] = (),
+    profile_days: int = 1,
+) -> Features:
     """Build the inputs for `origins`; `known_ahead`: with the covariates of the target steps.
 
-    Every origin needs 14 days of history. Raises UserError when the horizon is longer than
-    14 days and when covariates of target steps are absent.
+    more_lags: days back of the target beside those of LAG_DAYS. profile_days: length of the
+    profile (see `profile_steps`). Every origin needs as much history as the longest
+    lag, 14 days at least. Raises UserError when the horizon is longer
+    than 14 days and when covariates of target steps are absent.
     """
     rows, day = target_rows(series, origins, horizon), series.steps_per_day
     if horizon > HISTORY_DAYS * day:
         raise UserError(f"horizon {horizon}: baselines forecast {HISTORY_DAYS * day} steps at most")
     target = series.frame["target"].to_numpy()
-    lags = _lags(rows, day)
+    lags = _lags(rows, day, LAG_DAYS)
     columns = [target[lag] for lag in lags]
     reference = (columns[0] + target[rows - 7 * day * math.ceil(horizon / (7 * day))]) / 2.0
+    columns += [target[lag] for lag in _lags(rows, day, more_lags)]
     civil = to_civil(
         pd.DatetimeIndex(target_times(series, origins, horizon).ravel()),
         series.timezone,
@@ -101,16 +100,21 @@ def build(series: Series, origins: pd.DatetimeIndex, horizon: int, known_ahead: 
     return Features(
         np.stack(columns, axis=-1),
         tuple(hinged),
-        target[rows[:, :1] - np.arange(max(day, 7), 0, -1)],
+        target[rows[:, :1] - np.arange(profile_steps(day, profile_days), 0, -1)],
         np.asarray(civil.day_of_week).reshape(rows.shape),
         hour,
         reference,
     )
 
 
-def _lags(rows: Rows, day: int) -> list[Rows]:
+def profile_steps(day: int, days: int) -> int:
+    """Steps of a profile of so many whole days of `day` steps, seven steps at least."""
+    return day * max(days, math.ceil(7 / day))
+
+
+def _lags(rows: Rows, day: int, days: Sequence[int]) -> list[Rows]:
     """Rows of the same slot some days before, those only that lie before the origin."""
-    return [rows - days * day for days in LAG_DAYS if days * day >= rows.shape[1]]
+    return [rows - back * day for back in days if back * day >= rows.shape[1]]
 
 
 def _spread(per_origin: Floats, horizon: int) -> Floats:
@@ -153,8 +157,7 @@ def _known_covariate(
     now = values[rows]
     columns = [now, *(now - values[lag] for lag in lags[:1] + lags[2:3])]
     columns += [_spread(take(now, axis=1), horizon) for take in (np.mean, np.min, np.max)]
-    for hours in TRAILING_HOURS:
-        window = np.arange(hours * day // 24)
-        if len(window) > 1:
-            columns.append(values[rows[..., None] - window].mean(axis=-1))
+    total = np.cumsum(np.concatenate(([0.0], values)))
+    windows = [hours * day // 24 for hours in TRAILING_HOURS]
+    columns += [(total[rows + 1] - total[rows + 1 - n]) / n for n in windows if n > 1]
     return columns
