@@ -129,11 +129,11 @@ class Energy(Application):
         """
         encoding, parts = data.encoding, (data.inputs, data.series)
         share = choose_share(task, encoding, *parts, data.origins("val"))
-        fitted = {} if share is None else {"share": share}
+        fitted: dict[str, Any] = {} if share is None else {"share": share}
         encoding = replace(encoding, **fitted)
         origins = data.origins("val").append(data.origins("test"))
         evaluation = self._score(forecast_origins(task, encoding, *parts, origins), data)
-        return replace(evaluation, metrics=evaluation.metrics | fitted, fitted=fitted)
+        return replace(evaluation, fitted=fitted)
 
     def baselines(self, data: SeriesData) -> Iterator[tuple[str, Evaluation]]:
         """Naive, ridge and boosted trees, recalibrated in the same way."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from apps.energy.forecast import Forecast
+from apps.energy.forecast import Floats, Forecast
 
 LEAST = 7  # forecasts
 NEAR = np.timedelta64(5, "h")
@@ -22,14 +24,18 @@ def recalibrate(forecast: Forecast, days: int, least: int = LEAST) -> Forecast:
         return forecast
     errors = forecast.truth[..., None] - forecast.quantiles
     shifted = forecast.quantiles.copy()
-    lead = forecast.times - forecast.times[:, :1]
+    lead = forecast.times[:1] - forecast.times[:1, :1]
     # Forecasts over several days overlap: the latest have not ended at the next origin.
     ended = np.searchsorted(forecast.times[:, -1], forecast.times[:, 0])
-    for number in np.flatnonzero(ended >= least):
-        recent = errors[max(0, ended[number] - days) : ended[number]]
-        for step, away in enumerate(lead[number]):
-            near = recent[:, np.abs(lead[number] - away) <= NEAR].reshape(-1, len(forecast.levels))
-            shifted[number, step] += np.diagonal(np.quantile(near, forecast.levels, axis=0))
+    used = np.where(ended < least, 0, np.minimum(ended, days))
+    for count in np.unique(used[used > 0]):
+        numbers = np.flatnonzero(used == count)
+        recent = errors[ended[numbers, None] - np.arange(count, 0, -1)]
+        for step, away in enumerate(lead[0]):
+            near = recent[:, :, np.abs(lead[0] - away) <= NEAR].reshape(
+                len(numbers), -1, len(forecast.levels)
+            )
+            shifted[numbers, step] += _own_quantiles(near, forecast.levels)
     return Forecast(
         forecast.origins,
         forecast.times,
@@ -37,3 +43,9 @@ def recalibrate(forecast: Forecast, days: int, least: int = LEAST) -> Forecast:
         np.sort(shifted, axis=-1),
         forecast.levels,
     )
+
+
+def _own_quantiles(errors: Floats, levels: Sequence[float]) -> Floats:
+    """The quantile of errors (N, n, Q) at the level of each column, (N, Q)."""
+    columns = [np.quantile(errors[..., i], level, axis=1) for i, level in enumerate(levels)]
+    return np.stack(columns, axis=-1)

@@ -17,6 +17,7 @@ HINGE_QUANTILES = (0.2, 0.5, 0.8)
 RIDGE_PENALTIES = np.logspace(-1.0, 4.0, 11)
 # Of every five weeks the last is kept from the trees until their number is chosen.
 WEEKS = 5
+MOST_TREES = 200
 
 
 class Model(Protocol):
@@ -132,7 +133,7 @@ class BoostedTrees:
         kept, rest = np.flatnonzero(held), np.flatnonzero(~held)
         inputs, correction = self._inputs(features), truth - features.reference
         flat = np.repeat(held, truth.shape[1])
-        self._trees = _trees(500, early_stopping=True)
+        self._trees = _trees(MOST_TREES, early_stopping=True)
         self._trees.fit(
             inputs[~flat],
             correction[rest].ravel(),
@@ -158,7 +159,7 @@ class BoostedTrees:
 
 def _trees(most: int, early_stopping: bool = False) -> HistGradientBoostingRegressor:
     return HistGradientBoostingRegressor(
-        learning_rate=0.08,
+        learning_rate=0.1,
         max_iter=most,
         min_samples_leaf=40,
         l2_regularization=1.0,

@@ -50,11 +50,11 @@ def test_one_row_for_each_step_with_its_values(train, accumulate, expected):
         "app.samples_per_epoch=80",
         "optimizer=sgd",
         "optimization.schedule=constant",
-        "clipping.max_norm=0.2",
+        "clipping.max_norm=0.05",
         "model.dropout=0",
         f"trainer.accumulate_grad_batches={accumulate}",
     )
-    ours, hand = steps(run), by_hand(RunFolder(run).config(), accumulate, max_norm=0.2)
+    ours, hand = steps(run), by_hand(RunFolder(run).config(), accumulate, max_norm=0.05)
     assert len(ours) == expected
     for name in ("step", "epoch", "clipped", "skipped"):
         assert list(ours[name]) == list(hand[name])
