@@ -82,7 +82,7 @@ def test_a_file_or_column_that_is_not_there(tiny, override, expected):
 def test_a_series_too_short_for_the_baselines_is_refused_before_any_training(here, tiny):
     load_table(24 * 44).to_csv(here / "short.csv", index=False)
     settings = ["data.path=short.csv", "data.val_fraction=0.182", "data.test_fraction=0.182"]
-    settings += ["app.features.lags_days=[8]", "app.horizon=192"]
+    settings += ["model=lstm", "app.features.lags_days=[8]", "app.horizon=192"]
     assert "days to fit a baseline on" in refused("compare", *tiny, *settings)
 
 

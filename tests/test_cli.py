@@ -133,7 +133,7 @@ def test_a_mistake_is_one_line_in_a_process_of_its_own(verb):
         ("clipping", "adagc, agc, autoclip, block_rms"),
         ("optimizer", "adagrad, adam, adamw"),
         ("trainer", "cpu, ddp, ddp_cpu, debug, fsdp, gpu"),
-        ("model", "gru, lstm, mlp, rnn"),
+        ("model", "gru, lstm, mlp, ridge_residual, rnn"),
         ("data", "csv, elecdemand"),
         ("logger", "csv, mlflow, none, tensorboard"),
         ("app", "energy"),

@@ -131,11 +131,12 @@ class App(Described):
 
 
 class Training(BaseModel):
-    """How long is trained."""
+    """How long is trained, and which weights are kept: the best by validation loss, or the last."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     epochs: Annotated[int, _whole(1)]
+    keep: Literal["best", "last"] = "best"
 
 
 class DataSettings(Section):

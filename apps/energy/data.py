@@ -87,11 +87,13 @@ class SeriesData(DataModule):
         if hasattr(self, "series"):
             return
         self.series = self.source.read()
+        horizon = self.horizon or self.series.horizon
+        self._check_weekdays(horizon)
         self.encoding: Encoding = self.features.fit(
             self.series,
             timestamp=_first(self.series.options.timestamp),
             target=str(self.series.options.target),
-            horizon=self.horizon or self.series.horizon,
+            horizon=horizon,
             levels=LEVELS,
             mase_scale=mase_scale(self.series),
         )
@@ -99,7 +101,6 @@ class SeriesData(DataModule):
         parts: tuple[Part, ...] = ("train", "val", "test")
         counts = {part: len(self.origins(part)) for part in parts}
         if min(counts.values()) < 1:
-            self._check_weekdays()
             raise UserError(
                 f"{self.source.name}: too short a series: whole days to train, validate and test "
                 f"on, after {self.encoding.history_days} days of history: "
@@ -153,9 +154,11 @@ class SeriesData(DataModule):
         windows = Windows(self.inputs, self.series.positions(self.origins("val")))
         return DataLoader(windows, max(self.batch_size, 64), collate_fn=_whole)
 
-    def _check_weekdays(self) -> None:
+    def _check_weekdays(self, horizon: int) -> None:
         """UserError for a horizon that reaches over the weekends that the series lacks."""
-        if self.series.weekdays and self.encoding.horizon > self.series.horizon:
+        series = self.series
+        reaches = series.weekdays and horizon > series.horizon
+        if reaches and not len(series.origins(*series.bounds("train"), horizon)):
             raise UserError(
                 f"{self.source.name}: no weekends; set app.horizon={self.series.horizon} or less"
             )

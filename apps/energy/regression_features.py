@@ -90,10 +90,10 @@ def build(
     columns += [_spread(level, horizon) for level in _levels(target, rows[:, 0], day)]
     columns.append(_clock_shift(series, civil, origins, horizon))
     hinged: list[int] = []
-    for name in series.covariates:
+    for name in (*series.covariates, *series.past_covariates):
         values = series.frame[name].to_numpy()
         new = list(_past_covariate(values, rows, lags, day))
-        if known_ahead:
+        if known_ahead and name in series.covariates:
             new += _known_covariate(name, values, rows, lags, day)
         hinged += range(len(columns), len(columns) + len(new))
         columns += new
