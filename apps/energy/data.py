@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from apps.base.account import Account
 from apps.base.application import DataModule
 from apps.base.sampler import EpochSampler
+from apps.energy.days_off import are_off
 from apps.energy.encoding import Encoding, Features, Inputs
 from apps.energy.forecast import LEVELS
 from apps.energy.gaps import step_name
@@ -124,7 +125,8 @@ class SeriesData(DataModule):
         """A hash of the values, their splits and the horizon."""
         values = pd.util.hash_pandas_object(self.series.frame).to_numpy().tobytes()
         bounds = [self.series.bounds(part) for part in ("train", "val", "test")]
-        text = f"{bounds} {self.encoding.horizon}".encode()
+        off = None if self.series.days_off is None else self.series.days_off.tolist()
+        text = f"{bounds} {self.encoding.horizon} {off}".encode()
         return hashlib.sha256(values + text).hexdigest()[:16]
 
     def origins(self, part: Part) -> pd.DatetimeIndex:
@@ -177,6 +179,7 @@ class SeriesData(DataModule):
             "target": encoding.target,
             "known ahead": ", ".join(series.covariates) or "none",
             "past only": ", ".join(series.past_covariates) or "none",
+            "days off": _days_off(series),
         }
         for part, count in counts.items():
             start, end = series.bounds(part)
@@ -187,6 +190,15 @@ class SeriesData(DataModule):
 
 def _first(names: str | Sequence[str] | None) -> str:
     return names if isinstance(names, str) else (names or ["timestamp"])[0]
+
+
+def _days_off(series: Series) -> str:
+    if series.days_off is None:
+        return "not known: data.country or data.workday tells"
+    country, column = series.options.country, series.options.workday
+    source = f"public holidays of {country}" if country else f"where {column} is 0"
+    count = len(np.unique(series.civil[are_off(series.civil, series.days_off)].normalize()))
+    return f"{count}, as Sundays: {source}"
 
 
 def _clock(series: Series) -> str:

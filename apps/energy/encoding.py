@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apps.energy.calendar import parse_offset
+from apps.energy.days_off import weekdays
 from apps.energy.series import Series
 from apps.errors import UserError
 
@@ -148,7 +149,7 @@ class Encoding:
         """The inputs of a series with the same covariates and step."""
         values = series.frame.to_numpy(np.float64)
         scaled = (values - np.asarray(self.center)) / np.asarray(self.scale)
-        calendar = self._calendar(series.civil)
+        calendar = self._calendar(series)
         columns = [calendar, scaled[:, 1 : 1 + len(self.covariates)]]
         nearer = None
         for days in self.lags_days:
@@ -170,11 +171,12 @@ class Encoding:
         result: NDArray[np.float64] = values.astype(np.float64) * self.scale[0] + self.center[0]
         return result
 
-    def _calendar(self, civil: pd.DatetimeIndex) -> NDArray[np.float64]:
+    def _calendar(self, series: Series) -> NDArray[np.float64]:
         """Sine and cosine columns of the time of day and the day of the week."""
+        civil = series.civil
         phases = {
             "day": np.asarray((civil - civil.normalize()) / pd.Timedelta(days=1)),
-            "week": np.asarray(civil.day_of_week / 7.0),
+            "week": np.asarray(weekdays(civil, series.days_off) / 7.0),
         }
         angles = np.stack([2 * np.pi * k * phases[name] for name, k in self._harmonics], axis=1)
         return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)

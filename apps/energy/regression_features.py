@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apps.energy.calendar import to_civil
+from apps.energy.days_off import are_off, weekdays
 from apps.energy.forecast import Floats
 from apps.energy.series import Series
 from apps.errors import UserError
@@ -33,7 +34,7 @@ class Features:
 
     step: (N, H, F), of which the columns `hinged` come from covariates.
     profile: (N, P), the values just before the origin, oldest first.
-    weekday: (N, H), 0 = Monday. hour: (N, H), both of the civil clock.
+    weekday: (N, H), 0 = Monday; days off count as Sundays. hour: (N, H), both of the civil clock.
     reference: (N, H), mean of the shortest and the weekly lag: what a model corrects.
     """
 
@@ -97,11 +98,14 @@ def build(
             new += _known_covariate(name, values, rows, lags, day)
         hinged += range(len(columns), len(columns) + len(new))
         columns += new
+    if series.days_off is not None:  # what the lags at the same place were
+        off = are_off(series.civil, series.days_off).astype(np.float64)
+        columns += [off[lag] for lag in lags[:1] + lags[2:3]]
     return Features(
         np.stack(columns, axis=-1),
         tuple(hinged),
         target[rows[:, :1] - np.arange(profile_steps(day, profile_days), 0, -1)],
-        np.asarray(civil.day_of_week).reshape(rows.shape),
+        weekdays(civil, series.days_off).reshape(rows.shape),
         hour,
         reference,
     )

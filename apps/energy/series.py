@@ -7,7 +7,7 @@ All times are those of one fixed clock, so that every day has the same number of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from apps.energy.calendar import DAILY_HORIZON, DAY, detect_frequency, split_days, to_civil
 from apps.energy.clock import Clock
 from apps.energy.columns import refuse_leaks
+from apps.energy.days_off import Dates, of_column, of_country
 from apps.energy.gaps import Filled, fill_gaps, has_weekdays_alone
 from apps.energy.table import TableOptions, TimeTable, read_table
 from apps.errors import UserError
@@ -36,6 +37,7 @@ class Series:
     past_covariates: names of those whose values are known up to the forecast's origin alone.
     observed: bool per row; False on days that must not serve as a target (long gaps).
     weekdays: whether Saturdays and Sundays have no values of their own.
+    days_off: public holidays, which count as Sundays; None where they are not known.
     clock: how the file wrote its times. options: how to read another such file. found: its format.
     frequency: the step. timezone: civil zone of calendar features (None: the clock itself).
     utc_offset: of the clock, such as `+10:00`. account: one line on what reading changed.
@@ -54,6 +56,7 @@ class Series:
     observed: NDArray[np.bool_] = field(default_factory=lambda: np.ones(0, dtype=bool))
     past_covariates: tuple[str, ...] = ()
     weekdays: bool = False
+    days_off: Dates | None = None
     clock: Clock = field(default_factory=Clock)
     options: TableOptions = field(default_factory=TableOptions)
     found: str = ""
@@ -118,12 +121,18 @@ class Series:
 
 
 def read_parquet(
-    folder: Path, target: str | None = None, covariates: Sequence[str] | None = None
+    folder: Path,
+    target: str | None = None,
+    covariates: Sequence[str] | None = None,
+    *,
+    country: str | None = None,
+    workday: str | None = None,
 ) -> Series:
     """Read a folder prepared by `data_scripts.energy`, with the splits of its manifest.
 
-    `target` and `covariates` (columns known ahead) default to those of the manifest. Raises
-    UserError when the folder is not prepared or lacks a column.
+    `target` and `covariates` (columns known ahead) default to those of the manifest; country and
+    workday as in `TableOptions`. Raises UserError when the folder is not prepared or lacks a
+    column.
     """
     try:
         manifest = Manifest.read(Path(folder))
@@ -138,7 +147,7 @@ def read_parquet(
         if name not in table.columns:
             raise UserError(f"{folder}: no column {name!r}; there are {', '.join(table)}")
     frame = pd.DataFrame({"target": table[target], **{name: table[name] for name in names}})
-    return Series(
+    series = Series(
         frame.astype(float),
         names,
         detect_frequency(pd.DatetimeIndex(frame.index), None, str(folder)),
@@ -153,8 +162,11 @@ def read_parquet(
             past=(),
             timezone=details["timezone"],
             utc_offset=details["utc_offset"],
+            country=country,
+            workday=workday,
         ),
     )
+    return _with_days_off(series)
 
 
 def read_file(
@@ -234,7 +246,7 @@ def _series(
     step: pd.Timedelta,
     borders: tuple[pd.Timestamp, pd.Timestamp, pd.Timestamp],
 ) -> Series:
-    return Series(
+    series = Series(
         filled.frame,
         table.columns.known,
         step,
@@ -249,3 +261,23 @@ def _series(
         options=table.options,
         found=f"{table.found}, {len(table.frame)} rows",
     )
+    return _with_days_off(series)
+
+
+def _with_days_off(series: Series) -> Series:
+    """The series with the days off that its options name."""
+    country, workday = series.options.country, series.options.workday
+    if country is not None and workday is not None:
+        raise UserError(f"data.country={country} and data.workday={workday}: name one of them")
+    if country is not None:
+        years = series.frame.index[[0, -1]].year
+        return replace(series, days_off=of_country(country, years[0] - 1, years[1] + 1))
+    if workday is None:
+        return series
+    if workday not in series.covariates:
+        raise UserError(
+            f"data.workday={workday}: is no covariate that is known ahead; known are"
+            f" {', '.join(series.covariates) or 'none'}"
+        )
+    values = series.frame[workday].to_numpy(np.float64)
+    return replace(series, days_off=of_column(workday, values, series.civil))

@@ -23,7 +23,7 @@ class Prepared(DataSet, Source):
     """A data set that `data_scripts` fetches, checks and converts.
 
     dataset: its name. dir: folder of all data. mirror: folder to copy raw files from instead of
-    downloading them. covariates: those used; None takes all.
+    downloading them. covariates: those used; None takes all. country, workday: see `TableOptions`.
     """
 
     app = "energy"
@@ -35,13 +35,16 @@ class Prepared(DataSet, Source):
         dir: str,
         mirror: str | None = None,
         covariates: Sequence[str] | None = None,
+        country: str | None = None,
+        workday: str | None = None,
     ) -> None:
         DataSet.__init__(self, dataset, dir, mirror)
         self.covariates = covariates
+        self.days_off = {"country": country, "workday": workday}
 
     def read(self) -> Series:
         """Read the converted data set, with the splits of its manifest."""
-        return read_parquet(self.folder, covariates=self.covariates)
+        return read_parquet(self.folder, covariates=self.covariates, **self.days_off)
 
 
 class Csv(Source):
@@ -67,6 +70,8 @@ class Csv(Source):
         max_gap: int | None = None,
         gaps: Gaps = "error",
         sort: bool = False,
+        country: str | None = None,
+        workday: str | None = None,
         columns: list[str] | None = None,
         sep: str | None = None,
         decimal: str | None = None,
@@ -90,6 +95,8 @@ class Csv(Source):
             max_gap=max_gap,
             gaps=gaps,
             sort=sort,
+            country=country,
+            workday=workday,
             reading=Reading(columns, sep, decimal, dayfirst, encoding, sheet, missing or ()),
         )
 

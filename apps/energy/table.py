@@ -32,7 +32,8 @@ class TableOptions:
     frequency: the step. max_gap: longest run of missing steps that is interpolated linearly
     (None: three hours, at least one step); a value so filled rests on the one after the gap.
     gaps: what a longer run does: error, or drop_days (see `fill_gaps`). sort: sort rows by time.
-    reading: of the file.
+    country: whose public holidays count as Sundays. workday: the covariate known ahead that is 1
+    on working days and 0 on days off, which tells them, too. reading: of the file.
     """
 
     target: str | None = None
@@ -47,6 +48,8 @@ class TableOptions:
     max_gap: int | None = None
     gaps: Literal["error", "drop_days"] = "error"
     sort: bool = False
+    country: str | None = None
+    workday: str | None = None
     reading: Reading = field(default_factory=Reading)
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def read_table(path: Path, options: TableOptions, *, clock_offset: str | None = 
     times = read_times(cells, names)
     cells, times = choose_entity(cells, times, options.target, options.id, options.id_column)
     cells, times = oldest_first(cells, times, sort=options.sort)
-    columns = choose_columns(cells, names, options.target, options.known, options.past)
+    columns = choose_columns(cells, names, options.target, _known(options), options.past)
     _check_names(cells, columns)
     index, clock, clock_notes = to_clock(
         cells,
@@ -117,6 +120,14 @@ _CURE = (
     "take one of the rows out, or where daylight saving repeats an hour set data.timezone, such as "
     "Europe/Berlin"
 )
+
+
+def _known(options: TableOptions) -> Sequence[str] | Literal["all"] | None:
+    """The covariates known ahead that are named, and the column of working days."""
+    known, workday = options.known, options.workday
+    if workday is None or known == "all" or (known is not None and workday in known):
+        return known
+    return [*(known or ()), workday]
 
 
 def _check_names(table: Table, columns: Columns) -> None:

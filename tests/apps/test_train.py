@@ -35,7 +35,6 @@ def test_the_run_folder_holds_what_it_promises(train, tiny):
     assert {path.name for path in run.iterdir()} == {
         "account.txt",
         "config.yaml",
-        "account.txt",
         "data.json",
         "checkpoints",
         "steps.csv",
