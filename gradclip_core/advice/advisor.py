@@ -16,10 +16,10 @@ from gradclip_core.advice.candidates import last_layers
 from gradclip_core.advice.record import Record
 from gradclip_core.checks import check_integer
 from gradclip_core.clipper import Clipper
-from gradclip_core.parts import norms
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Gradients, Parameters
-from gradclip_core.parts.norms import By, Parts
+from gradclip_core.parts.norms import Parts
+from gradclip_core.parts.partition import By, partition
 from gradclip_core.parts.selection import Selection
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.no_clip import NoClip
@@ -195,7 +195,7 @@ def _modules(found: Gradients, names: tuple[str, ...]) -> dict[str, tuple[int, .
     """The positions of each top-level module's parameters, by the module's name."""
     if any(name is None for name in found.names):
         return {name: (position,) for position, name in enumerate(names)}
-    members = norms.partition(found, "module").members
+    members = partition(found, "module").members
     paths = [name.split(".") for name in names]
     wrappers = _shared(paths)
     depth = len(wrappers) + (len(members) > 1)

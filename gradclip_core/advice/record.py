@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gradclip_core.parts.gradients import Gradients
-from gradclip_core.parts.norms import Partition, Parts
+from gradclip_core.parts.norms import Parts
+from gradclip_core.parts.partition import Partition
 from gradclip_core.thresholds import Threshold
 
 

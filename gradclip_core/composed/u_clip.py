@@ -21,6 +21,7 @@ from gradclip_core.composed.composite import (
 )
 from gradclip_core.parts import norms
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
+from gradclip_core.parts.keys import ParameterKeys
 from gradclip_core.parts.per_parameter import PerParameter
 from gradclip_core.report import ClipReport
 
@@ -61,6 +62,7 @@ class UClip(Clipper):
         know_on_the_host([clipper])  # a dropped step leaves the carry alone
         self.max_carry = check_positive("max_carry", max_carry)
         self.carry = PerParameter()
+        self._keys = ParameterKeys()
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Attach the clipper; raises what it raises."""
@@ -76,13 +78,14 @@ class UClip(Clipper):
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
         """Clip gradients and carry; raises what the clipper raises."""
         gradients = collect_filled(parameters)
-        kept = zip(gradients.grads, self.carry.read(gradients), strict=True)
+        keys = self._keys(gradients)
+        kept = zip(gradients.grads, self.carry.read(gradients, keys), strict=True)
         given = [grad + carry for grad, carry in kept]
         for grad, value in zip(gradients.grads, given, strict=True):
             grad.copy_(value)
         self.last_report = self.clipper(as_groups(gradients), loss=loss)
         if not dropped(gradients):
-            self.carry.write(gradients, self._left(gradients, given))
+            self.carry.write(gradients, keys, self._left(gradients, given))
         return self.last_report
 
     def _left(self, gradients: Gradients, given: list[Tensor]) -> list[Tensor]:

@@ -12,7 +12,8 @@ from gradclip_core.clipper import Clipper
 from gradclip_core.guards import NonFiniteGradientError
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.names import plain_names
-from gradclip_core.parts.norms import Partition, Parts, partition, scalar_dtype
+from gradclip_core.parts.norms import Parts, scalar_dtype
+from gradclip_core.parts.partition import Partition, partition
 from gradclip_core.parts.responses import broadcast_to_gradients
 from gradclip_core.rules.clip_norm import ClipNorm
 from gradclip_core.rules.clip_value import ClipValue

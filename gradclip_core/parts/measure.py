@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gradclip_core.parts import norms, sharding
 from gradclip_core.parts.gradients import Gradients
-from gradclip_core.parts.norms import Measure, Partition
+from gradclip_core.parts.norms import Measure
+from gradclip_core.parts.partition import Partition
 from gradclip_core.parts.rows import row_norms
 
 

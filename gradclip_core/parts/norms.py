@@ -1,4 +1,4 @@
-"""Partition and measure: which gradients belong together, and how large each part is.
+"""Measure: how large the gradient of each parameter is, and of each part.
 
 Norms are accumulated and returned in float64 (float32 on devices without it), whatever the
 dtype of the gradients: an fp16 norm overflows at 65,504 and a bf16 norm keeps three digits.
@@ -7,8 +7,7 @@ dtype of the gradients: an fp16 norm overflows at 65,504 and a bf16 norm keeps t
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, TypeAlias
@@ -19,39 +18,15 @@ from torch import Tensor
 from gradclip_core.checks import check_number
 from gradclip_core.parts import native, sharding
 from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.partition import Partition
 from gradclip_core.parts.reductions import norms_in_few_calls, norms_of_segments
 
-By: TypeAlias = Literal["model", "group", "module", "parameter", "row"] | Mapping[str, str]
 Measure: TypeAlias = Literal["norm", "rms"]
 
 _dtype = attrgetter("dtype")
 
 # A norm below this may come from squares that lost digits, or vanished, in float32.
 SMALL = 1e-15
-
-
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """Which parameters form which part: `members[k]` holds the positions of part k.
-
-    Where each row of a parameter is a part, `rows` holds the number of rows of each parameter;
-    the parts are then all rows of the first parameter, all of the second and so on, and each
-    parameter is the only member of its entry in `members`.
-    """
-
-    members: tuple[tuple[int, ...], ...]
-    num_parameters: int
-    rows: tuple[int, ...] | None = None
-
-    @property
-    def is_model(self) -> bool:
-        """True where all parameters form one part."""
-        return self.rows is None and len(self.members) == 1
-
-    @property
-    def is_parameter(self) -> bool:
-        """True where each parameter is a part of its own."""
-        return self.rows is None and len(self.members) == self.num_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,78 +187,3 @@ def segment_totals(norms: Tensor, lengths: Sequence[int], norm_type: float) -> T
         for i in (~regular).nonzero().flatten().tolist():
             totals[i] = total(pieces[i], norm_type)
     return totals
-
-
-def check_by(by: By) -> By:
-    """Return a partition rule unchanged; raise ValueError if it is none."""
-    if isinstance(by, Mapping):
-        if not by:
-            raise ValueError("by must name at least one part, got an empty mapping")
-        for part, pattern in by.items():
-            try:
-                re.compile(pattern)
-            except (re.error, TypeError) as error:
-                raise ValueError(
-                    f"by[{part!r}] must be a regular expression, got {pattern!r}: {error}"
-                ) from None
-        return dict(by)
-    if by not in ("model", "group", "module", "parameter", "row"):
-        raise ValueError(
-            "by must be 'model', 'group', 'module', 'parameter', 'row' or a mapping of part name "
-            f"to regular expression, got {by!r}"
-        )
-    return by
-
-
-def partition(gradients: Gradients, by: By) -> Partition:
-    """Divide the parameters into parts.
-
-    `model` is one part; `group` the optimizer's parameter groups; `module` the first component
-    of each parameter's name, after what all names begin with (a wrapper's `module.`, a task's
-    `net.`); `parameter` every tensor for itself; `row` every index of a tensor's first dimension
-    for itself (a tensor with fewer than two dimensions is one part); a mapping names parts by
-    regular expression (first match wins, parameters without a match form one more part).
-
-    Raises ValueError where names are needed and the caller gave none, TypeError for parameters
-    of FSDP1.
-    """
-    sharding.refuse_flat(gradients.params)
-    members: dict[int | str, list[int]] = {}
-    for position, label in enumerate(_labels(gradients, by)):
-        members.setdefault(label, []).append(position)
-    rows = None
-    if by == "row":
-        rows = tuple(len(param) if param.ndim >= 2 else 1 for param in gradients.params)
-    return Partition(tuple(map(tuple, members.values())), len(gradients.params), rows)
-
-
-def _labels(gradients: Gradients, by: By) -> Sequence[int | str]:
-    if by == "model":
-        return [0] * len(gradients.params)
-    if by in ("parameter", "row"):
-        return list(range(len(gradients.params)))
-    if by == "group":
-        return gradients.groups
-    names = [name for name in gradients.names if name is not None]
-    if len(names) < len(gradients.params):
-        raise ValueError(
-            f"by={by!r} needs parameter names: pass the model or model.named_parameters()"
-        )
-    if isinstance(by, Mapping):
-        patterns = [re.compile(pattern) for pattern in by.values()]
-        return [
-            next((i for i, p in enumerate(patterns) if p.search(name)), len(patterns))
-            for name in names
-        ]
-    return _modules(names)
-
-
-def _modules(names: list[str]) -> list[str]:
-    """The module that each name begins with, below the wrappers that all of them share."""
-    rests = names
-    while len({rest.partition(".")[0] for rest in rests}) == 1:
-        inner = [rest.partition(".")[2] for rest in rests]
-        if not all(inner) or not any("." in name for name in inner):
-            break
-        rests = inner
-    return [rest.partition(".")[0] for rest in rests]

@@ -13,13 +13,15 @@ from torch.optim import SGD, Optimizer
 from gradclip_core.checks import check_decay, check_finite, check_number
 from gradclip_core.parts.gradients import Gradients, check_elements, check_unsharded
 from gradclip_core.parts.measure import measure_parts
-from gradclip_core.parts.norms import By, Parts, combine
+from gradclip_core.parts.norms import Parts, combine
+from gradclip_core.parts.partition import By
 from gradclip_core.rules.rule import Rule
 from gradclip_core.rules.settings import RuleSettings
 from gradclip_core.thresholds.base import Threshold
+from gradclip_core.thresholds.kept_rows import KeptRows
 
 
-class _Elements(Threshold):
+class _Elements(KeptRows, Threshold):
     """The momentum m and the threshold tau of every element, each parameter after the other."""
 
     momentum: Tensor
@@ -31,12 +33,12 @@ class _Elements(Threshold):
         self.entry_cap = entry_cap
         self.decay = decay
         self.alpha = alpha
-        self.register_buffer("momentum", torch.zeros(0))
-        self.register_buffer("power", torch.zeros(0))
+        self._keep_rows("momentum", 0.0, torch.float32)
+        self._keep_rows("power", 0.0, torch.float32)
 
     def forward(self, parts: Parts) -> Tensor:
         """Take in the gradients; the largest tau of each part, (k,)."""
-        self._allocate(parts.gradients)
+        self._allocate(parts)
         peaks = parts.norms.new_zeros(len(parts.gradients.params))
         for position, grad, momentum, power in self.views(parts.gradients):
             wide = grad.to(momentum)
@@ -64,18 +66,16 @@ class _Elements(Threshold):
             shape = grad.shape
             yield position, grad, momenta[position].view(shape), powers[position].view(shape)
 
-    def _allocate(self, found: Gradients) -> None:
-        size = sum(param.numel() for param in found.params)
-        if not len(self.momentum):
-            wide = any(param.dtype == torch.float64 for param in found.params)
-            dtype = torch.float64 if wide else torch.float32
-            self.momentum = torch.zeros(size, dtype=dtype, device=found.device)
-            self.power = torch.zeros_like(self.momentum)
-        elif len(self.momentum) != size:
-            raise ValueError(
-                f"this clipper holds the state of {len(self.momentum)} elements and was given "
-                f"{size}; make one clipper for each set of parameters"
-            )
+    def _allocate(self, parts: Parts) -> None:
+        """Give each parameter a row for each of its elements."""
+        if parts.partition is self._division:
+            return
+        params, keys = parts.gradients.params, parts.partition.parameter_keys
+        wide = any(param.dtype == torch.float64 for param in params)
+        dtype = torch.float64 if wide else torch.float32
+        sizes = dict(zip(keys, map(Tensor.numel, params), strict=True))
+        self._follow(sizes, torch.zeros(0, dtype=dtype, device=parts.gradients.device))
+        self._division = parts.partition
 
 
 class ACClip(Rule):

@@ -14,7 +14,8 @@ from gradclip_core.parts import sharding
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.host_step import HostParts, HostStep, Path
 from gradclip_core.parts.measure import measure_parts
-from gradclip_core.parts.norms import By, Parts, combine
+from gradclip_core.parts.norms import Parts, combine
+from gradclip_core.parts.partition import By
 from gradclip_core.parts.responses import broadcast_to_gradients, per_gradient
 from gradclip_core.rules.rule import Rule
 from gradclip_core.rules.settings import RuleSettings

@@ -17,9 +17,11 @@ from gradclip_core.parts.buffer_view import BufferView
 from gradclip_core.parts.collect import collect_for_kernel, for_pytorch
 from gradclip_core.parts.gradients import Gradients, Parameters
 from gradclip_core.parts.host_step import HostStep, Path
+from gradclip_core.parts.keys import ParameterKeys
 from gradclip_core.parts.measure import check_measure, measure_parts
 from gradclip_core.parts.names import names_of
-from gradclip_core.parts.norms import By, Measure, Partition, Parts
+from gradclip_core.parts.norms import Measure, Parts
+from gradclip_core.parts.partition import By, Partition, check_by, kind_of, partition
 from gradclip_core.parts.selection import Selected, Selection
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.guarded import GuardedClipper
@@ -27,6 +29,7 @@ from gradclip_core.rules.settings import spelled_out
 from gradclip_core.rules.step_reports import perhaps_skipped, untouched
 from gradclip_core.stepping.no_effect import warn_of_no_effect
 from gradclip_core.thresholds import Threshold
+from gradclip_core.thresholds.kept_rows import refuse_other_kind
 
 # What a fast step stands in for.
 _REPLACED = {"limits", "over", "drops", "respond", "factors", "_scale", "_measure", "_guarded"}
@@ -108,13 +111,14 @@ class Rule(GuardedClipper):
     ) -> None:
         super().__init__(Guard(nonfinite, patience))
         self.threshold = threshold
-        self.by = norms.check_by(by)
+        self.by = check_by(by)
         self.norm_type = norms.check_norm_type(norm_type)
         self.measure = check_measure(measure)
         self.select = Selection(exclude, min_ndim, self.by)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
         self._partition: tuple[object, Partition] | None = None
+        self._keys = ParameterKeys()
         self._given_norm: Tensor | None = None  # (1,), in `ClipNorm.clip_with_norm`
         self._view = BufferView("steps", "clipped_steps")
 
@@ -228,22 +232,27 @@ class Rule(GuardedClipper):
         self._keep(report)
         return report
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        errors: list[str] = rest[-1]
+        errors += refuse_other_kind(state_dict, prefix, kind_of(self.by))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def _measure(self, gradients: Gradients) -> tuple[Parts, Tensor]:
         """The parts with their norms, and the norm of each parameter's gradient."""
         # A later parameter may have the id of one that is gone, but another number of rows.
         shapes = [param.shape for param in gradients.params] if self.by == "row" else None
         key = [id(param) for param in gradients.params], gradients.names, gradients.groups, shapes
         if self._partition is None or self._partition[0] != key:
-            self._partition = key, norms.partition(gradients, self.by)
-        partition = self._partition[1]
-        per_part, per_parameter = measure_parts(gradients, partition, self.norm_type, self.measure)
+            self._partition = key, partition(gradients, self.by, self._keys(gradients))
+        division = self._partition[1]
+        per_part, per_parameter = measure_parts(gradients, division, self.norm_type, self.measure)
         if gradients.loss_scale is not None:
             scale = gradients.loss_scale.to(per_part)
             per_part, per_parameter = per_part / scale, per_parameter / scale
         if self._given_norm is not None:
             per_part = self._given_norm.to(per_part)
         usable = per_part.isfinite() & (per_part > 0)
-        parts = Parts(per_part, usable, partition, gradients, self.norm_type, self.measure)
+        parts = Parts(per_part, usable, division, gradients, self.norm_type, self.measure)
         return parts, per_parameter
 
     def _untouched(self, parts: Parts, per_parameter: Tensor) -> ClipReport:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypedDict, Unpack
 
 from gradclip_core.guards import Policy
-from gradclip_core.parts.norms import By, Measure
+from gradclip_core.parts.norms import Measure
+from gradclip_core.parts.partition import By
 
 
 class RuleSettings(TypedDict, total=False):

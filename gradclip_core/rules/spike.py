@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gradclip_core.parts.gradients import Gradients, Parameters
-from gradclip_core.parts.norms import Partition, Parts, scalar_dtype
+from gradclip_core.parts.norms import Parts, scalar_dtype
+from gradclip_core.parts.partition import WHOLE, Partition
 from gradclip_core.parts.sharding import joint_mean
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.norm_rule import NormRule
@@ -102,7 +103,7 @@ class SkipOnSpike(NormRule):
 
     def _loss_spikes(self, device: torch.device) -> Tensor:
         value = _whole_loss(self._loss, device)
-        partition = Partition(((0,),), 1)
+        partition = Partition(((0,),), 1, keys=(WHOLE,))
         threshold: Tensor = self.loss(Parts(value, value.isfinite(), partition, Gradients()))
         return ~((value <= threshold) & value.isfinite())
 

@@ -12,12 +12,16 @@ from gradclip_core.checks import check_number, check_positive
 from gradclip_core.parts.buffer_view import BufferView
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.host_step import HostParts, Numbers
-from gradclip_core.parts.norms import Partition, Parts
+from gradclip_core.parts.norms import Parts
+from gradclip_core.parts.partition import WHOLE, Partition
 from gradclip_core.short_help import ShortHelpModule
+from gradclip_core.thresholds.kept_rows import KeptRows
 
 # A standard deviation never counts as less than this share of the mean (in the logarithm: as
 # less than this), so that norms which hardly differ do not make spikes of rounding errors.
 SD_FLOOR = 1e-3
+
+_WHOLE = Partition(((),), 0, keys=(WHOLE,))
 
 
 class Threshold(ShortHelpModule):
@@ -59,8 +63,8 @@ class Threshold(ShortHelpModule):
         raise TypeError(f"{type(self).__name__} has no host_thresholds(parts)")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # Rows are allocated at the first step, so a fresh module has to take the stored shape,
-        # and the stored dtype, which is that of the norms.
+        # Rows are made at the first step, so a fresh module has to take the stored shape, and the
+        # stored dtype, which is that of the norms.
         for name, buffer in self.named_buffers(recurse=False):
             stored = state_dict.get(prefix + name)
             if isinstance(stored, Tensor) and stored.shape[1:] == buffer.shape[1:]:
@@ -100,18 +104,18 @@ class Fixed(Threshold):
         return f"{self.value}"
 
 
-class Statistic(Threshold):
+class Statistic(KeptRows, Threshold):
     """A threshold that keeps rows of numbers, one row for each part, from the first step on.
 
     A subclass declares each row in its constructor, calls `_allocate` first in `forward`, and
-    writes with `_take`. Its arguments are attributes of the same name.
+    writes with `_take`. Its arguments are attributes of the same name. Rows follow their parts:
+    see `KeptRows`.
     """
 
     one_part_on_host = True
 
     def __init__(self) -> None:
         super().__init__()
-        self._initial: dict[str, float] = {}
         self._view = BufferView()
 
     def _declare(self, name: str, initial: float, *, width: int | None = None) -> None:
@@ -120,31 +124,31 @@ class Statistic(Threshold):
         An integer `initial` makes a buffer of integers.
         """
         dtype = torch.int64 if isinstance(initial, int) else torch.float64
-        shape = (0,) if width is None else (0, width)
-        self.register_buffer(name, torch.zeros(shape, dtype=dtype))
-        self._initial[name] = initial
+        self._keep_rows(name, initial, dtype, width)
         self._view = BufferView(*self._initial)
 
     def _allocate(self, parts: Parts) -> None:
-        """Make the rows at the first step; raise ValueError if the number of parts changed."""
-        given = len(parts.norms)
-        for name, initial in self._initial.items():
-            buffer: Tensor = getattr(self, name)
-            if not len(buffer):
-                like = parts.norms if buffer.is_floating_point() else parts.norms.long()
-                setattr(self, name, like.new_full((given, *buffer.shape[1:]), initial))
-            elif len(buffer) != given:
+        """Give each part its row: the one that it had, or a new one.
+
+        Raises ValueError where the number of parts has changed and nothing says which they are.
+        """
+        division = parts.partition
+        if division is not self._division:
+            held = sum((self._sizes or {}).values())
+            if held and not division.keys and held != len(parts.norms):
                 raise ValueError(
-                    f"this threshold holds the history of {len(buffer)} parts and was given "
-                    f"{given}; make one clipper for each set of parameters"
+                    f"this threshold holds the history of {held} parts and was given "
+                    f"{len(parts.norms)}; make one clipper for each set of parameters"
                 )
+            self._follow(division.sizes, parts.norms)
+            self._division, self._kind = division, division.kind
 
     def _numbers(self) -> list[Any]:
         """The rows of the only part, on CPU, as arrays of numbers, in the order of declaration."""
         numbers = self._view.current(self._buffers)
         if not numbers:
             norms = torch.zeros(1, dtype=torch.float64)
-            self._allocate(Parts(norms, norms > 0, Partition(((),), 0), Gradients()))
+            self._allocate(Parts(norms, norms > 0, _WHOLE, Gradients()))
             numbers = self._view(self._buffers)
         return numbers
 

@@ -65,7 +65,7 @@ class NoiseAware(Statistic):
     def forward(self, parts: Parts) -> Tensor:
         """Return the thresholds, (k,), and take in this step's gradients."""
         self._allocate(parts)
-        means = self.mean.read(parts.gradients)
+        means = self.mean.read(parts.gradients, parts.partition.parameter_keys)
         signal = _norms(parts, means)
         threshold = signal + self.deviations * torch.maximum(self.sd, SD_FLOOR * signal)
         threshold = threshold.masked_fill(self.count < self.warmup_steps, math.inf)
@@ -88,7 +88,7 @@ class NoiseAware(Statistic):
             torch.where(use.to(mean.device), mean + w.to(mean) * change, mean)
             for mean, change, w, use in moves
         ]
-        self.mean.write(parts.gradients, moved)
+        self.mean.write(parts.gradients, parts.partition.parameter_keys, moved)
         self._take(parts.usable, sd=sd, count=count)
 
 

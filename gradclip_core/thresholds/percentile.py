@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -100,13 +98,8 @@ class Percentile(Window):
         high = ordered.gather(1, position.ceil().long())
         return torch.where(low == high, low, low + (high - low) * position.frac()).squeeze(1)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _rearranged(self) -> None:
         self._ordered = None
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
-
-    def _load_from_state_dict(self, *args: Any) -> None:
-        self._ordered = None
-        super()._load_from_state_dict(*args)
 
 
 class Median(Statistic):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, Self
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -156,10 +155,5 @@ class WindowZScore(Window):
         limit = peak * (mean + self.deviations * torch.maximum(sd, SD_FLOOR * mean.abs()))
         return limit.masked_fill(number < self.warmup_steps, math.inf).squeeze(1)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _rearranged(self) -> None:
         self._sums = None
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
-
-    def _load_from_state_dict(self, *args: Any) -> None:
-        self._sums = None
-        super()._load_from_state_dict(*args)

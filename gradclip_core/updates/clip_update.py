@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from gradclip_core.checks import check_choice, check_finite, check_number
 from gradclip_core.parts.gradients import Gradients
-from gradclip_core.parts.norms import By
+from gradclip_core.parts.partition import By
 from gradclip_core.parts.sharding import local
 from gradclip_core.rules.settings import PartSettings, RuleSettings
 from gradclip_core.stepping.second_moment import check_served, groups_of, unbiased_moment

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from gradclip_core import ClipNorm
 from gradclip_core.parts.collect import collect
-from gradclip_core.parts.norms import combine, parameter_norms, partition, total
+from gradclip_core.parts.norms import combine, parameter_norms, total
+from gradclip_core.parts.partition import partition
 
 pytestmark = pytest.mark.usefixtures("either_way")
 Holding = Callable[..., list[nn.Parameter]]

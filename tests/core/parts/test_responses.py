@@ -10,7 +10,8 @@ from torch import nn
 
 from gradclip_core import ClipNorm
 from gradclip_core.parts.gradients import Gradients
-from gradclip_core.parts.norms import Partition, Parts
+from gradclip_core.parts.norms import Parts
+from gradclip_core.parts.partition import Partition
 from gradclip_core.parts.responses import multiply, per_gradient, scale
 
 pytestmark = pytest.mark.usefixtures("either_way")

@@ -9,7 +9,8 @@ import torch
 
 from gradclip_core import Threshold
 from gradclip_core.parts.gradients import Gradients
-from gradclip_core.parts.norms import Partition, Parts
+from gradclip_core.parts.norms import Parts
+from gradclip_core.parts.partition import Partition
 
 UNUSABLE = (np.nan, np.inf, 0.0)
 
