@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradclip_core.advice.advice import Advice, make_advice
-from gradclip_core.advice.candidates import last_layers
+from gradclip_core.advice.candidates import LAST_LAYERS
 from gradclip_core.advice.record import Record
 from gradclip_core.checks import check_integer
 from gradclip_core.clipper import Clipper
@@ -20,7 +20,6 @@ from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Gradients, Parameters
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.partition import By, partition
-from gradclip_core.parts.selection import Selection
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.no_clip import NoClip
 from gradclip_core.rules.rule import Rule
@@ -60,7 +59,7 @@ class Advisor(Clipper):
         self.window = check_integer("window", window)
         self.whole = NoClip()
         self.each = _Measure(by="parameter")
-        self.units = _Measure(by="row", min_ndim=2)
+        self.units = _Measure(by="row", exclude=LAST_LAYERS, min_ndim=2)
         self._steps: deque[tuple[Tensor, ...]] = deque(maxlen=window)
         self._names: tuple[str, ...] = ()
         self._groups: dict[str, tuple[int, ...]] = {}
@@ -84,7 +83,6 @@ class Advisor(Clipper):
         if not self._steps:
             self._names = tuple(found.name(position) for position in range(len(found.params)))
             self._groups = _modules(found, self._names)
-            self.units.select = Selection(last_layers(self._names), min_ndim=2)
         elif len(found.params) != len(self._names):
             raise ValueError(
                 f"this advisor has recorded {len(self._names)} parameters and was given "
@@ -182,9 +180,9 @@ def advise(
 class _Measure(Rule):
     """Each part's gradient norm beside the norm of its weights, which it has as threshold."""
 
-    def __init__(self, *, by: By, min_ndim: int = 0) -> None:
+    def __init__(self, *, by: By, exclude: str | None = None, min_ndim: int = 0) -> None:
         weights = Relative(factor=1.0, eps=1e-3)
-        super().__init__(weights, by=by, min_ndim=min_ndim, nonfinite="pass")
+        super().__init__(weights, by=by, exclude=exclude, min_ndim=min_ndim, nonfinite="pass")
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Leave the gradients as they are."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +23,8 @@ from gradclip_core.thresholds import (
     ZScore,
 )
 
-# The layers that AGC leaves alone: the last linear one, by its usual names.
-LAST_LAYERS = r"(^|\.)(head|output|classifier|fc)\."
+# The layers that AGC leaves alone: the last linear one, by its usual names, if it has one of them.
+LAST_LAYERS = r"(?#optional)(^|\.)(head|output|classifier|fc)\."
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +104,11 @@ def log_z() -> Candidate:
     return Candidate("log_z", {}, LogZScore, {"deviations": 4.0})
 
 
-def last_layers(names: Iterable[str]) -> str | None:
-    """The pattern of last layers where one of these parameters has it; None where none has."""
-    return LAST_LAYERS if any(re.search(LAST_LAYERS, name) for name in names) else None
-
-
-def agc(factor: float, names: Iterable[str]) -> Candidate:
-    """A share of the weights' norm, for each row of a matrix but those of a last layer."""
-    value, exclude = float(f"{factor:.3g}"), last_layers(names)
-    overrides: dict[str, float | str | None] = {"max_norm.factor": value, "min_ndim": 2}
-    settings: dict[str, Any] = {"by": "row", "eps": 0.0, "min_ndim": 2}
-    if exclude is None:  # a pattern without a parameter is refused
-        overrides["exclude"] = None
-    else:
-        settings["exclude"] = exclude
+def agc(factor: float) -> Candidate:
+    """A share of the weights' norm, for each row of a matrix."""
+    value = float(f"{factor:.3g}")
+    overrides = {"max_norm.factor": value, "min_ndim": 2}
+    settings = {"by": "row", "eps": 0.0, "exclude": LAST_LAYERS, "min_ndim": 2}
     return Candidate("agc", overrides, Relative, {"factor": value}, settings)
 
 
@@ -136,8 +126,7 @@ def candidates(record: Record) -> list[Candidate]:
         Candidate("autoclip", {}, Percentile, {"q": 10.0}),
     ]
     if has_units(record):
-        factors = 0.01, percentile(record.unit_ratios, 90)
-        found += [agc(factor, record.names) for factor in factors]
+        found += [agc(0.01), agc(percentile(record.unit_ratios, 90))]
     return found
 
 

@@ -151,7 +151,7 @@ def _each_part(record: Record, adaptive: bool, why: list[str]) -> tuple[Candidat
         "So each row of a matrix is bound by a share of its weights' norm (AGC): the one that the "
         "largest row passed in one step in ten."
     )
-    return agc(percentile(record.unit_ratios, 90), record.names), [*why, reason]
+    return agc(percentile(record.unit_ratios, 90)), [*why, reason]
 
 
 def _whole(

@@ -15,7 +15,7 @@ from gradclip_core.composed.composite import Composite, check_parts, collect_fil
 from gradclip_core.guards import drop
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
-from gradclip_core.parts.names import listed, names_of
+from gradclip_core.parts.names import OPTIONAL, listed, names_of
 from gradclip_core.parts.norms import total
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.no_clip import NoClip
@@ -125,7 +125,7 @@ class ByName(Composite):
         if self._shares is not None:
             return
         for pattern, share in zip(self._patterns, shares, strict=False):
-            if not share:
+            if not share and OPTIONAL not in pattern.pattern:
                 raise ValueError(
                     f"rules: no parameter is left for the pattern {pattern.pattern!r}; "
                     "the first pattern that matches a name takes the parameter; there are "

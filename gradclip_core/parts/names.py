@@ -21,6 +21,9 @@ _HOLDERS = (nn.parallel.DistributedDataParallel, nn.DataParallel, AveragedModel)
 _FOREIGN_HOLDERS = {"AbstractGradSampleModule", "DeepSpeedEngine"}
 _HELD = ("module", "_module")
 
+# In a pattern, where it is a comment: there may be no parameter that it matches.
+OPTIONAL = "(?#optional)"
+
 _FIRST, _LAST = 8, 4  # names shown of many
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gradclip_core.checks import check_integer
 from gradclip_core.parts.gradients import Gradients
-from gradclip_core.parts.names import listed
+from gradclip_core.parts.names import OPTIONAL, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class Selection:
     """Leaves alone the parameters whose name `exclude` matches or with too few dimensions.
 
     It also sees to it that each pattern, of `exclude` and of a partition `by` patterns, means a
-    parameter: once, at the first step or for the model that is attached. Raises ValueError unless
+    parameter: once, at the first step or for the model that is attached. A pattern with
+    `(?#optional)` in it, which is a comment, need not. Raises ValueError unless
     `exclude` is a regular expression or None and `min_ndim` an integer >= 0.
     """
 
@@ -46,12 +47,14 @@ class Selection:
         known = [name for name in names if name is not None]
         if not known or len(known) < len(names):
             return
-        if self.exclude is not None and not any(map(self.exclude.search, known)):
-            raise _unmatched("exclude", self.exclude.pattern, known)
+        exclude = self.exclude
+        matched = exclude is None or any(map(exclude.search, known))
+        if exclude is not None and not matched and OPTIONAL not in exclude.pattern:
+            raise _unmatched("exclude", exclude.pattern, known)
         left = known
         for part, pattern in self._by.items():
             taken = {name for name in left if re.search(pattern, name)}
-            if not taken:
+            if not taken and OPTIONAL not in pattern:
                 raise _unmatched(f"by[{part!r}]", pattern, known)
             left = [name for name in left if name not in taken]
         self._checked = True

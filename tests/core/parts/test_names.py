@@ -243,3 +243,15 @@ def test_unnamed_parameters_have_no_pattern() -> None:
     for settings in ({"exclude": "^head"}, {"by": {"head": "^head"}}):
         with pytest.raises(ValueError, match="needs parameter names"):
             ClipNorm(1.0, **settings)(list(model.parameters()))  # type: ignore[arg-type]
+
+
+def test_an_optional_pattern_may_match_nothing() -> None:
+    for model, left_alone in ((nn.Linear(2, 1), 0), (wrapped(()), 2)):
+        for param in model.parameters():
+            param.grad = torch.ones_like(param)
+        ClipNorm(0.1, exclude="(?#optional)^head")(model)
+        assert sum(bool((param.grad == 1).all()) for param in model.parameters()) == left_alone
+    rules = {"(?#optional)^haed": ClipNorm(0.1), "^head": ClipNorm(0.2)}
+    assert len(ByName(rules)(wrapped(())).stages) == 3
+    by = {"top": "(?#optional)^haed", "head": "^head"}
+    assert len(ClipNorm(1.0, by=by)(wrapped(())).norms) == 2
