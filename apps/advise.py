@@ -41,7 +41,7 @@ def _advise(experiment: Experiment, steps: int, folder: Path) -> None:
     from apps.report.charts.advice import write_advice
     from apps.run.advising import advise_on
 
-    print(f"{experiment.data.account}\n{steps} steps without clipping ...\n", flush=True)
+    print(f"{experiment.account}\n{steps} steps without clipping ...\n", flush=True)
     advice, record = advise_on(experiment, steps)
     line = shlex.join(["gradclip-train", *_for_training(given()), *advice.choice.line.split()])
     write_advice(advice, record, folder, line)

@@ -89,6 +89,9 @@ def _print_end(metrics: dict[str, Any], path: Path) -> None:
     print(f"run folder: {path}")
 
 
+STILL_FALLING = "its validation loss still fell: more training.epochs may score better"
+
+
 def describe(metrics: dict[str, Any]) -> str:
     """The end of a run in a few lines."""
     end = metrics["status"]
@@ -100,6 +103,8 @@ def describe(metrics: dict[str, Any]) -> str:
         f"{name} {'n/a' if value is None else format(value, '.4g')}"
         for name, value in metrics["test"].items()
     )
+    if metrics.get("falling"):
+        end += f" ({STILL_FALLING})"
     return (
         f"{end} after {metrics['steps']} steps, {metrics['seconds']:.0f} s; "
         f"clipped {metrics['clip_rate']:.1%}, skipped {metrics['skipped']}\n"

@@ -136,6 +136,7 @@ class Training(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     epochs: Annotated[int, _whole(1)]
+    min_steps: Annotated[int, _whole(0)] = 0
     keep: Literal["best", "last"] = "best"
 
 

@@ -40,6 +40,7 @@ def as_run(planned: Planned, metrics: Mapping[str, Any], root: Path) -> Run:
         run_dir=planned.path.relative_to(root).as_posix(),
         command=planned.command,
         val_loss=metrics.get("val_loss"),
+        falling=metrics.get("falling", False),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from omegaconf import DictConfig
 from torch.nn import Module
 from torch.optim import Optimizer
 
+from apps.base.account import Account
 from apps.base.application import Application, DataModule
 from apps.base.sampler import SharedSampler
 from apps.base.task import Optimization, Task
@@ -131,7 +133,38 @@ class Experiment:
 
     def trainer(self, callbacks: Sequence[pl.Callback], **arguments: Any) -> pl.Trainer:
         """A Trainer with these callbacks, those of the configuration, and these arguments."""
-        return make_trainer(self.config, callbacks=[*callbacks, *self.callbacks], **arguments)
+        arguments |= {"callbacks": [*callbacks, *self.callbacks], "max_epochs": self.max_epochs}
+        return make_trainer(self.config, **arguments)
+
+    @cached_property
+    def max_epochs(self) -> int:
+        """As many as are configured, or as `training.min_steps` needs on little data."""
+        configured: int = self.config.trainer.max_epochs
+        min_steps: int = self.config.training.get("min_steps", 0)
+        if not min_steps:
+            return configured
+        return max(configured, math.ceil(min_steps / self._steps_per_epoch))
+
+    @cached_property
+    def _steps_per_epoch(self) -> int:
+        batches = len(self.data.train_dataloader())
+        limit: float = self.config.trainer.get("limit_train_batches", 1.0)
+        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+        accumulated: int = self.config.trainer.accumulate_grad_batches
+        return math.ceil(max(batches, 1) / accumulated)
+
+    @property
+    def account(self) -> Account:
+        """What was found in the data, and what budget of training that led to."""
+        account = self.data.account
+        configured = self.config.trainer.max_epochs
+        if self.max_epochs == configured:
+            return account
+        told = (
+            f"{self.max_epochs} epochs, not {configured}: one has {self._steps_per_epoch} steps, "
+            f"and training.min_steps={self.config.training.min_steps}"
+        )
+        return Account({**account.lines, "budget": told})
 
     def check_processes(self, trainer: pl.Trainer) -> None:
         """UserError for what the processes of a Trainer cannot do together."""

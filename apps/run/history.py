@@ -165,6 +165,19 @@ class RunHistory(pl.Callback):
         return min((loss for loss in considered if math.isfinite(loss)), default=None)
 
     @property
+    def is_falling(self) -> bool:
+        """Whether training ended too early: the validation loss still fell at its end.
+
+        The last quarter of the epochs brought more than a twentieth of the whole fall.
+        """
+        losses = [row["val_loss"] for row in self._epochs]
+        if len(losses) < 3 or not all(map(math.isfinite, losses)):
+            return False
+        before = min(losses[: len(losses) - math.ceil((len(losses) - 1) / 4)])
+        fall = losses[0] - losses[-1]
+        return fall > 0 and losses[-1] == min(losses) and before - losses[-1] > fall / 20
+
+    @property
     def clip_rate(self) -> float:
         """Share of the steps in which something was clipped."""
         return self.num_clipped / max(self.num_steps, 1)

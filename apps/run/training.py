@@ -59,7 +59,7 @@ def train(
         if ended is not None:
             return ended
         if not quiet:
-            print(f"{experiment.data.account}\n", flush=True)
+            print(f"{experiment.account}\n", flush=True)
         begun = folder.last.is_file()
         if begun:
             folder.check_resumable(experiment.task)
@@ -84,7 +84,7 @@ def claimed(
         ended = folder.metrics() if resume else None
         if ended is None and not folder.begun:
             folder.clear()
-            account = str(experiment.data.account)
+            account = str(experiment.account)
             RunFolder.create(folder.path, experiment.config, experiment.description, account)
         yield ended
 
@@ -198,6 +198,7 @@ def _summary(
         "steps": history.num_steps,
         "clip_rate": history.clip_rate,
         "skipped": history.num_skipped,
+        "falling": history.is_falling,
         "seconds": round(seconds, 2),
         "code": code_fingerprint(),
     }

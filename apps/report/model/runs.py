@@ -20,7 +20,7 @@ class Run:
     compares them ("global_norm max_norm=0.1"). `settings` holds every swept key that the run
     takes, with its value. `run_dir` is relative to the report's folder. `test` of a diverged run
     is empty or holds the scores of its best checkpoint. `val_loss` is the lowest validation loss,
-    by which the checkpoint was chosen.
+    by which the checkpoint was chosen. `falling`: it still fell when training ended.
     """
 
     clipping: str
@@ -39,6 +39,7 @@ class Run:
     run_dir: str = ""
     command: str = ""
     val_loss: float | None = None
+    falling: bool = False
 
     def __post_init__(self) -> None:
         if self.status not in ("completed", "diverged", "failed"):

@@ -106,6 +106,12 @@ def _endings(compared: Comparison) -> list[str]:
     if any(c.diverged for c in counts.values()):
         parts = [f"{label(name)} {c.diverged} of {c.total}" for name, c in counts.items()]
         sentences.append(f"Runs that diverged: {listing(parts)}.")
+    falling = [sum(run.falling for run in compared.of(name)) for name in compared.strategies]
+    if any(falling):
+        sentences.append(
+            f"In {sum(falling)} of {sum(c.total for c in counts.values())} runs the validation "
+            "loss still fell when training ended: more training.epochs may score better."
+        )
     failed = sum(c.failed for c in counts.values())
     if failed:
         sentences.append(f"{several(failed, 'run')} failed and left no score.")

@@ -19,6 +19,7 @@ TINY = (
     "model.hidden_size=8",
     "model.embedding_size=8",
     "training.epochs=3",
+    "training.min_steps=0",
     "app.batch_size=16",
     "optimizer.lr=0.02",
     "logger=none",

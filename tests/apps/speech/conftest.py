@@ -66,6 +66,7 @@ def tones(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequence[st
         "app.batch_size=8",
         "model.hidden_size=16",
         "training.epochs=1",
+        "training.min_steps=0",
         "logger=none",
     )
 
