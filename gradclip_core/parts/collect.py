@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -21,6 +21,7 @@ _NOTHING = (
 )
 _grad = attrgetter("grad")
 _PLAIN, _PARAMETERS = {Tensor}, {Tensor, nn.Parameter}
+_SOME = {Tensor, type(None)}
 
 
 def collect(parameters: Parameters) -> Gradients:
@@ -32,7 +33,8 @@ def for_pytorch(found: Gradients) -> Gradients:
     """The same with inference tensors, to which only the kernel writes, as plain ones."""
     if found.located is None or not any(map(Tensor.is_inference, found.grads)):
         return found
-    return _collect_each(Gradients(found.params, found.names, found.groups), found.grads)
+    bare = Gradients(found.params, found.names, found.groups)
+    return _collect_each(bare, list(map(_grad, found.params)))
 
 
 def collect_for_kernel(parameters: Parameters) -> Gradients:
@@ -53,14 +55,21 @@ def collect_for_kernel(parameters: Parameters) -> Gradients:
     if not params and not isinstance(parameters, HandedOn):
         warnings.warn(_NOTHING, UserWarning, stacklevel=2)
     grads: list[Any] = list(map(_grad, params))
-    plain = set(map(type, grads)) == _PLAIN
-    located = native.locate(grads) if plain else None
-    # Where no two gradients share memory, no parameter occurs twice.
-    if located is None and len(set(map(id, params))) < len(params):
+    present: Sequence[int] = range(len(params))
+    held = grads
+    kinds: set[Any] = set(map(type, grads))
+    if kinds == _SOME and _may_wait(params):
+        present = [position for position, grad in enumerate(grads) if grad is not None]
+        held, kinds = [grads[position] for position in present], _PLAIN
+    plain = kinds == _PLAIN
+    located = native.locate(held) if plain else None
+    # Where no two gradients share memory, no parameter with one occurs twice.
+    unsure = located is None or len(held) < len(params)
+    if unsure and len(set(map(id, params))) < len(params):
         params, names, groups = _distinct(params, names, groups)
-        grads = list(map(_grad, params))
-    if located is not None or (plain and all_usable(grads)):
-        return Gradients(params, names, groups, range(len(params)), grads, [], True, located)
+        return _collect_each(Gradients(params, names, groups), list(map(_grad, params)))
+    if located is not None or (plain and all_usable(held)):
+        return Gradients(params, names, groups, present, held, [], True, located)
     return _collect_each(Gradients(params, names, groups), grads)
 
 
@@ -108,6 +117,11 @@ def _check_can_have(param: Tensor, position: int) -> None:
             f"tensor {position} of shape {tuple(param.shape)} has no gradient and cannot get one, "
             f"since it {why}: pass the parameters, not their values or gradients"
         )
+
+
+def _may_wait(params: list[Tensor]) -> bool:
+    """Whether all are ordinary parameters, which may be without a gradient."""
+    return set(map(type, params)) == {nn.Parameter}
 
 
 _Listed: TypeAlias = tuple[list[Tensor], list[str | None], list[int]]

@@ -43,7 +43,7 @@ class Gradients:
     order: the dense tensor itself, or the values of a coalesced sparse one, or the local shard
     of a DTensor, so that scaling them in place scales the gradient. Where there are DTensors,
     `layouts` says of each parameter over which processes; see `gradclip_core.parts.sharding`.
-    `plain`: whether every parameter has one, a contiguous tensor; `located`: where they lie.
+    `plain`: whether they are contiguous tensors of one dtype; `located`: where they lie.
     `loss_scale`: what they are still multiplied by, 0-d; norms are taken without it.
     """
 
@@ -61,6 +61,11 @@ class Gradients:
         """The name of a parameter, or its position and shape where the caller gave no names."""
         name = self.names[position]
         return name or f"parameter {position} of shape {tuple(self.params[position].shape)}"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every parameter has a gradient."""
+        return len(self.present) == len(self.params)
 
     @property
     def device(self) -> torch.device:

@@ -70,7 +70,7 @@ class HostParts:
     @torch.no_grad()
     def weight_norms(self) -> Numbers:
         """The norm of each part of the parameters."""
-        params = self.gradients.params
+        params = [self.gradients.params[position] for position in self.gradients.present]
         found = native.locate(params)
         batch = found.by_row() if found is not None and self.heights is not None else found
         whole, each = self._measured(params, batch)

@@ -7,7 +7,8 @@ a tensor without the memory that it speaks of, would leave a step clipped in par
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from operator import add, attrgetter
+from itertools import islice
+from operator import add, attrgetter, le
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ _TAKEN = {
     torch.complex128,
 }
 _PLAIN = {Tensor, nn.Parameter}
-_device, _dtype = attrgetter("device"), attrgetter("dtype")
+_device, _dtype, _is_cpu = attrgetter("device"), attrgetter("dtype"), attrgetter("is_cpu")
+_offset = Tensor.storage_offset
 
 
 def all_usable(grads: list[Tensor]) -> bool:
@@ -31,23 +33,32 @@ def all_usable(grads: list[Tensor]) -> bool:
     """
     dtypes = set(map(_dtype, grads))
     try:
-        if len(dtypes) > 1 or not dtypes <= _TAKEN or len(set(map(_device, grads))) > 1:
+        if len(dtypes) > 1 or not dtypes <= _TAKEN:
+            return False
+        if not all(map(_is_cpu, grads)) and len(set(map(_device, grads))) > 1:
             return False
         if not all(map(Tensor.is_contiguous, grads)) or any(map(Tensor.is_inference, grads)):
             return False
-        if any(map(Tensor.is_neg, grads)) or any(map(Tensor.is_conj, grads)):
+        if any(map(Tensor.is_neg, grads)) or (
+            grads[0].is_complex() and any(map(Tensor.is_conj, grads))
+        ):
             return False
         starts = list(map(Tensor.data_ptr, grads))
-        held = map(torch.UntypedStorage.nbytes, map(Tensor.untyped_storage, grads))
-        sizes = [n * grads[0].itemsize for n in map(Tensor.numel, grads)]
-        wholes = zip(grads, held, sizes, map(Tensor.storage_offset, grads), strict=True)
-        pieces = [grad for grad, n, size, offset in wholes if offset or n != size]
+        held = list(map(torch.UntypedStorage.nbytes, map(Tensor.untyped_storage, grads)))
+        sizes = list(map(grads[0].itemsize.__mul__, map(Tensor.numel, grads)))
+        if 0 in starts or 0 in sizes:
+            return False
+        if (held != sizes or any(map(_offset, grads))) and any(map(_is_shrunk, grads)):
+            return False
     except RuntimeError:  # sparse layouts, and the wrappers of torch.func, do not say
         return False
-    if 0 in starts or 0 in sizes or any(map(_is_shrunk, pieces)):
-        return False
-    ends = map(add, starts, sizes)
-    return next(_meeting(zip(starts, ends, strict=True)), None) is None
+    return _are_apart(starts, map(add, starts, sizes))
+
+
+def _are_apart(starts: Iterable[int], ends: Iterable[int]) -> bool:
+    """Whether no two stretches of memory meet: each ends before the next one starts."""
+    following = islice(sorted(starts), 1, None)
+    return all(map(le, sorted(ends), following))
 
 
 def check_kind(grad: Tensor, name: str) -> None:

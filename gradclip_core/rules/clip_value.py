@@ -99,7 +99,7 @@ class ClipValue(Rule):
         if not threshold.on_host or not parts.is_real():
             return None
         # In one pass; but under `raise` nothing may be changed where an element is not finite.
-        at_once = type(threshold) is Fixed and self.guard.policy != "raise"
+        at_once = type(threshold) is Fixed and self.guard.policy != "raise" and gradients.is_whole
         if not (parts.clamp(threshold.value) if at_once else parts.measure()):
             return None
         norm, limit = parts.one_norm(), threshold.host_thresholds(parts)

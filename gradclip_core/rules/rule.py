@@ -166,9 +166,9 @@ class Rule(GuardedClipper):
     def fast_step(self, gradients: Gradients) -> HostStep | None:
         """The step in few operations; None, with the gradients unharmed, where that cannot be.
 
-        Called only on CPU, where every parameter has a plain gradient, none is left alone and
-        the measure is the norm; and not in a subclass that overrides what it stands in for
-        (`_REPLACED`) after it was written.
+        Called only on CPU, where gradients are plain, none is left alone and the measure is the
+        norm (where some parameters have none, by the whole model alone); and not in a subclass
+        that overrides what it stands in for (`_REPLACED`) after it was written.
         """
         return None
 
@@ -195,6 +195,8 @@ class Rule(GuardedClipper):
         buffers: dict[str, Any] = self._buffers
         plain = gradients.plain and gradients.grads[0].is_cpu and buffers["steps"].is_cpu
         if not plain or self.measure != "norm" or not self.select.takes_all:
+            return None
+        if not gradients.is_whole and self.by != "model":
             return None
         if sharding.several_processes():
             sharding.refuse_flat(gradients.params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -153,3 +154,28 @@ def test_rules_that_cannot_fold_do_not_inherit_it() -> None:
     for kind in (SkipOnSpike, ClipUpdate, NoClip, ClipValue):
         assert not issubclass(kind, ClipNorm)
         assert not hasattr(kind, "_folding")
+
+
+@pytest.mark.parametrize("clipper", [ClipNorm(1.0), ClipValue(0.1), ClipNorm(Relative(0.5))])
+@pytest.mark.parametrize("frozen", [(0,), (2, 5), (1, 3, 5)])
+def test_frozen_parameters_and_missing_gradients_take_it_too(
+    monkeypatch: pytest.MonkeyPatch, clipper: Any, frozen: tuple[int, ...]
+) -> None:
+    params = [nn.Parameter(torch.ones(3, 2)) for _ in range(6)]
+    for i, param in enumerate(params):
+        param.requires_grad_(i not in frozen)
+        param.grad = None if i in frozen else torch.full((3, 2), float(i + 1))
+    alone = [copy.deepcopy(param) for i, param in enumerate(params) if i not in frozen]
+    for param, other in zip(alone, (p for p in params if p.grad is not None), strict=True):
+        param.grad = other.grad.clone()  # type: ignore[union-attr]
+    wanted = copy.deepcopy(clipper)(alone)
+    monkeypatch.setattr(Rule, "_full_step", None)  # would be called
+    report = copy.deepcopy(clipper)(params)
+    assert report.norm == wanted.norm
+    assert report.clipped_norm == wanted.clipped_norm
+    norms = iter(wanted.parameter_norms.tolist())
+    each = [0.0 if i in frozen else next(norms) for i in range(6)]
+    assert report.parameter_norms.tolist() == each
+    assert [param.grad is None for param in params] == [i in frozen for i in range(6)]
+    for param, other in zip((p for p in params if p.grad is not None), alone, strict=True):
+        assert torch.equal(param.grad, other.grad)  # type: ignore[arg-type]
