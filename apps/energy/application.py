@@ -189,6 +189,11 @@ class Energy(Application):
             "Covariates of the target day are the actual ones, as if the weather forecast were "
             "perfect; rows named no_covariates do without them."
         ]
+        if isinstance(self.features, RegressionFeatures):
+            notes += [
+                "A network that began as a ridge regression forecasts together with it: the mean "
+                "of both, or the ridge alone where that was better on validation days."
+            ]
         if self.recalibration_days:
             notes += [
                 f"Every row, baselines too, is recalibrated: its quantiles are shifted by their "

@@ -14,16 +14,17 @@ from apps.energy.calendar import DAY
 from apps.energy.encoding import Array, Encoding, fit_encoding
 from apps.energy.forecast import Floats
 from apps.energy.logarithm import Logarithm, training_targets
-from apps.energy.regression_features import HISTORY_DAYS, build, profile_steps
-from apps.energy.regressions import hinge_knots, step_inputs
+from apps.energy.regression_features import HISTORY_DAYS, build, profile_steps, target_rows
+from apps.energy.regressions import fit_ridge, hinge_knots, step_inputs
 from apps.energy.series import Series
 from apps.errors import UserError
 
-# Weather tells what long lags stand in for: beside covariates they only add variance.
+# Weather tells what more lags stand in for: beside covariates they only add variance, as they do
+# with few training days, of which the longest takes its length. Else rolling origins decide.
 PLAIN_LAGS = (3, 4, 5, 6, 21, 28)
-# A lag costs its length in training days; it must not take more than this share of them.
-LARGEST_SHARE = 1 / 8
+DAYS_FOR_LAGS = 224
 LEAST_DAYS = 8
+BLOCKS = 2  # of as many more
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,9 @@ class RegressionFeatures:
 
     They are those of the ridge baseline (see `regression_features`), with more lags.
     lookback_days: days before the origin that are read step by step. more_lags: days back of
-    the target beside 1, 2, 7 and 14; None: PLAIN_LAGS where no covariates are known ahead and
-    the training part is long enough, else none.
+    the target beside 1, 2, 7 and 14; None: PLAIN_LAGS where no covariates are known ahead, the
+    training part has DAYS_FOR_LAGS and a ridge with them errs less there on rolling origins; else
+    none.
     """
 
     lookback_days: int = 1
@@ -172,8 +174,10 @@ def fit_regression_encoding(
 ) -> RegressionEncoding:
     """Fit the logarithm, the scales and the hinges on the training part of a series."""
     logarithm = Logarithm.fit(training_targets(series))
-    features = replace(features, more_lags=_lags(series, features.more_lags))
-    scales = fit_encoding(logarithm.apply(series), features, **settings)
+    regressed = logarithm.apply(series)
+    if features.more_lags is None:
+        features = replace(features, more_lags=_lags(regressed, settings["horizon"]))
+    scales = fit_encoding(regressed, features, **settings)
     values = {field.name: getattr(scales, field.name) for field in fields(scales)}
     encoding = RegressionEncoding(**values, floor=logarithm.floor)
     start = pd.Timestamp(series.frame.index[0]) + encoding.history_days * DAY
@@ -197,13 +201,33 @@ def fit_regression_encoding(
     )
 
 
-def _lags(series: Series, wanted: Sequence[int] | None) -> tuple[int, ...]:
-    if wanted is not None:
-        return tuple(wanted)
-    if series.covariates:
+def _lags(series: Series, horizon: int) -> tuple[int, ...]:
+    """PLAIN_LAGS where they help a ridge on days of training after those it saw, else none."""
+    start = pd.Timestamp(series.frame.index[0])
+    if series.covariates or series.val_start - start < DAYS_FOR_LAGS * DAY:
         return ()
-    days = (series.val_start - series.frame.index[0]) / DAY
-    return tuple(lag for lag in PLAIN_LAGS if lag <= LARGEST_SHARE * days)
+    origins = series.origins(start + max(PLAIN_LAGS) * DAY, series.val_start, horizon)
+    if len(origins) < LEAST_DAYS:
+        return ()
+    errors = [_rolling_error(series, origins, horizon, lags) for lags in ((), PLAIN_LAGS)]
+    return PLAIN_LAGS if errors[1] < errors[0] else ()
+
+
+def _rolling_error(
+    series: Series, origins: pd.DatetimeIndex, horizon: int, lags: Sequence[int]
+) -> float:
+    """The mean absolute error of a ridge on each of the last BLOCKS, fitted on those before it."""
+    features = build(series, origins, horizon, known_ahead=True, more_lags=lags)
+    step = step_inputs(features, hinge_knots(features))
+    truth = series.frame["target"].to_numpy()[target_rows(series, origins, horizon)]
+    left = truth - features.reference
+    blocks = np.array_split(np.arange(len(origins)), 2 * BLOCKS)
+    errors = []
+    for number in range(BLOCKS, 2 * BLOCKS):
+        before, after = np.concatenate(blocks[:number]), blocks[number]
+        ridge = fit_ridge(step[before], features.profile[before], left[before])
+        errors.append(np.abs(left[after] - ridge.predict(step[after], features.profile[after])))
+    return float(np.concatenate(errors).mean())
 
 
 def read_encoding(record: Mapping[str, Any]) -> Encoding:

@@ -23,7 +23,10 @@ from apps.report.statistics.summaries import clip_rate, count, identical, scores
 from apps.report.statistics.sweep import value_counts, working_range
 
 FEW_SEEDS = 5
-_WORDS = {"better": "better than", "worse": "worse than", "noise": "no different from"}
+SAME = 0.02  # of a baseline's score: a smaller difference is none
+WORSE, BETTER = "worse than", "better than"
+EQUAL = "at least as good as (within 2 %)"
+_WORDS = {"better": BETTER, "worse": WORSE, "noise": "no different from"}
 
 
 def headline(results: Results, records: Records | None = None) -> list[str]:
@@ -195,15 +198,25 @@ def _baselines(results: Results, compared: Comparison) -> list[str]:
     ours = _means(compared, metric)
     if not rivals or not ours:
         return []
-    rival = min(rivals, key=lambda name: metric.loss(rivals[name]))
     best = min(ours, key=lambda name: metric.loss(ours[name]))
-    gain = metric.loss(rivals[rival]) - metric.loss(ours[best])
-    numbers = [fixed(value, metric.decimals) for value in (ours[best], rivals[rival])]
-    verb = "beats" if gain > 0 else "does not beat"
+    groups: dict[str, list[str]] = {WORSE: [], EQUAL: [], BETTER: []}
+    for name in sorted(rivals, key=lambda name: metric.loss(rivals[name])):
+        word = _standing(metric.loss(ours[best]), metric.loss(rivals[name]))
+        groups[word].append(f"{name} ({fixed(rivals[name], metric.decimals)})")
+    said = [f"{word} {listing(names)}" for word, names in groups.items() if names]
+    score = fixed(ours[best], metric.decimals)
     return [
-        f"The best mean of the network ({label(best)}, {metric.label} {numbers[0]}) {verb} "
-        f"the best classical baseline ({rival}, {numbers[1]})."
+        f"The network, at its best mean ({label(best)}, {metric.label} {score}), is "
+        f"{'; '.join(said)}."
     ]
+
+
+def _standing(ours: float, rival: float) -> str:
+    """Who wins, in words; both are losses."""
+    margin = SAME * abs(rival)
+    if abs(ours - rival) <= margin:
+        return EQUAL
+    return BETTER if ours < rival else WORSE
 
 
 def _means(compared: Comparison, metric: Metric) -> dict[str, float]:

@@ -17,7 +17,7 @@ from apps.energy.baselines import fit
 from apps.energy.data import SeriesData
 from apps.energy.forecast import Forecast
 from apps.energy.forecasting import SHARES, choose_share, combine, forecast_origins
-from apps.energy.regression_encoding import RegressionFeatures
+from apps.energy.regression_encoding import PLAIN_LAGS, RegressionFeatures
 from apps.energy.regressions import RIDGE_PENALTIES
 from apps.energy.ridge_residual import RidgeResidual
 from apps.energy.series import Series
@@ -118,7 +118,7 @@ def test_a_share_of_the_forecast_is_the_network_and_the_rest_the_ridge():
     with torch.no_grad():
         task.net.bias_change += 1.0
         task.net.head.output.bias[1:] += 1.0
-    ridge, half, network = (forecasts(task, data, share) for share in SHARES)
+    ridge, half, network = (forecasts(task, data, share) for share in (*SHARES, 1.0))
     np.testing.assert_allclose(half.quantiles, combine(ridge, network, 0.5).quantiles, rtol=1e-12)
     np.testing.assert_allclose(half.quantiles, (ridge.quantiles + network.quantiles) / 2)
     expected = fit("ridge", data.series).forecast(data.series, data.origins("val"))
@@ -134,7 +134,7 @@ def steady() -> Series:
     return replace(series, frame=series.frame.assign(target=10 + np.sin(hour * np.pi / 12) + noise))
 
 
-@pytest.mark.parametrize(("correction", "share"), [(0.4, 1.0), (-0.4, 0.0), (0.8, 0.5)])
+@pytest.mark.parametrize(("correction", "share"), [(0.4, 0.5), (-0.4, 0.0), (0.8, 0.5)])
 def test_validation_days_choose_the_share(correction, share):
     series = steady()
     task, data = started(series)
@@ -151,7 +151,7 @@ def test_a_ridge_does_not_hide_a_network_that_broke():
     with torch.no_grad():
         task.net.bias_change += torch.nan
     found = choose_share(task, data.encoding, data.inputs, series, data.origins("val"))
-    assert found == 1.0
+    assert found == 0.5
 
 
 @pytest.mark.parametrize("hour", [0, 8, 18])
@@ -218,3 +218,43 @@ def test_impossible_settings(settings, message):
     sizes = {"past_size": 1, "future_size": 3, "lookback": 4, "horizon": 4, "num_quantiles": 5}
     with pytest.raises(ValueError, match=message):
         RidgeResidual(**(sizes | settings))
+
+
+def daily_pattern(period: int, days: int = 400) -> Series:
+    """Six-hourly values that repeat after so many days, with noise, and no other shape."""
+    rng = np.random.default_rng(3)
+    times = pd.date_range("2023-01-01", periods=4 * days, freq="6h")
+    shape = np.tile(rng.normal(size=4 * period), -(-days // period))[: 4 * days]
+    frame = pd.DataFrame({"target": 10 + shape + rng.normal(0, 0.1, 4 * days)}, times)
+    end = times[-1] + times.freq
+    borders = (end - 60 * pd.Timedelta("1D"), end - 30 * pd.Timedelta("1D"), end)
+    return Series(frame, (), pd.Timedelta("6h"), *borders)
+
+
+@pytest.mark.parametrize(
+    ("series", "lags"),
+    [
+        (daily_pattern(28), PLAIN_LAGS),  # which no shorter lag tells
+        (daily_pattern(7), ()),  # which a week tells, so that more lags are noise
+        (daily_pattern(28, days=200), ()),  # too few days
+    ],
+)
+def test_more_lags_are_taken_where_they_help_on_later_training_days(series, lags):
+    app = Energy("energy", RegressionFeatures())
+    data = app.datamodule(Given(series), seed=0)
+    data.setup("fit")
+    assert data.encoding.features.more_lags == lags
+
+
+def test_what_lies_after_training_chooses_no_lags():
+    series = daily_pattern(28)
+    frame = series.frame.copy()
+    frame.loc[series.val_start :, "target"] = 10.0
+    features = RegressionFeatures()
+    chosen = [
+        Energy("energy", features).datamodule(Given(one), seed=0)
+        for one in (series, replace(series, frame=frame))
+    ]
+    for data in chosen:
+        data.setup("fit")
+    assert chosen[0].encoding.features == chosen[1].encoding.features

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from apps.report import Grid, Results
+from apps.report import Grid, Metric, Results
 from apps.report.model.step_records import read_records
 from apps.report.page.findings import headline, verdict
 from tests.apps.report.comparisons import make_results, make_sweep, run, two
@@ -67,21 +67,38 @@ def test_divergence_and_failure_come_first() -> None:
     assert lines[3] == "agc: no run completed."
 
 
-@pytest.mark.parametrize(("ridge", "verb"), [(0.7, "does not beat"), (0.9, "beats")])
-def test_the_best_baseline_is_named(ridge: float, verb: str) -> None:
+@pytest.mark.parametrize(
+    ("ridge", "said"),
+    [
+        (0.70, "worse than ridge (0.70); better than naive (5.00)."),
+        (0.78, "worse than ridge (0.78); better than naive (5.00)."),
+        (0.79, "at least as good as (within 2 %) ridge (0.79); better than naive (5.00)."),
+        (0.81, "at least as good as (within 2 %) ridge (0.81); better than naive (5.00)."),
+        (0.90, "better than ridge (0.90) and naive (5.00)."),
+    ],
+)
+def test_every_baseline_is_told_who_wins(ridge: float, said: str) -> None:
     results = two([0.8], [1.0], clip_rate=0.5)
     baselines = {"naive": {"loss": 5.0}, "ridge": {"loss": ridge}, "broken": {"loss": None}}
     text = found(make_results(results.runs, baselines=baselines))
+    assert f"The network, at its best mean (clip, Quantile loss 0.80), is {said}" in text
+
+
+def test_who_wins_where_much_is_good() -> None:
+    accuracy = Metric("loss", "Accuracy", "", "max", 2)
+    runs = two([0.80], [0.75], clip_rate=0.5).runs
+    baselines = {"tfidf": {"loss": 0.84}, "majority": {"loss": 0.5}, "svm": {"loss": 0.81}}
+    results = make_results(runs, baselines=baselines, metrics=(accuracy,), direction="max")
     assert (
-        f"(clip, Quantile loss 0.80) {verb} the best classical baseline (ridge, {ridge:.2f})"
-        in text
+        "is worse than tfidf (0.84); at least as good as (within 2 %) svm (0.81); better than "
+        "majority (0.50)." in found(results)
     )
 
 
 def test_a_strategy_that_lost_runs_does_not_stand_for_the_network() -> None:
     runs = [run("none", 1, 1.0), run("clip", 1, 0.5), run("clip", 2, None, status="diverged")]
     text = found(make_results(runs, baselines={"ridge": {"loss": 0.7}}))
-    assert "(unclipped, Quantile loss 1.00) does not beat" in text
+    assert "(unclipped, Quantile loss 1.00), is worse than ridge" in text
 
 
 def test_the_sweep_is_told_in_counts_and_ranges() -> None:
