@@ -10,11 +10,22 @@ from typing import Any, TypeVar
 Kind = TypeVar("Kind", bound=type)
 
 
+def plain_number(value: Any) -> Any:
+    """A number of NumPy, or a tensor or array of no dimensions, as Python's; others as they are."""
+    if getattr(value, "ndim", None) != 0 or getattr(value, "is_meta", False):
+        return value
+    return value.item()
+
+
 def check_number(name: str, value: object, allowed: str, holds: Callable[[float], bool]) -> float:
-    """Return `value` as a float; raise ValueError unless it is a number for which `holds`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not holds(value):
+    """Return `value` as a float; raise ValueError unless it is a number for which `holds`.
+
+    Numbers of NumPy and tensors of no dimensions are numbers, here and below.
+    """
+    number = plain_number(value)
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not holds(number):
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
-    return float(value)
+    return float(number)
 
 
 def check_positive(name: str, value: float) -> float:
@@ -34,13 +45,14 @@ def check_decay(name: str, value: float) -> float:
 
 
 def check_integer(name: str, value: int, least: int = 1, others: str = "") -> int:
-    """Return `value`; raise ValueError unless it is an integer >= `least`.
+    """Return `value` as an int; raise ValueError unless it is an integer >= `least`.
 
     others: what else the caller allows, for the message.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    number = plain_number(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise ValueError(f"{name} must be an integer >= {least}{others}, got {value!r}")
-    return value
+    return number
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:

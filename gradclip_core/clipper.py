@@ -80,9 +80,7 @@ class Clipper(ShortHelpModule):
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
                 return self(*args, **settings)
-        if self._forward_hooks or self._forward_pre_hooks:
-            return super().__call__(*args, **settings)
-        return self.forward(*args, **settings)
+        return super().__call__(*args, **settings)
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Work on this model and this optimizer from now on; returns the clipper itself.

@@ -71,7 +71,7 @@ class Guard(ShortHelpModule):
         super().__init__()
         check_choice("nonfinite", policy, get_args(Policy))
         if patience is not None:
-            check_integer("patience", patience, others=" or None")
+            patience = check_integer("patience", patience, others=" or None")
         self.policy: Policy = policy
         self.patience = patience
         self.register_buffer("consecutive", torch.zeros((), dtype=torch.int64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
@@ -22,7 +23,16 @@ class _ShortHelp(ABCMeta):
 
 
 class ShortHelpModule(nn.Module, metaclass=_ShortHelp):
-    """A `nn.Module` with a short `help` of its class; its objects tell of all they have."""
+    """A `nn.Module` with a short `help` of its class; its objects tell of all they have.
+
+    Hooks on all modules are for those of the model, and pass it by.
+    """
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        """Call `forward`, and the hooks of this object alone."""
+        if self._forward_hooks or self._forward_pre_hooks:
+            return super().__call__(*args, **settings)
+        return self.forward(*args, **settings)
 
     def __dir__(self) -> Iterable[str]:
         return sorted({*super().__dir__(), *_OF_TORCH})  # type: ignore[no-untyped-call]

@@ -100,7 +100,7 @@ class ClipPerSample(Composite):
         self.gamma = check_finite("gamma", gamma)
         self.method = check_choice("method", method, get_args(Method))
         if chunk_size is not None:
-            check_integer("chunk_size", chunk_size, others=" or None")
+            chunk_size = check_integer("chunk_size", chunk_size, others=" or None")
         self.chunk_size = chunk_size
         self.leaves_out = nonfinite == "zero"
         self._model: list[nn.Module] = []  # in a list, so that it is no submodule

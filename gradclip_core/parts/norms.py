@@ -51,9 +51,10 @@ def scalar_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def check_norm_type(norm_type: float) -> float:
-    """Return the order of a norm as a float; raise ValueError unless it is positive."""
-    return check_number("norm_type", norm_type, "a number > 0 or inf", lambda order: order > 0)
+def check_norm_type(norm_type: float | str) -> float:
+    """Return the order of a norm, a number or "inf", as a float > 0; else raise ValueError."""
+    order = math.inf if norm_type == "inf" else norm_type
+    return check_number("norm_type", order, "a number > 0 or inf", lambda order: order > 0)
 
 
 def parameter_norms(gradients: Gradients, norm_type: float = 2.0) -> Tensor:

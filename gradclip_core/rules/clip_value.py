@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, Unpack, get_args
 import torch
 from torch import Tensor
 
-from gradclip_core.checks import check_choice
+from gradclip_core.checks import check_choice, plain_number
 from gradclip_core.parts import sharding
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.host_step import HostParts, HostStep, Path
@@ -200,9 +200,12 @@ _OR_PAIR = ", a pair (low, high) with low <= 0 <= high and low < high"
 
 def _as_pair(value: object) -> tuple[float, float] | None:
     """The bounds, if `value` is a sequence; None if not. Raises ValueError for a wrong pair."""
+    if getattr(value, "ndim", None) == 1:
+        value = value.tolist()  # type: ignore[attr-defined]
     if isinstance(value, str) or not isinstance(value, Sequence):
         return None
-    numbers = [v for v in value if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    plain = map(plain_number, value)
+    numbers = [v for v in plain if isinstance(v, (int, float)) and not isinstance(v, bool)]
     if len(value) == len(numbers) == 2 and numbers[0] <= 0 <= numbers[1] > numbers[0]:
         return float(numbers[0]), float(numbers[1])
     raise ValueError(f"clip_value must be a number > 0{_OR_PAIR} or a Threshold, got {value!r}")

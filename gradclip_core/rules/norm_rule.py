@@ -132,7 +132,7 @@ class NormRule(Rule):
 def _check_max_skips(max_skips: int | None, response: str) -> int | None:
     if max_skips is None:
         return None
-    check_integer("max_skips", max_skips, others=" or None")
+    max_skips = check_integer("max_skips", max_skips, others=" or None")
     if response != "skip":
         raise ValueError(f"max_skips must be None with response={response!r}, got {max_skips!r}")
     return max_skips

@@ -88,7 +88,7 @@ class Spam(Rule):
             norm_type=math.inf,
             **settings,
         )
-        self.ratio = ratio
+        self.ratio = check_finite("ratio", ratio)
         self.warmup_steps = check_integer("warmup_steps", warmup_steps, least=0)
         self.lr_warmup_steps = check_integer("lr_warmup_steps", lr_warmup_steps, least=0)
         self.reset = MomentumReset(reset_every, restart=False)

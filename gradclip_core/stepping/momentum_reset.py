@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 
 from gradclip_core.checks import check_integer
+from gradclip_core.short_help import ShortHelpModule
 
 _MOMENTS = (
     "exp_avg",
@@ -23,7 +23,7 @@ _MOMENTS = (
 )
 
 
-class MomentumReset(nn.Module):
+class MomentumReset(ShortHelpModule):
     """Every `every` steps sets an optimizer's moments to zero; None never does.
 
     restart: whether its step count begins anew as well, and with it the bias correction.
@@ -33,7 +33,7 @@ class MomentumReset(nn.Module):
     def __init__(self, every: int | None, *, restart: bool) -> None:
         super().__init__()
         if every is not None:
-            check_integer("reset_every", every, others=" or None")
+            every = check_integer("reset_every", every, others=" or None")
         self.every = every
         self.restart = restart
         self.steps = 0

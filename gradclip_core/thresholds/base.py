@@ -171,4 +171,6 @@ def as_threshold(name: str, value: object, others: str = "") -> Threshold:
     if isinstance(value, Threshold):
         return value
     allowed = f"a number > 0{others} or a Threshold"
+    if value is None:
+        raise ValueError(f"{name} must be {allowed} (NoClip() clips nothing), got None")
     return Fixed(check_number(name, value, allowed, lambda number: number > 0))

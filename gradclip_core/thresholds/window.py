@@ -109,11 +109,12 @@ class WindowZScore(Window):
     """
 
     def __init__(self, deviations: float = 6.0, window: int = 128, warmup_steps: int = 64) -> None:
-        super().__init__(check_integer("window", window, 2))
+        window = check_integer("window", window, 2)
+        super().__init__(window)
         self.deviations = check_finite("deviations", deviations)
         self.warmup_steps = check_integer("warmup_steps", warmup_steps, 2)
         self._sums: ExactSums | None = None  # of the window, while it is followed in numbers
-        if warmup_steps > window:
+        if self.warmup_steps > window:
             raise ValueError(f"warmup_steps must be at most window = {window}, got {warmup_steps}")
 
     def forward(self, parts: Parts) -> Tensor:
