@@ -1,0 +1,1 @@
+"""Autonomous driving: a recurrent policy among obstacles that it detects badly."""
