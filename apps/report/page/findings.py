@@ -17,6 +17,7 @@ from apps.report.model.grids import Comparison, Grid
 from apps.report.model.results import Metric, Results
 from apps.report.model.runs import UNCLIPPED
 from apps.report.model.step_records import Records
+from apps.report.page.learnt import learnt
 from apps.report.statistics.pairing import Paired, against_unclipped
 from apps.report.statistics.recommendation import recommended
 from apps.report.statistics.summaries import clip_rate, count, identical, scores, summarize
@@ -31,7 +32,12 @@ _WORDS = {"better": BETTER, "worse": WORSE, "noise": "no different from"}
 
 def headline(results: Results, records: Records | None = None) -> list[str]:
     """What the comparison found: the verdict, the recommendation, and then the details."""
-    return [verdict(results), recommended(results), *details(results, records)]
+    return [*lead(results), *details(results, records)]
+
+
+def lead(results: Results) -> list[str]:
+    """What a reader is told first: what was learnt from a sweep, the verdict, what to take."""
+    return [*learnt(results), verdict(results), recommended(results)]
 
 
 def details(results: Results, records: Records | None = None) -> list[str]:

@@ -14,10 +14,10 @@ from apps.report.model.spreadsheet import write_csv
 from apps.report.model.step_records import read_records
 from apps.report.model.tables import NamedTable
 from apps.report.page.exports import FIGURES, TABLES, runs_frame, write_figures, write_tables
-from apps.report.page.findings import details, verdict
+from apps.report.page.findings import details, lead
 from apps.report.page.rendering import html, markdown
 from apps.report.page.sections import Section, sections
-from apps.report.statistics.recommendation import RULE, recommended
+from apps.report.statistics.recommendation import RULE
 from data_scripts.files import write_text
 
 
@@ -55,7 +55,7 @@ def write_report(
 def _page(results: Results, findings: list[str], parts: list[Section]) -> dict[str, Any]:
     return {
         "results": results,
-        "lead": [verdict(results), recommended(results)],
+        "lead": lead(results),
         "findings": findings,
         "rule": RULE,
         "summary": _summary(results),
