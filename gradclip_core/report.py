@@ -49,6 +49,7 @@ class ClipReport:
         skipped: whether the step was dropped: its gradient was not finite, or over the threshold of
             a clipper that skips such steps; 0-d bool.
         clip_rate: share of the steps so far in which a part was over its threshold; 0-d.
+        skipped_steps: how many of the steps so far were dropped; 0-d integer.
         norm_type: the order of all these norms.
         names: the parameters' names, None where the caller gave none; n entries.
         weights: the share of each part in the norm of the whole, (k,), where the norms are root
@@ -65,6 +66,7 @@ class ClipReport:
     parameter_norms: Tensor
     skipped: Tensor
     clip_rate: Tensor
+    skipped_steps: Tensor
     norm_type: float
     names: Sequence[str | None]
     weights: Tensor | None = None

@@ -221,6 +221,7 @@ class ClipPerSample(Composite):
             parameter_norms=each.square().mean(0).sqrt(),
             skipped=guarded.skipped,
             clip_rate=guarded.clip_rate,
+            skipped_steps=guarded.skipped_steps,
             norm_type=2.0,
             names=plain_names(list(self._params()), self._model[0]),
             weights=torch.full_like(norms, len(norms) ** -0.5),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ class Composite(Clipper):
 
     steps: Tensor
     clipped_steps: Tensor
+    skipped_steps: Tensor
 
     def __init__(self, clippers: Sequence[Clipper], norm_type: float) -> None:
         super().__init__()
@@ -36,6 +37,7 @@ class Composite(Clipper):
         self.clippers: Sequence[Clipper] = nn.ModuleList(clippers)  # type: ignore[assignment]
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("skipped_steps", torch.zeros((), dtype=torch.int64))
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Attach every clipper; raises what one of them raises."""
@@ -91,6 +93,7 @@ class Composite(Clipper):
             parameter_norms=each,
             skipped=skipped,
             clip_rate=(self.clipped_steps / self.steps.clamp(min=1)).to(norm.device),
+            skipped_steps=self.skipped_steps.to(norm.device, copy=True),
             norm_type=self.norm_type,
             names=names,
             path=next((s.path for s in reversed(stages) if s.path != "none"), "none"),
@@ -103,7 +106,14 @@ class Composite(Clipper):
             self.to(report.norms.device)
         self.steps += 1
         self.clipped_steps += report.clipped
-        return replace(report, clip_rate=self.clipped_steps / self.steps)
+        self.skipped_steps += report.skipped
+        rate, skipped = self.clipped_steps / self.steps, self.skipped_steps.clone()
+        return replace(report, clip_rate=rate, skipped_steps=skipped)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # It was not counted before.
+        state_dict.setdefault(prefix + "skipped_steps", torch.zeros((), dtype=torch.int64))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 C = TypeVar("C", bound=Clipper)

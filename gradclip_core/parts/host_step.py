@@ -139,6 +139,7 @@ class HostStep:
     path: Path
     steps: int = 0
     clipped_steps: int = 0
+    skipped_steps: int = 0
 
     @classmethod
     def of(
@@ -166,6 +167,7 @@ class HostStep:
             "parameter_norms": self._parameter_norms(),
             "skipped": torch.tensor(False),
             "clip_rate": torch.tensor(self.clipped_steps / max(self.steps, 1)),
+            "skipped_steps": torch.tensor(self.skipped_steps),
         }
 
     def _parameter_norms(self) -> Tensor:

@@ -81,6 +81,7 @@ class Rule(GuardedClipper):
 
     steps: Tensor
     clipped_steps: Tensor
+    skipped_steps: Tensor
     modifies_gradients = True  # whether it changes gradients at all
     path: Path = "in place"  # where it changes them; see `ClipReport`
     measures_gradients = True  # or something made of them
@@ -117,10 +118,11 @@ class Rule(GuardedClipper):
         self.select = Selection(exclude, min_ndim, self.by)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("skipped_steps", torch.zeros((), dtype=torch.int64))
         self._partition: tuple[object, Partition] | None = None
         self._keys = ParameterKeys()
         self._given_norm: Tensor | None = None  # (1,), in `ClipNorm.clip_with_norm`
-        self._view = BufferView("steps", "clipped_steps")
+        self._view = BufferView("steps", "clipped_steps", "skipped_steps")
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Work on this model and this optimizer from now on; returns the clipper itself.
@@ -205,10 +207,11 @@ class Rule(GuardedClipper):
             return None
         guard: Any = self._modules["guard"]  # past nn.Module's way, which is slow
         guard.passed()
-        steps, clipped_steps = self._view(buffers)
+        steps, clipped_steps, skipped_steps = self._view(buffers)
         steps[0] += 1
         clipped_steps[0] += step.clipped
         step.steps, step.clipped_steps = steps[0], clipped_steps[0]
+        step.skipped_steps = skipped_steps[0]
         return ClipReport.of_step(step)
 
     def _full_step(self, selected: Selected) -> ClipReport:
@@ -230,12 +233,16 @@ class Rule(GuardedClipper):
         """Count a step; its report with the clip rate."""
         self.steps += 1
         self.clipped_steps += report.clipped
-        report = replace(report, clip_rate=self.clipped_steps / self.steps)
+        self.skipped_steps += report.skipped
+        rate, skipped = self.clipped_steps / self.steps, self.skipped_steps.clone()
+        report = replace(report, clip_rate=rate, skipped_steps=skipped)
         self._keep(report)
         return report
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         errors: list[str] = rest[-1]
+        # It was not counted before.
+        state_dict.setdefault(prefix + "skipped_steps", torch.zeros((), dtype=torch.int64))
         errors += refuse_other_kind(state_dict, prefix, kind_of(self.by))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
@@ -260,7 +267,7 @@ class Rule(GuardedClipper):
     def _untouched(self, parts: Parts, per_parameter: Tensor) -> ClipReport:
         """The report of a step that changed nothing."""
         rate = self.clipped_steps / self.steps.clamp(min=1)
-        return untouched(parts, per_parameter, rate)
+        return untouched(parts, per_parameter, rate, self.skipped_steps)
 
     def _clip(self, parts: Parts, every: Gradients, report: ClipReport) -> ClipReport:
         thresholds = self.limits(parts)

@@ -13,7 +13,9 @@ from gradclip_core.parts.norms import Parts
 from gradclip_core.report import ClipReport
 
 
-def untouched(parts: Parts, per_parameter: Tensor, clip_rate: Tensor) -> ClipReport:
+def untouched(
+    parts: Parts, per_parameter: Tensor, clip_rate: Tensor, skipped_steps: Tensor
+) -> ClipReport:
     """The report of a step that changed nothing."""
     device = parts.norms.device
     weights = None
@@ -28,6 +30,7 @@ def untouched(parts: Parts, per_parameter: Tensor, clip_rate: Tensor) -> ClipRep
         parameter_norms=per_parameter,
         skipped=torch.zeros((), dtype=torch.bool, device=device),
         clip_rate=clip_rate.to(device),
+        skipped_steps=skipped_steps.to(device, copy=True),
         norm_type=parts.norm_type,
         names=parts.gradients.names,
         weights=weights,

@@ -12,7 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradclip_core import ClipNorm, Clipper, ClipReport, ClipValue, NoClip, Percentile, Relative
+from gradclip_core import (
+    Chain,
+    ClipNorm,
+    Clipper,
+    ClipReport,
+    ClipValue,
+    NoClip,
+    Percentile,
+    Relative,
+)
 from gradclip_core.report import SCALARS
 
 Holding = Callable[..., list[nn.Parameter]]
@@ -245,3 +254,21 @@ def test_cuda_is_not_synchronised(kind: str, policy: str) -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert metrics["grad/norm"].isfinite().item()
+
+
+@pytest.mark.parametrize("make", [lambda: ClipNorm(1.0), lambda: Chain([ClipNorm(1.0)])])
+def test_it_counts_the_steps_that_were_skipped(make: Callable[[], Any]) -> None:
+    clipper, counts = make(), []
+    for value in (3.0, math.nan, 1.0, math.inf, 0.5):
+        weight = nn.Parameter(torch.zeros(1))
+        weight.grad = torch.tensor([value])
+        counts.append(clipper([weight]))
+    assert [int(report.skipped_steps) for report in counts] == [0, 1, 1, 2, 2]
+    fresh, older = make(), dict(clipper.state_dict())
+    fresh.load_state_dict(older)
+    assert int(fresh.skipped_steps) == 2
+    for key in [key for key in older if key.endswith("skipped_steps")]:
+        del older[key]  # a state of before they were counted
+    fresh.load_state_dict(older)
+    assert int(fresh.skipped_steps) == 0
+    assert int(fresh.steps) == 5
