@@ -60,7 +60,9 @@ class Application(ABC):
     """One domain: its networks, its task, its baselines, its pictures.
 
     An application is named in `conf/app/<name>.yaml` and keeps its own choices of data, model,
-    experiment and sweep under `conf/<name>/`. `metric` is the primary one among `metrics`.
+    experiment and sweep under `conf/<name>/`. `metric` is the primary one among `metrics`;
+    `trained_metric` the one by which trainings are compared with each other, where what is never
+    trained has a part in the primary one and would hide differences between them.
     """
 
     def __init__(self, name: str) -> None:
@@ -68,6 +70,7 @@ class Application(ABC):
 
     title: ClassVar[str]
     metric: ClassVar[str]
+    trained_metric: ClassVar[str | None] = None
     metrics: ClassVar[tuple[Metric, ...]]
     sources: ClassVar[type] = Source  # of what kind is that which the configuration's `data` names
 

@@ -60,6 +60,7 @@ def as_results(
         app=config.app.name,
         title=application.title,
         metric=application.metric,
+        trained_metric=application.trained_metric,
         direction=primary.direction,
         metrics=list(application.metrics),
         grid=grid,

@@ -22,13 +22,15 @@ from apps.sentiment.data import SentimentData
 from apps.sentiment.encoding import Encoding
 from apps.sentiment.figures import figures
 from apps.sentiment.metrics import evaluate
+from apps.sentiment.mixture import fit_share, read_share
 from apps.sentiment.model import TextNetwork
 from apps.sentiment.predict import answer
 from apps.sentiment.report_tables import domains_table, mistakes_table
+from apps.sentiment.ridge import Floats, NgramRidge, NoRidge, Ridge, RidgeSource
 from apps.sentiment.scoring import score
 from apps.sentiment.sources import Source
 from apps.sentiment.task import SentimentTask, num_outputs
-from apps.sentiment.text_reader import fit_reading, read_reading
+from apps.sentiment.text_reader import Reading, fit_reading, read_reading
 from apps.sentiment.user_file import read_texts, texts_of
 from apps.sentiment.vectors import Vectors
 from apps.sentiment.vocabulary import VocabularySource, check_sizes
@@ -43,8 +45,10 @@ class Sentiment(Application):
 
     title = "Sentiment of texts"
     metric = "accuracy"
+    trained_metric = "network_accuracy"
     metrics = (
         Metric("accuracy", "Accuracy", "", "max", 3),
+        Metric("network_accuracy", "Accuracy without ridge", "", "max", 3),
         Metric("macro_f1", "Macro F1", "", "max", 3),
         Metric("auc", "ROC-AUC", "", "max", 3),
         Metric("log_loss", "Log loss", "", "min", 3),
@@ -62,6 +66,7 @@ class Sentiment(Application):
         batch_size: int = 64,
         max_length: int = 256,
         polarity_weight: float = 0.0,
+        ridge: RidgeSource | None = None,
     ) -> None:
         super().__init__(name)
         check_sizes(batch_size=batch_size, max_length=max_length)
@@ -69,11 +74,14 @@ class Sentiment(Application):
             raise ValueError(f"polarity_weight must be a number >= 0, got {polarity_weight}")
         if vectors.size and not vocabulary.takes_vectors:
             raise ValueError("vectors of words need vocabulary=words")
+        if isinstance(ridge, NgramRidge) and not vocabulary.splits_words:
+            raise ValueError("ridge=ngrams needs vocabulary=words or vocabulary=subword")
         self.vectors = vectors
         self.vocabulary = vocabulary
         self.batch_size = batch_size
         self.max_length = max_length
         self.polarity_weight = polarity_weight
+        self.ridge = ridge or NoRidge()  # the configurations of older runs name none
         self._data: SentimentData | None = None
 
     def datamodule(self, source: Source, seed: int) -> SentimentData:
@@ -82,6 +90,7 @@ class Sentiment(Application):
             source,
             self.vectors,
             self.vocabulary,
+            self.ridge,
             batch_size=self.batch_size,
             max_length=self.max_length,
             seed=seed,
@@ -103,23 +112,33 @@ class Sentiment(Application):
     ) -> Task:
         """Wrap a network with the loss.
 
-        One that is about to be trained gets its pretrained vectors; a saved one holds them.
+        One that is about to be trained gets its pretrained vectors and its fitted ridge; a saved
+        one holds them.
         """
-        if self._data is not None and isinstance(net, TextNetwork):
-            net.embedding.set_vectors(torch.from_numpy(self._data.matrix))
-        classes = Encoding.from_dict(description).classes
-        return SentimentTask(net, optimization, _count(classes), self.polarity_weight)
+        encoding, data = Encoding.from_dict(description), self._data
+        count = _count(encoding.classes)
+        ridge = None if encoding.ngrams is None else Ridge(len(encoding.ngrams), count)
+        if data is not None and isinstance(net, TextNetwork):
+            net.embedding.set_vectors(torch.from_numpy(data.matrix))
+        if data is not None and ridge is not None:
+            ridge.set_weights(*data.ridge_weights)
+        return SentimentTask(net, optimization, count, self.polarity_weight, ridge)
 
     def evaluate(self, task: Task, data: SentimentData) -> Evaluation:
         """Score the test texts; validation texts say how to read the network's outputs."""
         assert isinstance(task, SentimentTask)
-        val, test = data.part("val"), data.part("test")
-        outputs = [score(task, data.encoding.encode(part["text"])) for part in (val, test)]
-        if not all(np.isfinite(found).all() for found in outputs):
-            return Evaluation(dict.fromkeys((m.name for m in self.metrics), np.nan), test)
-        reading = fit_reading(outputs[0], val["target"], data.corpus.classes)
-        table = pd.concat([test, reading.table(outputs[1])], axis=1)
-        return Evaluation(evaluate(table), table, {"reading": reading.to_dict()})
+        encoding, parts = data.encoding, (data.part("val"), data.part("test"))
+        found = [
+            score(task, encoding.encode(part["text"]), encoding.weigh(part["text"]))
+            for part in parts
+        ]
+        if not all(scores.are_finite for scores in found):
+            return Evaluation(dict.fromkeys((m.name for m in self.metrics), np.nan), parts[1])
+        share = fit_share(found[0], parts[0]["target"], encoding.classes)
+        reading, table = _read([scores.mixed(share) for scores in found], parts, encoding)
+        _, alone = _read([scores.network for scores in found], parts, encoding)
+        metrics = evaluate(table) | {"network_accuracy": evaluate(alone)["accuracy"]}
+        return Evaluation(metrics, table, {"reading": reading.to_dict(), "ridge_share": share})
 
     def baselines(self, data: SentimentData) -> Iterator[tuple[str, Evaluation]]:
         """Majority, VADER, linear models of words and word pairs, read in the same way."""
@@ -146,8 +165,8 @@ class Sentiment(Application):
         self, task: Task, description: Mapping[str, Any], texts: Sequence[str]
     ) -> tuple[pd.DataFrame, str]:
         assert isinstance(task, SentimentTask)
-        encoding, reading = Encoding.from_dict(description), description.get("reading")
-        return answer(task, encoding, read_reading(reading), texts)
+        reading, share = read_reading(description.get("reading")), read_share(description)
+        return answer(task, Encoding.from_dict(description), reading, share, texts)
 
     def figures(
         self, data: SentimentData, predictions: Mapping[str, pd.DataFrame]
@@ -171,6 +190,15 @@ class Sentiment(Application):
             "baselines too, has its thresholds and probabilities from validation texts.",
             "VADER was developed on the tweets: its score there is not held out.",
         ]
+
+
+def _read(
+    scores: Sequence[Floats], parts: Sequence[pd.DataFrame], encoding: Encoding
+) -> tuple[Reading, pd.DataFrame]:
+    """From scores of validation and test texts: how to read them, and what the latter say."""
+    val, test = parts
+    reading = fit_reading(scores[0], val["target"], encoding.classes)
+    return reading, pd.concat([test, reading.table(scores[1])], axis=1)
 
 
 def _count(classes: Sequence[str] | None) -> int | None:

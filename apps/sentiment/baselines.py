@@ -1,7 +1,7 @@
 """What a practitioner would use instead: no training, a lexicon, linear models of word pairs.
 
-A baseline is fitted twice: on training texts, to learn on validation texts how to read its
-scores (as the networks do), and on both together, to score the test texts.
+Baselines and networks get the same texts: both learn from those to train on, and the validation
+texts say how to read their scores.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def predict_baselines(
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Each baseline's name and its table of predictions of the test texts."""
     for name, baseline in make_baselines(classes).items():
-        scores = baseline.fit(train).scores(val["text"])
-        reading = fit_reading(scores, val["target"], classes)
-        scores = baseline.fit(pd.concat([train, val])).scores(test["text"])
+        baseline.fit(train)
+        reading = fit_reading(baseline.scores(val["text"]), val["target"], classes)
+        scores = baseline.scores(test["text"])
         yield name, pd.concat([test, reading.table(scores)], axis=1)

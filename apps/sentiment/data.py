@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from apps.base.sampler import LengthSampler
 from apps.errors import UserError
 from apps.sentiment.corpus import PARTS, POLARITIES, Part, polarity
 from apps.sentiment.encoding import Encoding
+from apps.sentiment.ridge import Floats, RidgeSource
 from apps.sentiment.sources import Source
 from apps.sentiment.task import Batch
 from apps.sentiment.vectors import Matrix, Vectors, align
@@ -61,6 +63,7 @@ class SentimentData(DataModule):
         source: Source,
         vectors: Vectors,
         vocabulary: VocabularySource,
+        ridge: RidgeSource,
         *,
         batch_size: int,
         max_length: int,
@@ -70,6 +73,7 @@ class SentimentData(DataModule):
         self.source = source
         self.vectors = vectors
         self.vocabulary = vocabulary
+        self.ridge = ridge
         self.batch_size = batch_size
         self.max_length = max_length
         self.seed = seed
@@ -92,13 +96,26 @@ class SentimentData(DataModule):
             )
         self.matrix: Matrix = align(vocabulary, table)
         self.encoding = Encoding(
-            vocabulary, self.max_length, self.corpus.classes, self.vectors.size, self.source.text
+            vocabulary,
+            self.max_length,
+            self.corpus.classes,
+            self.vectors.size,
+            self.source.text,
+            self.ridge.ngrams(self.part("train")["text"]),
         )
         self.account = self._account()
 
     def part(self, part: Part) -> pd.DataFrame:
         """The texts of one side of the split."""
         return self.corpus.part(part)
+
+    @cached_property
+    def ridge_weights(self) -> tuple[Floats, Floats]:
+        """Weights and biases of the ridge, fitted to the training texts."""
+        train, classes = self.part("train"), self.corpus.classes
+        targets = train["target"].to_numpy(float)
+        count = None if classes is None else len(classes)
+        return self.ridge.fit(self.encoding.weigh(train["text"]), targets, count)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -146,6 +163,8 @@ class SentimentData(DataModule):
             lines["truth"] = f"classes {', '.join(named)}"
         lines |= {part: f"{len(self.part(part))} texts" for part in PARTS}
         lines["vocabulary"] = self.encoding.vocabulary.account
+        if self.encoding.ngrams is not None:
+            lines["ridge"] = f"{len(self.encoding.ngrams)} n-grams of words and letters"
         return Account({title: str(line) for title, line in lines.items()})
 
 

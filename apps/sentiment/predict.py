@@ -18,17 +18,17 @@ MANY_UNKNOWN = 0.5
 
 
 def answer(
-    task: SentimentTask, encoding: Encoding, reading: Reading, texts: Sequence[str]
+    task: SentimentTask, encoding: Encoding, reading: Reading, share: float, texts: Sequence[str]
 ) -> tuple[pd.DataFrame, str]:
     """Label, its probability, those of all classes and the words that carried it, for each text.
 
     Ratings have their `score`, too. A text without words has no answer: its cells are empty.
     `unknown` is the share of a text's words (or parts of words) that the network does not know.
-    The second value says in a line how it went.
+    share: of the ridge in an answer. The second value says in a line how it went.
     """
     started = time.perf_counter()
     words = encoding.encode(texts)
-    table = reading.table(score(task, words))
+    table = reading.table(score(task, words, encoding.weigh(texts)).mixed(share))
     names = reading.classes
     probabilities = table[[f"p_{name}" for name in names]].to_numpy()
     chosen = [names.index(label) for label in table["predicted"]]
@@ -38,7 +38,7 @@ def answer(
             "probability": probabilities[np.arange(len(table)), chosen],
             **({"score": table["score"]} if "score" in table else {}),
             **{f"p_{name}": probabilities[:, i] for i, name in enumerate(names)},
-            "words": [explain(task, encoding, text) for text in texts],
+            "words": [explain(task, encoding, share, text) for text in texts],
             "unknown": [encoding.vocabulary.unknown_share(numbers) for numbers in words],
         }
     ).astype({"label": object, "words": object})
@@ -62,7 +62,9 @@ def _account(
         parts.append(f"without words and an answer: {silent.sum()}")
     long = sum(len(numbers) >= max_length for numbers in words)
     if long:
-        parts.append(f"too long, the middle left out ({max_length} words are read): {long}")
+        parts.append(
+            f"too long for the network, the middle left out ({max_length} words are read): {long}"
+        )
     guessed = int(((answers["unknown"] > MANY_UNKNOWN) & ~silent).sum())
     if guessed:
         parts.append(f"guesses, since more words are unknown than known: {guessed}")

@@ -101,6 +101,8 @@ class EncoderWords(VocabularySource):
 
     path: str
 
+    splits_words = False
+
     def build(self, texts: Iterable[str], extra: Iterable[str]) -> EncoderVocabulary:
         """Read the encoder's tokenizer."""
         tokenizer = _load("Tokenizer", self.path)

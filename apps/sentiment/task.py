@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from apps.base.task import Optimization, Task
 from apps.sentiment.corpus import NEUTRAL, POLARITIES
+from apps.sentiment.ridge import Ridge
 
 Batch = tuple[Tensor, Tensor]
 
@@ -20,6 +21,10 @@ class SentimentTask(Task):
     polarity_weight: of a second loss beside a rating's, the cross-entropy of its polarity
     (negative, neutral, positive), whose logits the network then gives after the rating.
     Checkpoints are chosen and texts are read by the rating alone.
+
+    ridge: with which the network's answers are averaged. No loss sees it: training, the choice of
+    the checkpoint and the check against the untrained network judge the network alone, so that a
+    good ridge hides no useless network.
     """
 
     def __init__(
@@ -28,8 +33,10 @@ class SentimentTask(Task):
         optimization: Optimization,
         num_classes: int | None,
         polarity_weight: float = 0.0,
+        ridge: Ridge | None = None,
     ) -> None:
         super().__init__(net, optimization)
+        self.ridge = ridge
         self.num_classes = num_classes
         self.polarity_weight = polarity_weight
 
@@ -73,7 +80,10 @@ class SentimentTask(Task):
 
     @torch.no_grad()
     def outputs(self, words: Tensor) -> Tensor:
-        """Ratings (B, 1) or the classes' logits (B, K) of texts (B, L), on the CPU in float64."""
+        """The network's ratings (B, 1) or the classes' logits (B, K) of texts (B, L).
+
+        On the CPU, in float64.
+        """
         out: Tensor = self.net(words.to(self.device)).double().cpu()
         return out[:, :1] * UNIT if self.num_classes is None else out
 

@@ -127,9 +127,14 @@ def cut(words: list[Item], max_length: int) -> list[Item]:
 
 
 class VocabularySource(ABC):
-    """Where a vocabulary comes from. `takes_vectors`: whether words can have pretrained ones."""
+    """Where a vocabulary comes from.
+
+    takes_vectors: whether words can have pretrained ones. splits_words: whether its words are
+    those of `split_words`, of which n-grams are made, too.
+    """
 
     takes_vectors = False
+    splits_words = True
 
     @abstractmethod
     def build(self, texts: Iterable[str], extra: Iterable[str]) -> Vocabulary:

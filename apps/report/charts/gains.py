@@ -45,7 +45,7 @@ def gains_figure(results: Sequence[Results]) -> Figure | None:
 
 def _gains(results: Results) -> list[dict[str, object]]:
     """A row for each strategy whose gain has a percentage."""
-    metric, shown = results.primary, results.shown
+    metric, shown = results.trained, results.shown
     base = scores(shown.of(UNCLIPPED), metric).mean
     if metric.direction == "target" or not base:
         return []

@@ -53,7 +53,8 @@ class Metric:
 class Results:
     """Everything one comparison measured. `metric` names the primary one among `metrics`.
 
-    `grid` is the comparison itself, `sweep` a second grid that `sweep=NAME` added.
+    `trained_metric` names the one by which strategies are compared, None where it is the primary
+    one. `grid` is the comparison itself, `sweep` a second grid that `sweep=NAME` added.
     """
 
     app: str
@@ -69,18 +70,28 @@ class Results:
     created: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    trained_metric: str | None = None
 
     def __post_init__(self) -> None:
         names = [metric.name for metric in self.metrics]
-        if self.metric not in names:
-            raise ValueError(f"primary metric {self.metric!r} is not among {names}")
+        for name in (self.metric, self.trained_metric or self.metric):
+            if name not in names:
+                raise ValueError(f"primary metric {name!r} is not among {names}")
         if self.primary.direction != self.direction:
             raise ValueError(f"direction {self.direction!r} contradicts metric {self.metric!r}")
 
     @property
     def primary(self) -> Metric:
-        """The metric that the headline and the sweep speak about."""
-        return next(metric for metric in self.metrics if metric.name == self.metric)
+        """The metric of the table of scores, and of the comparison with classical baselines."""
+        return self._named(self.metric)
+
+    @property
+    def trained(self) -> Metric:
+        """The metric that compares strategies: verdict, gains, recommendation and sweep."""
+        return self._named(self.trained_metric or self.metric)
+
+    def _named(self, name: str) -> Metric:
+        return next(metric for metric in self.metrics if metric.name == name)
 
     @property
     def grids(self) -> list[Grid]:

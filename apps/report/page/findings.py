@@ -59,7 +59,7 @@ def verdict(results: Results) -> str:
         for one, found in zip(results.grid.comparisons, against_unclipped(results), strict=True)
         for name, paired in found.items()
     ]
-    label_of = results.primary.label
+    label_of = results.trained.label
     known = [paired for _, paired in pairs if paired.verdict != "unknown"]
     if not known:
         return f"Verdict on {label_of}: none, for want of two seeds that clipped and unclipped end."
@@ -79,7 +79,7 @@ def _limits(pairs: Sequence[Paired], results: Results) -> str:
     limits = [paired.detectable for paired in pairs if paired.detectable is not None]
     if not limits:
         return ""
-    low, high = (difference(end, results.primary) for end in (min(limits), max(limits)))
+    low, high = (difference(end, results.trained) for end in (min(limits), max(limits)))
     reach = low if low == high else f"{low} to {high}, by strategy,"
     return f"; one below {reach} would not show"
 
@@ -134,7 +134,7 @@ def _against_unclipped(
     records: Records | None,
     name: str,
 ) -> str:
-    runs, metric = compared.of(name), results.primary
+    runs, metric = compared.of(name), results.trained
     rate, bound = clip_rate(runs), records.bound(name) if records else None
     subject = f"{name} ({bound})" if bound else name
     if not any(run.status == "completed" for run in runs):

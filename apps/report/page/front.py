@@ -29,7 +29,8 @@ def write_front(root: Path, results: Sequence[Results]) -> Path:
     gains = gains_figure(results)
     note = (
         f"At the setting where unclipped training validates best; mean {PLUS_MINUS} standard "
-        "deviation over seeds. Bold is best at the printed precision, classical baselines included."
+        "deviation over seeds. Bold is best at the printed precision, classical baselines "
+        "included. The gain is on the metric that the verdict below names."
     )
     found = [f"{one.title}. {verdict(one)} {recommended(one)}" for one in results]
     charts = [gains] if gains else []

@@ -128,7 +128,7 @@ def _stability(key: str, grid: Grid, results: Results, output_dir: Path) -> list
     for number, swept in enumerate(grid.along_axis):
         name = f"{key}_{number}" if number else key
         records = read_records(swept, output_dir)
-        metric = results.primary
+        metric = results.trained
         charts = [
             stability_figure(swept, axis, metric, records, f"{name}_map"),
             sweep_figure(swept, axis, metric, name),

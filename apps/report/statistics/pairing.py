@@ -60,12 +60,12 @@ class Paired:
 
 
 def against_unclipped(results: Results) -> list[dict[str, Paired]]:
-    """Every strategy against unclipped on the primary metric, for each of the comparisons.
+    """Every strategy against unclipped on the trained metric, for each of the comparisons.
 
     P-values are corrected for the number of all of them (Holm).
     """
     found = [
-        {name: pair(one, name, results.primary) for name in one.strategies if name != UNCLIPPED}
+        {name: pair(one, name, results.trained) for name in one.strategies if name != UNCLIPPED}
         for one in results.grid.comparisons
     ]
     known = [p for pairs in found for one in pairs.values() if (p := one.p_value) is not None]

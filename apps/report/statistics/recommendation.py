@@ -39,7 +39,7 @@ class Recommendation:
 def recommend(results: Results) -> Recommendation | None:
     """The strategy that `RULE` recommends; None where no strategy completed two seeds."""
     shown = results.shown
-    scored = [scores(shown.of(name), results.primary).n for name in shown.strategies]
+    scored = [scores(shown.of(name), results.trained).n for name in shown.strategies]
     if UNCLIPPED not in shown.strategies or max(scored) < 2:
         return None
     pairs = against_unclipped(results)[results.grid.comparisons.index(shown)]

@@ -22,7 +22,7 @@ NOTE = (
 
 def evidence_table(results: Results) -> Table:
     """Gain, p-value, probability of improvement, interquartile mean and divergence rate."""
-    metric = results.primary
+    metric = results.trained
     columns = [
         Column("Strategy", words=True),
         Column("Seeds", "paired"),

@@ -135,7 +135,7 @@ def _score_column(metric: Metric) -> Column:
 def _course_columns(results: Results) -> list[Column]:
     """The gain and how the runs went; skips and failures only where there were any."""
     columns = [
-        Column("Gain on unclipped", f"{results.primary.label}, paired"),
+        Column("Gain on unclipped", f"{results.trained.label}, paired"),
         Column("Clipped", "of steps"),
         Column("Diverged", "runs"),
     ]
@@ -185,10 +185,10 @@ def _score(metric: Metric, summary: Summary, bold: bool) -> Cell:
 
 def gain_cell(results: Results, compared: Comparison, name: str) -> Cell:
     """A strategy's mean gain on the unclipped runs of the same seed."""
-    gains = [] if name == UNCLIPPED else gains_of(compared, name, results.primary)
+    gains = [] if name == UNCLIPPED else gains_of(compared, name, results.trained)
     if not gains:
         return Cell(DASH)
-    gain, digits = fmean(gains), results.primary.decimals
+    gain, digits = fmean(gains), results.trained.decimals
     return Cell(f"{gain:+.{digits}f}" if gain else fixed(0.0, digits), gain)
 
 
