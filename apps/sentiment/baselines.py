@@ -123,8 +123,10 @@ class NbSvm(Baseline):
         return _logits(odds[0] if len(odds) == 1 else np.stack(odds, axis=1), self.classes)
 
 
-# Words of one letter or more, contractions whole.
-TOKEN = r"(?u)\b\w[\w']*\b"
+# Words of one letter or more, contractions whole; a sign each of the scripts that put no blanks
+# between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese), as a network reads them.
+_SIGN = "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]"
+TOKEN = rf"(?u){_SIGN}|\b\w(?:(?!{_SIGN})[\w'])*(?<!')"
 
 
 def _fit_nb(counts: csr_matrix, inside: NDArray[np.bool_]) -> tuple[Floats, LogisticRegression]:

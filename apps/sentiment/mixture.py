@@ -15,7 +15,7 @@ from apps.errors import UserError
 
 Floats = NDArray[np.float64]
 # Shares of the ridge among which validation texts choose.
-SHARES = (0.3, 0.5, 0.7)
+SHARES = (0.3, 0.5, 0.7, 0.9)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def _mix(network: Floats, ridge: Floats, share: float) -> Floats:
 
 
 def fit_share(scores: Scores, targets: pd.Series, classes: tuple[str, ...] | None) -> float:
-    """The share with the smallest loss on validation texts, of three; 0 without a ridge.
+    """The share with the smallest loss on validation texts; 0 without a ridge.
 
     The loss is the squared error of ratings, or the cross-entropy of classes.
     """

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.preprocessing import normalize
 
-from apps.sentiment.tokenizer import clean, split_words
+from apps.sentiment.tokenizer import clean, is_sign, split_words
 
 LETTERS = (3, 4, 5)
 # Letters of a word that are read: what is longer is no word, but a key or a picture in base64.
@@ -29,20 +29,29 @@ def forms_of(text: str) -> list[str]:
 def ngrams_of(forms: Sequence[str]) -> Iterator[str]:
     """The n-grams of a text's words: words, pairs of neighbours ("not good"), letters ("#^goo").
 
-    Letters are 3 to 5 in a row inside a word, whose ends are marked by ^ and $; they are read in
-    words that training has never seen, too. The number sign, a word of its own to `split_words`,
-    keeps them apart from words.
+    Letters are 3 to 5 in a row inside a word, whose ends are marked by ^ and $, without the word as
+    a whole; they are read in words that training has never seen, too. The number sign, a word of
+    its own to `split_words`, keeps them apart from words. Where each sign is a word, as in Chinese,
+    three in a row take their place.
     """
     yield from forms
     yield from (f"{one} {other}" for one, other in itertools.pairwise(forms))
     for form in forms:
         yield from _letters(form)
+    for three in zip(forms, forms[1:], forms[2:], strict=False):
+        if all(map(_is_sign, three)):
+            yield " ".join(three)
+
+
+_is_sign = functools.lru_cache(maxsize=50_000)(is_sign)
 
 
 @functools.lru_cache(maxsize=50_000)
 def _letters(form: str) -> tuple[str, ...]:
     word = f"^{form[:_LONGEST]}$"
-    return tuple(f"#{word[i : i + n]}" for n in LETTERS for i in range(len(word) - n + 1))
+    return tuple(
+        f"#{word[i : i + n]}" for n in LETTERS if n < len(word) for i in range(len(word) - n + 1)
+    )
 
 
 @dataclass(frozen=True)
@@ -89,10 +98,12 @@ class Ngrams:
         columns = {int(number): column for column, number in enumerate(whole.indices)}
         counts = np.tile(whole.data, (1 + len(places), 1))
         for row, place in zip(counts[1:], places, strict=True):
-            # The pairs with its neighbours go, too; these form no new pair.
-            around = itertools.pairwise(forms[max(place - 1, 0) : place + 2])
-            gone = [*ngrams_of([forms[place]]), *(f"{one} {other}" for one, other in around)]
-            for number, times in self._known(gone).items():
+            # What reaches over its place goes, too: its neighbours form nothing new.
+            before, after = forms[max(place - 2, 0) : place], forms[place + 1 : place + 3]
+            gone = self._known(ngrams_of([*before, forms[place], *after]))
+            gone.subtract(self._known(ngrams_of(before)))
+            gone.subtract(self._known(ngrams_of(after)))
+            for number, times in gone.items():
                 row[columns[number]] -= times
         ends = np.arange(0, counts.size + 1, len(columns)) if columns else np.zeros(len(counts) + 1)
         numbers = np.tile(whole.indices, len(counts))

@@ -35,6 +35,7 @@ _WORD = regex.compile(
     """,
     regex.X | regex.I,
 )
+_SIGN = regex.compile(rf"[{_CJK}{_CLUSTERED}]")
 _LONG = re.compile(r"(\w)\1{2,}")
 
 
@@ -59,6 +60,11 @@ def split_words(text: str) -> list[Word]:
     a word, and so is each letter of Thai, Lao, Khmer and Burmese with the marks around it.
     """
     return [Word(_form(m), m.start(), m.end()) for m in _WORD.finditer(text)]
+
+
+def is_sign(form: str) -> bool:
+    """Whether a word is a sign of a script that puts no blank between words."""
+    return _SIGN.match(form) is not None
 
 
 def _form(match: regex.Match[str]) -> str:
