@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from apps import CONF
 from tests.apps.run.test_resume import interrupted
@@ -32,6 +33,60 @@ def test_a_network_learns_ratings_and_classes(rated_run, labelled_run):
     assert rated["accuracy_shop"] is not None
     assert labelled["accuracy"] > 0.9
     assert labelled["r"] is None
+
+
+def test_what_is_averaged_with_a_network_is_told_apart_from_it(rated, labelled, tmp_path):
+    for name, overrides in {"rated": rated, "labelled": labelled}.items():
+        run = tmp_path / name
+        succeed("train", *overrides, "training.epochs=1", "optimizer.lr=0", f"run_dir={run}")
+        scores = metrics(run)["test"]
+        assert scores["accuracy"] > 0.9, "the ridge alone knows the words"
+        assert scores["network_accuracy"] < 0.75, "the network has learnt nothing, and is seen to"
+        losses = pd.read_csv(run / "epochs.csv")["val_loss"]
+        assert losses[0] == losses[1], "of the network alone"
+
+
+def test_a_useless_network_counts_as_diverged_whatever_the_ridge_answers(rated, tmp_path):
+    run = tmp_path / "run"
+    wild = ["optimizer=sgd", "optimizer.lr=30", "clipping=none", "~callbacks.averaging"]
+    succeed("train", *rated, *wild, f"run_dir={run}")
+    assert metrics(run)["status"] == "diverged"
+
+
+def test_a_network_alone_has_no_ridge(rated, rated_run, tmp_path):
+    run = tmp_path / "run"
+    succeed("train", *rated, "model=lstm", "training.epochs=1", f"run_dir={run}")
+    scores = metrics(run)["test"]
+    assert scores["network_accuracy"] == scores["accuracy"]
+    record = json.loads((run / "data.json").read_text())
+    assert (record["ngrams"], record["ridge_share"]) == (None, 0.0)
+    state = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert not any("ridge" in name for name in state)
+    state = torch.load(rated_run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert state["ridge.weight"].shape == (
+        len(json.loads((rated_run / "data.json").read_text())["ngrams"]["names"]),
+        1,
+    )
+
+
+def test_the_ridge_stays_as_it_was_fitted(rated_run):
+    # The last checkpoint holds what three epochs of averaging made of the best one's.
+    found = [
+        torch.load(rated_run / "checkpoints" / name, weights_only=True)["state_dict"]
+        for name in ("best.ckpt", "last.ckpt")
+    ]
+    assert torch.equal(found[0]["ridge.weight"], found[1]["ridge.weight"])
+
+
+def test_predict_answers_as_the_training_scored(rated_run, reviews_csv, tmp_path):
+    known = pd.read_parquet(rated_run / "predictions.parquet")
+    known[["text"]].to_csv(tmp_path / "test.csv", index=False)
+    out = tmp_path / "out.csv"
+    succeed("predict", f"run={rated_run}", f"input={tmp_path / 'test.csv'}", f"output={out}")
+    found = pd.read_csv(out)
+    assert found["label"].tolist() == known["predicted"].tolist()
+    # Six digits are written; batches of another length differ in the last digits of float32.
+    np.testing.assert_allclose(found["score"], known["score"], rtol=1e-5, atol=1e-5)
 
 
 def test_a_network_that_learns_the_polarity_too_is_read_by_its_rating(rated, tmp_path):
@@ -150,7 +205,7 @@ def test_awkward_texts_are_answered_or_left_open(rated_run, tmp_path):
     assert table["label"][[0, 3]].tolist() == ["positive", "positive"]
     assert table["unknown"].tolist() == [0, 1, 1, 0, 1, 1, 1]
     assert "without words and an answer: 2" in account
-    assert "too long, the middle left out (256 words are read): 1" in account
+    assert "too long for the network, the middle left out (256 words are read): 1" in account
     assert "guesses, since more words are unknown than known: 3" in account
     assert "a second" in account
 
@@ -179,6 +234,9 @@ def test_a_file_that_does_not_fit(rated_run, empty_folder, name, content, expect
         ("vocabulary", {"words": ["a"]}, "not a sentiment encoding"),
         ("vocabulary", {"words": ["a"], "extra": []}, "does not fit this configuration"),
         ("reading", None, "does not say how to read scores"),
+        ("ridge_share", "all", "must be a share from 0 to 1"),
+        ("ngrams", None, "does not fit this configuration"),
+        ("ngrams", {"names": ["a"], "texts": [], "num_texts": 1}, "not a sentiment encoding"),
     ],
 )
 def test_a_run_whose_record_is_spoilt(rated_run, empty_folder, key, value, expected):
@@ -198,7 +256,9 @@ def test_a_run_whose_record_is_spoilt(rated_run, empty_folder, key, value, expec
         ("model.pooling=mean", "model.pooling='mean'"),
         ("model.cell=brain", "model.cell='brain'"),
         ("model.dropout=2", "dropout shares"),
-        ("model=mlp", "model=mlp: unknown; known: cnn, gru, lstm, pretrained, rnn, transformer"),
+        ("model=mlp", "model=mlp: unknown; known: cnn, gru, lstm, pretrained, ridge_lstm, rnn"),
+        ("ridge.alpha=0", "alpha must be a number > 0, got 0"),
+        ("ridge=lasso", "ridge=lasso: unknown; known: ngrams, none"),
         ("vectors=word2vec", "vectors=word2vec: unknown; known: glove, none"),
         ("data.label=stars", "name one column, label or rating"),
         ("data.test_domains=[radio]", "reviews.csv has the domains cinema, shop"),

@@ -141,6 +141,8 @@ def test_encoders_that_do_not_do(folder, rated, empty_folder, overrides, expecte
 
 def test_other_networks_have_no_use_for_its_vocabulary(folder, rated, empty_folder):
     own = ["vocabulary=pretrained", f"vocabulary.path={folder}", "app.max_length=30"]
+    assert "needs vocabulary=words or vocabulary=subword" in refused("train", *rated, *own)
+    own.append("ridge=none")
     assert "is for model=pretrained alone" in refused("train", *rated, *own, "run_dir=run")
 
 

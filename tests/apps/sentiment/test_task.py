@@ -11,6 +11,7 @@ from torch import nn
 
 from apps.base.task import Optimization
 from apps.sentiment.corpus import polarity
+from apps.sentiment.ridge import Ridge
 from apps.sentiment.task import SentimentTask, num_outputs
 
 OUTPUTS = torch.tensor([[0.3, 1.0, -1.0, 0.5], [-1.2, 0.2, 0.1, 0.0], [2.0, -1.0, 0.0, 3.0]])
@@ -35,6 +36,17 @@ def test_the_polarity_adds_its_cross_entropy_to_training_alone(weight):
     assert task(weight).loss(batch).item() == pytest.approx(squared + weight * entropy, rel=1e-5)
     assert task(weight).validation_loss(batch).item() == pytest.approx(squared, rel=1e-5)
     np.testing.assert_allclose(task(weight).outputs(batch[0]), 2 * OUTPUTS[:, :1], rtol=1e-6)
+
+
+def test_no_loss_sees_the_ridge():
+    batch = (torch.ones(3, 2, dtype=torch.long), RATINGS)
+    ridge = Ridge(4, None)
+    ridge.set_weights(np.full((4, 1), 1e6), np.array([1e6]))
+    with_ridge = SentimentTask(Fixed(), Optimization(torch.optim.SGD), None, 0.5, ridge)
+    assert with_ridge.loss(batch) == task(0.5).loss(batch)
+    assert with_ridge.validation_loss(batch) == task(0.5).validation_loss(batch)
+    assert not list(with_ridge.parameters()), "nothing of it can be clipped or optimised"
+    assert set(with_ridge.state_dict()) == {"ridge.weight", "ridge.bias"}
 
 
 def test_outputs_that_a_network_needs():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ def test_results_come_back_as_written(tmp_path: Path) -> None:
         notes=["a note"],
         config={"seed": 1},
     )
+    results = replace(results, trained_metric="accuracy")
     write_results(results, tmp_path / "results.json")
     assert read_results(tmp_path / "results.json") == results
 

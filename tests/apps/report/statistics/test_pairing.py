@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from apps.report.page.findings import verdict
 from apps.report.statistics.pairing import against_unclipped, pair
+from apps.report.tables.scores import gain_cell
 from tests.apps.report.comparisons import METRICS, make_results, run, two
 
 LOSS = METRICS[0]
@@ -43,6 +46,23 @@ def test_a_lost_run_counts_for_the_probability_of_improvement() -> None:
 )
 def test_verdict_needs_an_interval_without_zero(ours: list[float | None], verdict: str) -> None:
     assert pair(two(ours, [1.0, 1.0, 1.0]).shown, "clip", LOSS).verdict == verdict
+
+
+def test_strategies_are_compared_by_what_training_can_change() -> None:
+    runs = [
+        replace(run(name, seed, 1.0), test={"loss": 1.0, "accuracy": score + seed / 100})
+        for name, score in (("none", 0.5), ("clip", 0.6))
+        for seed in range(5)
+    ]
+    assert against_unclipped(make_results(runs))[0]["clip"].gain == 0
+    paired = against_unclipped(make_results(runs, trained_metric="accuracy"))[0]["clip"]
+    assert paired.gain == pytest.approx(0.1)
+    results = make_results(runs, trained_metric="accuracy")
+    assert "better" in verdict(results)
+    assert results.trained.label in verdict(results)
+    assert gain_cell(results, results.shown, "clip").sort == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="'speed' is not among"):
+        make_results(runs, trained_metric="speed")
 
 
 def test_many_comparisons_are_corrected_together() -> None:
