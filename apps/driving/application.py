@@ -14,6 +14,7 @@ from apps.base.task import Optimization, Task
 from apps.driving.data import DrivingData
 from apps.driving.drivers import BASELINES
 from apps.driving.episodes import Driver, drive
+from apps.driving.intervals import paired_scores
 from apps.driving.metrics import scores, table_of
 from apps.driving.model import NUM_FEATURES, Learned
 from apps.driving.ppo import PPO, Reward
@@ -22,6 +23,7 @@ from apps.driving.task import DrivingTask
 from apps.errors import UserError
 from apps.report.charts.theme import Figure
 from apps.report.model.results import Metric
+from apps.report.model.tables import NamedTable
 
 
 class Driving(Application):
@@ -97,6 +99,14 @@ class Driving(Application):
     ) -> Sequence[Figure]:
         """None."""
         return []
+
+    def seed_tables(
+        self,
+        predictions: Mapping[str, Mapping[int, pd.DataFrame]],
+        baselines: Mapping[str, pd.DataFrame],
+    ) -> Sequence[NamedTable]:
+        """Differences of scores in the same scenarios, with intervals."""
+        return paired_scores(predictions, baselines)
 
     @property
     def notes(self) -> list[str]:

@@ -98,6 +98,23 @@ def test_evaluation_gives_the_score_again_beside_the_baselines(tmp_path: Path) -
     assert f"{metrics(run)['test']['score']:.1f}" in out
 
 
+@pytest.mark.slow  # the report takes most of it; its table and the runs have tests of their own
+def test_a_comparison_tells_how_sure_its_differences_are(tmp_path: Path) -> None:
+    place = f"output_dir={tmp_path / 'report'}"
+    short = ("training.epochs=1", "clipping=[none,global_norm]", "seeds=1", "jobs=1")
+    succeed("compare", *SMALL, *short, place)
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "Score against other drivers, scenario by scenario" in text
+    assert "idm_mobil_privileged" in text
+
+
+def test_advice_on_its_first_steps(tmp_path: Path) -> None:
+    out = succeed(
+        "advise", *SMALL[:-1], "training.epochs=8", "steps=50", f"output_dir={tmp_path / 'advice'}"
+    )
+    assert "50 steps" in out
+
+
 def test_clipping_by_episodes(tmp_path: Path) -> None:
     run = train(tmp_path / "run", "clipping=per_sample", "model=mlp", "training.epochs=1")
     assert metrics(run)["status"] == "completed"
