@@ -279,8 +279,8 @@ def test_a_file_of_one_class(empty_folder):
 @pytest.mark.slow  # networks have tests of their own
 @pytest.mark.parametrize("model", ["gru", "rnn", "cnn", "transformer"])
 def test_every_network_trains(rated, tmp_path, model):
-    # At the rate of the others a Transformer may end no better than untrained.
-    succeed("train", *rated, f"model={model}", "optimizer.lr=0.005", f"run_dir={tmp_path / 'run'}")
+    # Fewer epochs leave a Transformer no better than untrained.
+    succeed("train", *rated, f"model={model}", "training.epochs=8", f"run_dir={tmp_path / 'run'}")
     assert metrics(tmp_path / "run")["status"] == "completed"
 
 
