@@ -103,6 +103,6 @@ def test_make_targets_exist() -> None:
 
 @pytest.mark.slow  # half a minute, and the data of the energy application
 def test_the_advice_in_the_guide_is_what_is_printed(tmp_path: Path) -> None:
-    out = succeed("advise", "app=energy", f"output_dir={tmp_path / 'advice'}")
+    out = succeed("advise", "app=energy", "model=lstm", f"output_dir={tmp_path / 'advice'}")
     (shown,) = re.findall(r"```text\n(200 steps.*?)```", CHOOSE.read_text(), re.S)
     assert shown in out

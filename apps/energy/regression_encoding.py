@@ -25,6 +25,7 @@ PLAIN_LAGS = (3, 4, 5, 6, 21, 28)
 DAYS_FOR_LAGS = 224
 LEAST_DAYS = 8
 BLOCKS = 2  # of as many more
+LEAST_GAIN = 0.02  # of the error: less may be chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,7 @@ def _lags(series: Series, horizon: int) -> tuple[int, ...]:
     if len(origins) < LEAST_DAYS:
         return ()
     errors = [_rolling_error(series, origins, horizon, lags) for lags in ((), PLAIN_LAGS)]
-    return PLAIN_LAGS if errors[1] < errors[0] else ()
+    return PLAIN_LAGS if errors[1] < (1 - LEAST_GAIN) * errors[0] else ()
 
 
 def _rolling_error(
