@@ -48,7 +48,7 @@ def train(
         on_report=history.on_report,
     )
     checkpoints = _checkpoints(folder, experiment.keep)
-    callbacks = [clipping, history, RandomState(experiment.config.seed), checkpoints]
+    callbacks = [clipping, history, RandomState(experiment.config.seed), *checkpoints]
     trainer = experiment.trainer(callbacks, logger=logger)
     experiment.check_processes(trainer)
     experiment.check_intervals(trainer)
@@ -128,14 +128,16 @@ def _log_scores(logger: Logger, metrics: dict[str, Any]) -> None:
     logger.finalize("success")
 
 
-def _checkpoints(folder: RunFolder, keep: str) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=folder.checkpoints,
-        filename=folder.best.stem,
-        monitor="val/loss" if keep == "best" else None,
-        save_last=True,
-        enable_version_counter=False,
-    )
+def _checkpoints(folder: RunFolder, keep: str) -> list[ModelCheckpoint]:
+    """One of the weights that are kept, and one to continue from after every validation.
+
+    Lightning heeds `save_last` only where it writes the kept weights as well.
+    """
+    place: dict[str, Any] = {"dirpath": folder.checkpoints, "enable_version_counter": False}
+    if keep == "last":
+        return [ModelCheckpoint(filename=folder.best.stem, save_last=True, **place)]
+    kept = ModelCheckpoint(filename=folder.best.stem, monitor="val/loss", **place)
+    return [kept, ModelCheckpoint(filename=folder.last.stem, **place)]
 
 
 def fit(trainer: pl.Trainer, experiment: Experiment, checkpoint: Path | None = None) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pandas as pd
 import pytest
+import torch
 
 from apps.run.history import RunHistory
 from tests.apps.runs import assert_same_run, metrics, steps
@@ -141,3 +142,14 @@ def test_a_process_killed_for_real(tiny, tmp_path):
     assert not (run / "metrics.json").exists()
     succeed("train", f"resume={run}")
     assert_same_run(run, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_run_continues_from_its_last_epoch_whatever_that_brought(tiny, tmp_path, keep):
+    # At a rate of zero no epoch is better than the first, of which the weights are kept.
+    settings = ["optimizer.lr=0", "training.epochs=3", f"training.keep={keep}"]
+    succeed("train", *tiny, *settings, f"run_dir={tmp_path / 'run'}")
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=False)
+    assert (
+        last["global_step"] == metrics(tmp_path / "run")["steps"] == 3 * (last["global_step"] // 3)
+    )
