@@ -89,7 +89,7 @@ def _print_end(metrics: dict[str, Any], path: Path) -> None:
     print(f"run folder: {path}")
 
 
-STILL_FALLING = "its validation loss still fell: more training.epochs may score better"
+STILL_FALLING = "the validation loss still fell at the end: more training.epochs may score better"
 
 
 def describe(metrics: dict[str, Any]) -> str:
@@ -103,12 +103,11 @@ def describe(metrics: dict[str, Any]) -> str:
         f"{name} {'n/a' if value is None else format(value, '.4g')}"
         for name, value in metrics["test"].items()
     )
-    if metrics.get("falling"):
-        end += f" ({STILL_FALLING})"
+    more = f"\n{STILL_FALLING}" if metrics.get("falling") else ""
     return (
         f"{end} after {metrics['steps']} steps, {metrics['seconds']:.0f} s; "
         f"clipped {metrics['clip_rate']:.1%}, skipped {metrics['skipped']}\n"
-        f"held-out test: {scores or 'none: no checkpoint was saved'}"
+        f"held-out test: {scores or 'none: no checkpoint was saved'}{more}"
     )
 
 

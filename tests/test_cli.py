@@ -154,7 +154,7 @@ def test_unknown_strategy_or_sweep_in_a_comparison_lists_the_known(tiny):
 
 def test_unknown_application_is_refused_by_every_verb():
     for verb in VERBS:
-        assert "app=nonsense: unknown application; known: energy" in refused(verb, "app=nonsense")
+        assert "app=nonsense: unknown application; known: driving" in refused(verb, "app=nonsense")
 
 
 @pytest.mark.parametrize(

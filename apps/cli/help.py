@@ -9,7 +9,7 @@ from apps import CONF
 
 # Verbs that take a run, with the groups that they choose anew.
 VERBS_ON_RUNS = {"evaluate": ("decoder",), "predict": ("decoder",)}
-_KEY = re.compile(r"^([a-z_]+): *([^#]*?) *# (.*)$")
+_KEY = re.compile(r"^([a-z_]+): *(.*?) *(?<=\s)# (.*)$")  # as YAML has it: after a blank
 
 
 def help_text(verb: str, app: str, arguments: list[str]) -> str:

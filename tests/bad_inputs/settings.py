@@ -11,7 +11,7 @@ TRAIN = (
     ("trainer=null", "trainer=null: unknown; known: cpu"),
     ("data=null", "data=null: unknown"),
     ("model=null", "model=null: unknown; known: gru, lstm, mlp, ridge_residual, rnn"),
-    ("app=null", "app=null: unknown application; known: energy"),
+    ("app=null", "app=null: unknown application; known: driving"),
     ("clipping=5", "clipping=5: unknown; known: acclip"),
     ("logger=5", "logger=5: unknown; known: csv"),
     ("optimizer=5", "optimizer=5: unknown"),

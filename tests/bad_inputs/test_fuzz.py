@@ -78,7 +78,7 @@ changed = st.builds(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(override=changed)
 def test_any_key_with_any_value(warm, tiny, override):
     check(warm, tiny, override)
