@@ -72,6 +72,11 @@ class Experiment:
             raise UserError(str(error)) from error
         return data
 
+    @cached_property
+    def _train_loader(self) -> Any:
+        """The training data in batches, to be asked of and not read: making it takes a while."""
+        return self.data.train_dataloader()
+
     @property
     def description(self) -> Mapping[str, Any]:
         """What a network has to know about the data."""
@@ -147,7 +152,7 @@ class Experiment:
 
     @cached_property
     def _steps_per_epoch(self) -> int:
-        batches = len(self.data.train_dataloader())
+        batches = len(self._train_loader)
         limit: float = self.config.trainer.get("limit_train_batches", 1.0)
         batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
         accumulated: int = self.config.trainer.accumulate_grad_batches
@@ -179,7 +184,7 @@ class Experiment:
                 f"{choice}: shards the network, of which averaging keeps a whole copy; leave it "
                 "out with '~callbacks.averaging'"
             )
-        divides = isinstance(self.data.train_dataloader().sampler, SharedSampler)
+        divides = isinstance(self._train_loader.sampler, SharedSampler)
         if num_processes(trainer) > 1 and not divides:
             raise UserError(
                 f"{choice}: trains in several processes, among which app={self.config.app.name} "
@@ -188,7 +193,7 @@ class Experiment:
 
     def check_intervals(self, trainer: pl.Trainer) -> None:
         """UserError where the validation loss would never be known."""
-        batches, interval = len(self.data.train_dataloader()), trainer.val_check_interval
+        batches, interval = len(self._train_loader), trainer.val_check_interval
         if isinstance(interval, int) and interval > batches and trainer.check_val_every_n_epoch:
             raise UserError(
                 f"trainer.val_check_interval={interval}: an epoch has {batches} batches; allowed: "
