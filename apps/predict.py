@@ -41,14 +41,12 @@ def run(config: DictConfig) -> None:
     application, task = experiment.application, _task(experiment, folder)
     if files is None:
         answer, account = application.predict_text(task, description, str(text))
-        account = "\n".join(filter(None, (account, note)))
-        print(f"{answer.iloc[0].dropna().to_string()}\n{account}")
+        print(f"{answer.iloc[0].dropna().to_string()}\n{account}{note}")
         return
     source, target = files
     predictions, account = application.predict(task, description, source)
     write_csv(predictions, target.resolve(), raw=raw, float_format="%.6g")
-    account = "\n".join(filter(None, (account, note)))
-    print(f"{account}\n{len(predictions)} rows written to {target}")
+    print(f"{account}{note}\n{len(predictions)} rows written to {target}")
 
 
 def _task(experiment: Experiment, folder: RunFolder) -> Task:
@@ -64,8 +62,8 @@ def _task(experiment: Experiment, folder: RunFolder) -> Task:
         ) from error
 
 
-def _check_divergence(run: RunFolder) -> str | None:
-    """UserError for a run whose network predicts nothing; of one that has overfitted, a note.
+def _check_divergence(run: RunFolder) -> str:
+    """UserError for a run whose network predicts nothing; of one that has overfitted, a line more.
 
     Overfitted: the losses are finite, and the kept epoch's is below that of the untrained network.
     """
@@ -73,12 +71,13 @@ def _check_divergence(run: RunFolder) -> str | None:
 
     metrics = run.metrics()
     if metrics is None or metrics["status"] != "diverged":
-        return None
+        return ""
     said = f"diverged at step {metrics['diverged_at']}"
     said += f" ({metrics['error']})" if metrics["error"] else ""
     losses = run.newest.validation_losses()
     if len(losses) > 1 and all(map(math.isfinite, losses)) and min(losses[1:]) < losses[0]:
-        return f"{run.path}: {said}; its best epoch, which was better than untrained, has predicted"
+        kept = "its best epoch, which was better than untrained, has predicted"
+        return f"\n{run.path}: {said}; {kept}"
     raise UserError(
         f"run={run.path}: {said}; its forecasts are worth nothing; choose a run that has completed"
     )
