@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from apps.run.experiment import Experiment
     from apps.run.folder import RunFolder
 
+OPTIONS = ("ego", "units", "frame_rate")  # of a file; whichever an application takes
+
 
 def run(config: DictConfig) -> None:
     """Read the input, predict with the best checkpoint, write the output as CSV.
@@ -25,6 +27,7 @@ def run(config: DictConfig) -> None:
     from apps.cli.compose import with_decoder
     from apps.cli.schema import PredictSettings, check
     from apps.cli.trust import read_trust
+    from apps.errors import UserError
     from apps.report.model.spreadsheet import write_csv
     from apps.run.experiment import Experiment
     from apps.run.folder import RunFolder
@@ -32,6 +35,7 @@ def run(config: DictConfig) -> None:
     check(config, PredictSettings)
     run = RunFolder.open(Path(str(config.run)), app=config.app)
     text, files, raw = config.text, _files(config), config.raw
+    options = {key: config[key] for key in OPTIONS if config[key] is not None}
     note = _check_divergence(run)
     folder = run.newest
     folder.load_checkpoint(folder.best)
@@ -40,11 +44,13 @@ def run(config: DictConfig) -> None:
     experiment = Experiment(config, description)
     application, task = experiment.application, _task(experiment, folder)
     if files is None:
+        for key in options:
+            raise UserError(f"{key}: says something of a file; leave it out beside text")
         answer, account = application.predict_text(task, description, str(text))
         print(f"{answer.iloc[0].dropna().to_string()}\n{account}{note}")
         return
     source, target = files
-    predictions, account = application.predict(task, description, source)
+    predictions, account = application.predict_with(task, description, source, options)
     write_csv(predictions, target.resolve(), raw=raw, float_format="%.6g")
     print(f"{account}{note}\n{len(predictions)} rows written to {target}")
 

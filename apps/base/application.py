@@ -123,6 +123,21 @@ class Application(ABC):
         Raises UserError for a file that does not fit.
         """
 
+    def predict_with(
+        self,
+        task: Task,
+        description: Mapping[str, Any],
+        source: Path,
+        options: Mapping[str, Any],
+    ) -> tuple[pd.DataFrame, str]:
+        """Apply a trained task to a file of which options say more, as `predict` does without.
+
+        Raises UserError for an option that the application does not take; most take none.
+        """
+        for key, value in options.items():
+            raise UserError(f"{key}={value}: app={self.name} takes no {key}; leave it out")
+        return self.predict(task, description, source)
+
     def predict_text(
         self, task: Task, description: Mapping[str, Any], text: str
     ) -> tuple[pd.DataFrame, str]:

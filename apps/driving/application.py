@@ -18,8 +18,11 @@ from apps.driving.intervals import paired_scores
 from apps.driving.metrics import scores, table_of
 from apps.driving.model import NUM_FEATURES, Learned
 from apps.driving.ppo import PPO, Reward
+from apps.driving.recording import as_recording
 from apps.driving.scenarios import Highway, Split
+from apps.driving.shadow import shadow
 from apps.driving.task import DrivingTask
+from apps.driving.track_file import read_track_file
 from apps.errors import UserError
 from apps.report.charts.theme import Figure
 from apps.report.model.results import Metric
@@ -89,10 +92,23 @@ class Driving(Application):
     def predict(
         self, task: Task, description: Mapping[str, Any], source: Path
     ) -> tuple[pd.DataFrame, str]:
-        """Refuse: the application drives in its simulator."""
-        raise UserError(
-            f"input={source}: app={self.name} drives in its simulator and reads no file"
-        )
+        """Refuse: a file of tracks needs the id of a car."""
+        return self.predict_with(task, description, source, {})
+
+    def predict_with(
+        self,
+        task: Task,
+        description: Mapping[str, Any],
+        source: Path,
+        options: Mapping[str, Any],
+    ) -> tuple[pd.DataFrame, str]:
+        """What the network would do in the place of a recorded car, decision by decision."""
+        if "ego" not in options:
+            raise UserError(f"ego: is missing; ego=ID names the car of {source} to shadow")
+        file = read_track_file(source, options.get("frame_rate"))
+        recording = as_recording(file, options.get("units"))
+        reach = Highway.from_dict(dict(description)).sensor.range
+        return shadow(recording, str(options["ego"]), task.net, reach)
 
     def figures(
         self, data: DrivingData, predictions: Mapping[str, pd.DataFrame]
