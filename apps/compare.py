@@ -91,6 +91,7 @@ def _compare(comparing: Comparing, launcher: Launcher, jobs: int | None, home: s
     data = comparing.data_of(shown)
     figures = [
         *experiment.application.figures(data, found),
+        *experiment.application.seed_figures(by_seed, classical),
         *experiment.application.training_figures(data, read_records(shown, root)),
     ]
     tables = [

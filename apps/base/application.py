@@ -160,6 +160,14 @@ class Application(ABC):
         """Tables for the report from the predictions of every run, by strategy and seed."""
         return []
 
+    def seed_figures(
+        self,
+        predictions: Mapping[str, Mapping[int, pd.DataFrame]],
+        baselines: Mapping[str, pd.DataFrame],
+    ) -> Sequence[Figure]:
+        """Pictures for the report from the predictions of every run, by strategy and seed."""
+        return []
+
     def training_figures(self, data: Any, records: Records) -> Sequence[Figure]:
         """Pictures for the report from the steps of all runs, if there are any to draw."""
         return []

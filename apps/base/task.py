@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
 import lightning.pytorch as pl
@@ -72,10 +73,13 @@ class Task(pl.LightningModule, ABC):
     batch live, a 0-d bool. One on which learning nothing is a result like another, and no
     divergence, sets `may_stall`. One whose network begins as a fitted model, so that there may be
     little to gain, sets `divergence_ratio`: how many times the validation loss of the untrained
-    network that of a run must exceed to count as diverged.
+    network that of a run must exceed to count as diverged. One that measures more of a step than
+    its loss names that in `measures`, and sets it in `loss` in `measured`, 0-d tensors by name.
     """
 
     divergence_ratio: float = 1.0
+    measures: tuple[str, ...] = ()
+    measured: Mapping[str, Tensor] = MappingProxyType({})
 
     alive: Tensor | None = None
     may_stall: bool = False

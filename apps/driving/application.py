@@ -14,6 +14,7 @@ from apps.base.task import Optimization, Task
 from apps.driving.data import DrivingData
 from apps.driving.drivers import BASELINES
 from apps.driving.episodes import Driver, drive
+from apps.driving.figures import figures, seed_figures, training_figures
 from apps.driving.intervals import paired_scores
 from apps.driving.metrics import scores, table_of
 from apps.driving.model import NUM_FEATURES, Learned
@@ -26,6 +27,7 @@ from apps.driving.track_file import read_track_file
 from apps.errors import UserError
 from apps.report.charts.theme import Figure
 from apps.report.model.results import Metric
+from apps.report.model.step_records import Records
 from apps.report.model.tables import NamedTable
 
 
@@ -113,8 +115,20 @@ class Driving(Application):
     def figures(
         self, data: DrivingData, predictions: Mapping[str, pd.DataFrame]
     ) -> Sequence[Figure]:
-        """None."""
-        return []
+        """One scenario with several drivers: a strip, and all cars in space and time."""
+        return figures(data.highway, predictions)
+
+    def seed_figures(
+        self,
+        predictions: Mapping[str, Mapping[int, pd.DataFrame]],
+        baselines: Mapping[str, pd.DataFrame],
+    ) -> Sequence[Figure]:
+        """Score against collisions."""
+        return seed_figures(predictions, baselines)
+
+    def training_figures(self, data: DrivingData, records: Records) -> Sequence[Figure]:
+        """How far the policy moved, step by step."""
+        return training_figures(records.steps)
 
     def seed_tables(
         self,

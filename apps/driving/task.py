@@ -27,6 +27,7 @@ class DrivingTask(Task):
     """
 
     may_stall = True
+    measures = ("kl",)
 
     def __init__(
         self,
@@ -40,7 +41,6 @@ class DrivingTask(Task):
         self.highway = highway
         self.learning = learning
         self.reward = reward
-        self._divergence: Tensor | None = None
         self._played: tuple[int, Rollout] | None = None
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -69,14 +69,14 @@ class DrivingTask(Task):
     def loss(self, batch: Rollout) -> Tensor:
         """The loss of some episodes, 0-d."""
         output, _ = self.net(batch.features)
-        total, self._divergence = losses(output, batch, self.learning)
+        total, divergence = losses(output, batch, self.learning)
+        self.measured = {"kl": divergence}
         return total
 
     def training_step(self, batch: Rollout, batch_idx: int) -> Tensor:
         """The loss, beside which the approximate KL divergence is logged."""
         loss = super().training_step(batch, batch_idx)
-        assert self._divergence is not None
-        self.log("train/kl", self._divergence, batch_size=self.batch_size(batch))
+        self.log("train/kl", self.measured["kl"], batch_size=self.batch_size(batch))
         return loss
 
     def validation_loss(self, batch: Tensor) -> Tensor:

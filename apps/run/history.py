@@ -65,6 +65,7 @@ class RunHistory(pl.Callback):
         self._where: dict[str, Any] = {}
         self._train_losses: list[float] = []
         self._started = time.monotonic()
+        self._fields = STEP_FIELDS
         self._is_first = True
         self._is_open = False
 
@@ -76,18 +77,19 @@ class RunHistory(pl.Callback):
 
     def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the files: no hook before this one sees the state of a sharded checkpoint."""
-        self._open(trainer)
+        self._open(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the files, if there was no validation before."""
-        self._open(trainer)
+        self._open(trainer, pl_module)
 
-    def _open(self, trainer: pl.Trainer) -> None:
+    def _open(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the files, or cut those of an interrupted run back to its checkpoint."""
         if self._is_open:
             return
         self._is_open, self._is_first = True, trainer.is_global_zero
-        self._cut(self.folder.steps, STEP_FIELDS, self.num_steps)
+        self._fields = (*STEP_FIELDS, *getattr(pl_module, "measures", ()))
+        self._cut(self.folder.steps, self._fields, self.num_steps)
         self._cut(self.folder.epochs, EPOCH_FIELDS, len(self._epochs))
         if self.diverged_at is not None:
             trainer.should_stop = True  # it would not have gone on without the interruption
@@ -111,6 +113,7 @@ class RunHistory(pl.Callback):
             "epoch": trainer.current_epoch + 1,
             "lr": optimizer.param_groups[0]["lr"],
             "alive": None if alive is None else joint_mean(alive.float()) > 0,
+            **getattr(pl_module, "measured", {}),
         }
 
     def on_train_batch_end(
@@ -191,7 +194,8 @@ class RunHistory(pl.Callback):
         for row, loss, report in self._pending:
             values = report.as_dict()
             row["loss"] = float(loss)
-            rows.append({name: {**values, **row}.get(name) for name in STEP_FIELDS})
+            row.update({k: float(v) for k, v in row.items() if isinstance(v, Tensor)})
+            rows.append({name: {**values, **row}.get(name) for name in self._fields})
             self._train_losses.append(row["loss"])
             self.num_clipped += bool(values["clipped"])
             self.num_skipped += bool(values["skipped"])
@@ -204,7 +208,7 @@ class RunHistory(pl.Callback):
                 trainer.should_stop = True
         self._pending.clear()
         self.num_steps += len(rows)
-        self._append(self.folder.steps, STEP_FIELDS, rows)
+        self._append(self.folder.steps, self._fields, rows)
 
     def _tell(self, trainer: pl.Trainer, row: dict[str, float]) -> None:
         elapsed = time.monotonic() - self._started

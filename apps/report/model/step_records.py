@@ -13,6 +13,7 @@ from apps.report.model.grids import Comparison
 from apps.report.model.runs import Run
 
 STEP_COLUMNS = ("step", "epoch", "loss", "norm", "coefficient", "threshold", "worst_parameter")
+MEASURED = ("kl",)  # what the steps of some applications measure beside; NaN for others
 EPOCH_COLUMNS = ("epoch", "step", "train_loss", "val_loss")
 
 
@@ -49,7 +50,7 @@ class Records:
 def read_records(compared: Comparison, output_dir: Path) -> Records:
     """Read the files of every run; a run without them contributes nothing."""
     return Records(
-        _gather(compared.runs, output_dir, "steps.csv", STEP_COLUMNS),
+        _gather(compared.runs, output_dir, "steps.csv", (*STEP_COLUMNS, *MEASURED)),
         _gather(compared.runs, output_dir, "epochs.csv", EPOCH_COLUMNS),
     )
 

@@ -40,6 +40,11 @@ def test_a_run_is_made_repeated_and_continued(tmp_path: Path) -> None:
     assert record["steps"] == len(steps(run)) == 16
     assert steps(run)["loss"].nunique() == 16
     assert {"score", "collisions", "gap_rmse", "score_dense"} <= record["test"].keys()
+    # The first pass of a rollout begins with the policy that drove it.
+    divergence = steps(run)["kl"]
+    assert divergence.notna().all()
+    assert divergence.iloc[0] == pytest.approx(0.0, abs=1e-6)
+    assert divergence.max() > 0
     table = pd.read_parquet(run / "predictions.parquet")
     assert table["split"].value_counts().to_dict() == {"test": 8, "dense": 8}
     part = train(tmp_path / "part", "training.epochs=1")
@@ -106,6 +111,8 @@ def test_a_comparison_tells_how_sure_its_differences_are(tmp_path: Path) -> None
     text = (tmp_path / "report" / "report.md").read_text()
     assert "Score against other drivers, scenario by scenario" in text
     assert "idm_mobil_privileged" in text
+    drawn = {path.stem for path in (tmp_path / "report" / "figures").glob("*.png")}
+    assert {"driving_strip", "space_time", "score_collisions", "policy_kl"} <= drawn
 
 
 def test_advice_on_its_first_steps(tmp_path: Path) -> None:
