@@ -66,14 +66,23 @@ class Rule:
         return Rule(self.name, self.base_name, self.base, mine)
 
 
+_Contest = tuple[str, str, Clip, dict[str, Clip], dict[str, Clip]]
+
+
 def rules(params: Params, binding: bool) -> list[Rule]:
     """Every rule with a threshold that binds always or never, for these parameters."""
     bound = 1e-3 if binding else 1e9
     share = 1e-9 if binding else 1e9
-    whole, inf = _torch_norm(bound), _torch_norm(bound, INF)
-    by_parameter = ours(lambda: ClipNorm(bound, by="parameter"))
-    agc_ours = ours(lambda: ClipNorm(Relative(share), by="row", eps=0.0))
-    peers: list[tuple[str, str, Clip, dict[str, Clip], dict[str, Clip]]] = [
+    whole = _torch_norm(bound)
+    contests = [*_of_all(params, bound, whole), *_of_parts(params, bound, share, whole)]
+    if not binding:  # equal norms are never over their own statistics
+        contests += _with_history(whole)
+    return [Rule(name, base, call, mine | others) for name, base, call, mine, others in contests]
+
+
+def _of_all(params: Params, bound: float, whole: Clip) -> list[_Contest]:
+    """The rules of one bound for all gradients."""
+    return [
         (
             "norm",
             "clip_grad_norm_",
@@ -84,7 +93,13 @@ def rules(params: Params, binding: bool) -> list[Rule]:
                 "Keras 3": _keras(global_clipnorm=bound),
             },
         ),
-        ("inf-norm", "clip_grad_norm_(inf)", inf, ours(lambda: ClipNorm(bound, norm_type=INF)), {}),
+        (
+            "inf-norm",
+            "clip_grad_norm_(inf)",
+            _torch_norm(bound, INF),
+            ours(lambda: ClipNorm(bound, norm_type=INF)),
+            {},
+        ),
         (
             "value",
             "clip_grad_value_",
@@ -95,11 +110,17 @@ def rules(params: Params, binding: bool) -> list[Rule]:
                 "Keras 3": _keras(clipvalue=bound),
             },
         ),
+    ]
+
+
+def _of_parts(params: Params, bound: float, share: float, whole: Clip) -> list[_Contest]:
+    """The rules with a bound for each parameter or row."""
+    return [
         (
             "norm of each parameter",
             "clip_grad_norm_",
             whole,
-            by_parameter,
+            ours(lambda: ClipNorm(bound, by="parameter")),
             {
                 "loop of torch": lambda p: [nn.utils.clip_grad_norm_(one, bound) for one in p],
                 "Keras 3": _keras(clipnorm=bound),
@@ -109,20 +130,23 @@ def rules(params: Params, binding: bool) -> list[Rule]:
             "AGC",
             "timm.utils.agc",
             lambda p: timm_agc(p, clip_factor=share),
-            agc_ours,
+            ours(lambda: ClipNorm(Relative(share), by="row", eps=0.0)),
             {
                 "Optax (jit)": _optax(optax.adaptive_grad_clip(share), params),
                 "pytorch_optimizer": lambda p: _agc(p, share),
             },
         ),
     ]
-    if not binding:
-        # Equal norms are never over their own statistics.
-        auto = ours(lambda: ClipNorm(Percentile(10)))
-        z = ours(lambda: ClipNorm(ZScore(cap=None)))
-        peers.append(("AutoClip", "clip_grad_norm_", whole, auto, {"plain loop": PlainAutoClip()}))
-        peers.append(("ZClip", "clip_grad_norm_", whole, z, {"plain loop": PlainZClip()}))
-    return [Rule(name, base, call, mine | others) for name, base, call, mine, others in peers]
+
+
+def _with_history(whole: Clip) -> list[_Contest]:
+    """The rules whose threshold follows the norms of earlier steps."""
+    auto = ours(lambda: ClipNorm(Percentile(10)))
+    z = ours(lambda: ClipNorm(ZScore(cap=None)))
+    return [
+        ("AutoClip", "clip_grad_norm_", whole, auto, {"plain loop": PlainAutoClip()}),
+        ("ZClip", "clip_grad_norm_", whole, z, {"plain loop": PlainZClip()}),
+    ]
 
 
 def ours(make: Callable[[], Clipper]) -> dict[str, Clip]:

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -143,11 +143,7 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
     check_choices(settings, _rooms(verb, app), several=verb == "compare")
     sys.argv.append(search_path(*_rooms(verb, app)))
     try:
-        with contextlib.ExitStack() as stack:
-            if {"-m", "--multirun"} & set(sys.argv):
-                # Hydra writes what it was asked for there, whatever becomes of it.
-                folder = stack.enter_context(tempfile.TemporaryDirectory())
-                sys.argv.append(f"hydra.sweep.dir='{_escaped(folder)}'")
+        with _place_of_sweeps():
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)()
         if mistakes:
             raise mistakes[0]
@@ -160,6 +156,17 @@ def _run(verb: str, app: str, run: Callable[[DictConfig], None]) -> None:
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error)) from error
+
+
+@contextlib.contextmanager
+def _place_of_sweeps() -> Iterator[None]:
+    """Give a multirun a folder for what Hydra writes, whatever becomes of it, and delete it."""
+    if not {"-m", "--multirun"} & set(sys.argv):
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        sys.argv.append(f"hydra.sweep.dir='{_escaped(folder)}'")
+        yield
 
 
 def _kept_from_hydra(verb: str) -> tuple[bool, list[str]]:

@@ -90,14 +90,9 @@ def build(
     columns += [lag - reference for lag in columns]
     columns += [_spread(level, horizon) for level in _levels(target, rows[:, 0], day)]
     columns.append(_clock_shift(series, civil, origins, horizon))
-    hinged: list[int] = []
-    for name in (*series.covariates, *series.past_covariates):
-        values = series.frame[name].to_numpy()
-        new = list(_past_covariate(values, rows, lags, day))
-        if known_ahead and name in series.covariates:
-            new += _known_covariate(name, values, rows, lags, day)
-        hinged += range(len(columns), len(columns) + len(new))
-        columns += new
+    given = _covariates(series, rows, lags, known_ahead)
+    hinged = range(len(columns), len(columns) + len(given))
+    columns += given
     if series.days_off is not None:  # what the lags at the same place were
         off = are_off(series.civil, series.days_off).astype(np.float64)
         columns += [off[lag] for lag in lags[:1] + lags[2:3]]
@@ -109,6 +104,17 @@ def build(
         hour,
         reference,
     )
+
+
+def _covariates(series: Series, rows: Rows, lags: list[Rows], known_ahead: bool) -> list[Floats]:
+    """The inputs that the covariates give."""
+    day, columns = series.steps_per_day, list[Floats]()
+    for name in (*series.covariates, *series.past_covariates):
+        values = series.frame[name].to_numpy()
+        columns += _past_covariate(values, rows, lags, day)
+        if known_ahead and name in series.covariates:
+            columns += _known_covariate(name, values, rows, lags, day)
+    return columns
 
 
 def profile_steps(day: int, days: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from apps.base.application import Application, Evaluation
 from apps.base.task import Optimization, Task
 from apps.finance.accuracy_tests import accuracy_tests
 from apps.finance.baselines import BASELINES, Plan, anniversaries, forecast_baselines, make_plan
+from apps.finance.choices import Base, Horizon, Partner, check_counts, check_one_of
 from apps.finance.crash import explain
 from apps.finance.crash_figure import training_figures
 from apps.finance.data import Indices, PanelData, make_windows
@@ -32,9 +33,6 @@ from apps.report.charts.theme import Figure
 from apps.report.model.step_records import Records
 from apps.report.model.tables import NamedTable
 
-Horizon = Literal[1, 5, 10, 22]
-Partner = Literal["har", "gjr_garch_t"]
-Base = Literal["moving_average", "har_gjr"]
 UNFILTERED = "historical_simulation"  # has no variance of its own to filter by
 
 
@@ -66,28 +64,19 @@ class Finance(Application):
         refit_years: int | None = None,
     ) -> None:
         super().__init__(name)
-        _one_of("loss", loss, get_args(Loss))
-        _one_of("output", output, get_args(Output))
-        _one_of("base", base, get_args(Base))
-        _one_of("mean", mean, get_args(Mean))
+        check_one_of("loss", loss, get_args(Loss))
+        check_one_of("output", output, get_args(Output))
+        check_one_of("base", base, get_args(Base))
+        check_one_of("mean", mean, get_args(Mean))
         if bound is not None and not bound > 0:
             raise ValueError(f"bound must be null or > 0, got {bound}")
         if bound is not None and output == "softplus":
             raise ValueError(f"bound={bound}: output=softplus has no base to stay near; take null")
         if mean == "learnt" and loss in VARIANCE_LOSSES:
             raise ValueError(f"mean=learnt: loss={loss} trains no mean; take student_t")
-        _one_of("horizon", horizon, get_args(Horizon))
-        _one_of("average_with", average_with, (None, *get_args(Partner)))
-        if min(batch_size, samples_per_epoch) < 1:
-            raise ValueError(
-                f"batch_size={batch_size}, samples_per_epoch={samples_per_epoch}: both must be >= 1"
-            )
-        if recalibration_days != 0 and recalibration_days < LEAST:
-            raise ValueError(
-                f"recalibration_days must be 0 or >= {LEAST}, got {recalibration_days}"
-            )
-        if refit_years is not None and refit_years < 0:
-            raise ValueError(f"refit_years must be null or >= 0, got {refit_years}")
+        check_one_of("horizon", horizon, get_args(Horizon))
+        check_one_of("average_with", average_with, (None, *get_args(Partner)))
+        check_counts(batch_size, samples_per_epoch, recalibration_days, refit_years)
         self.base: Base = base
         self.bound = bound
         self.features = features
@@ -292,8 +281,3 @@ class Finance(Application):
             f"The network is trained {network}; the baselines are fitted {fits}, on all days "
             "before."
         )
-
-
-def _one_of(key: str, value: object, allowed: Sequence[object]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{key} must be one of {', '.join(map(str, allowed))}, got {value!r}")

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from gradclip_core.parts import native
 from gradclip_core.parts.usable import all_usable, check_together, usable
-from tests.core.parts import hostile
+from tests.core.parts import hostile, kinds_of_gradients
 
 Outcome = dict[str, Any]
 Outcomes = dict[tuple[str, str, str], Outcome]
@@ -54,7 +54,7 @@ def outcomes() -> Outcomes:
     return found
 
 
-def dense(params: hostile.Params) -> list[Tensor]:
+def dense(params: kinds_of_gradients.Params) -> list[Tensor]:
     """The gradients as plain float64 tensors; complex numbers as pairs."""
     found = []
     for _, param in params:
@@ -67,7 +67,7 @@ def dense(params: hostile.Params) -> list[Tensor]:
     return found
 
 
-def magnitudes(params: hostile.Params) -> list[Tensor]:
+def magnitudes(params: kinds_of_gradients.Params) -> list[Tensor]:
     """The magnitudes of all elements, one tensor for each gradient."""
     grads = [param.grad for _, param in params if param.grad is not None]
     complex_ones = [grad.is_complex() for grad in grads]
@@ -81,7 +81,7 @@ def norm_of(tensors: list[Tensor], order: float) -> float:
 
 def expected(kind: str, rule: str) -> tuple[float, list[Tensor]] | None:
     """The norm before, and the gradients after; None where this test has no formula of its own."""
-    params = (hostile.TAKEN | hostile.COMPLEX)[kind]()
+    params = (kinds_of_gradients.TAKEN | kinds_of_gradients.COMPLEX)[kind]()
     grads, sizes = dense(params), magnitudes(params)
     orders = {"norm": 2.0, "third norm": 3.0, "largest": math.inf}
     if rule in orders:
@@ -102,7 +102,7 @@ def expected(kind: str, rule: str) -> tuple[float, list[Tensor]] | None:
 
 def check(kind: str, rule: str, ours: list[Outcome]) -> None:
     """The outcome of each way against the formula."""
-    if rule in ("value", "pair") and kind in hostile.COMPLEX:
+    if rule in ("value", "pair") and kind in kinds_of_gradients.COMPLEX:
         assert all("complex gradients, as a has" in outcome["message"] for outcome in ours)
         return
     rounded = any(word in kind for word in ("half", "16", "mixed", "in two dtypes"))
@@ -118,22 +118,24 @@ def check(kind: str, rule: str, ours: list[Outcome]) -> None:
             torch.testing.assert_close(torch.tensor(after).double(), theirs, **near)
 
 
-@pytest.mark.parametrize("kind", hostile.TAKEN | hostile.COMPLEX)
+@pytest.mark.parametrize("kind", kinds_of_gradients.TAKEN | kinds_of_gradients.COMPLEX)
 def test_it_is_clipped_rightly(kind: str, outcomes: Outcomes) -> None:
     for rule in hostile.rules():
         check(kind, rule, [outcomes[way, rule, kind] for way in WAYS])
 
 
-@pytest.mark.parametrize("kind", hostile.REFUSED)
+@pytest.mark.parametrize("kind", kinds_of_gradients.REFUSED)
 def test_it_is_refused_in_one_line(kind: str, outcomes: Outcomes) -> None:
     for way, rule in product(WAYS, hostile.rules()):
         outcome = outcomes[way, rule, kind]
         assert outcome.get("error") in ("TypeError", "ValueError"), outcome
         assert "\n" not in outcome["message"]
-        assert re.search(hostile.REFUSED[kind][1], outcome["message"]), outcome["message"]
+        assert re.search(kinds_of_gradients.REFUSED[kind][1], outcome["message"]), outcome[
+            "message"
+        ]
 
 
-@pytest.mark.parametrize("kind", hostile.INSIDE)
+@pytest.mark.parametrize("kind", kinds_of_gradients.INSIDE)
 def test_clipping_inside_of_a_transform_is_refused(kind: str, outcomes: Outcomes) -> None:
     for way, rule in product(WAYS, hostile.rules()):
         outcome = outcomes[way, rule, kind]
@@ -186,6 +188,8 @@ def test_gradients_that_share_an_element_are_refused(pieces: list[tuple[int, int
 def test_a_skipped_step_leaves_no_gradient_behind() -> None:
     import gradclip_core
 
-    params = hostile.given(hostile.sparse(), torch.zeros(0), torch.tensor([math.nan]))
+    params = kinds_of_gradients.given(
+        kinds_of_gradients.sparse(), torch.zeros(0), torch.tensor([math.nan])
+    )
     assert gradclip_core.ClipNorm(1.0)(params).skipped
     assert [param.grad for _, param in params] == [None] * 3
