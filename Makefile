@@ -1,13 +1,14 @@
 # gradclip: `make help` lists the targets.
 PYTHON ?= python3
 VENV ?= .venv
+CHECKOUTS ?= ..
 BIN := $(VENV)/bin
 APPS := $(VENV)/.apps
 DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-reordered test-all test-clients lint format docs bench clean
+.PHONY: help setup demo test test-reordered test-all test-clients peers-tests lint format docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ test-all: $(DEV) ## run all tests, the slow ones too
 test-clients: $(DEV) ## install the libraries of tests/clients and run those tests
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[clients]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/clients
+
+peers-tests: $(DEV) ## run the peers' own tests of clipping with ours in its place; CHECKOUTS=folder
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.peers --checkouts $(CHECKOUTS)
 
 lint: $(DEV) ## check format, style, types and layers
 	$(BIN)/ruff format --check .

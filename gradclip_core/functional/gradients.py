@@ -32,14 +32,19 @@ def clip_gradients(gradients: T, clipper: Clipper) -> T:
         >>> clip_gradients({"weight": torch.tensor([3.0, 4.0])}, ClipNorm(1.0, eps=0))
         {'weight': tensor([0.6000, 0.8000])}
 
+        A step of an inner loop, through which the outer gradient flows:
+
+        >>> weight = torch.tensor([3.0, 4.0], requires_grad=True)
+        >>> grads = torch.autograd.grad(weight.square().sum(), [weight], create_graph=True)
+        >>> [grad] = clip_gradients(grads, ClipNorm(1.0, eps=0))
+        >>> torch.autograd.grad((weight - 0.1 * grad).sum(), weight)
+        (tensor([0.9968, 1.0024]),)
+
     Args:
         gradients: a list or tuple of tensors, or a dict of them by name, as `torch.autograd.grad`
             and `torch.func.grad` return them; None entries stay. Names serve `exclude` and `by`.
         clipper: a `ClipNorm` or `ClipValue` with a number as its threshold, which is left as it
             was: nothing is counted.
-
-    grads = torch.autograd.grad(loss, params, create_graph=True)
-        params = [p - lr * g for p, g in zip(params, clip_gradients(grads, ClipNorm(1.0)))]
 
     Values are those of the rule, and gradients flow through the norm as well. Under the policy
     `skip` all are zeros where one is not finite, so that the update changes nothing; `raise`

@@ -13,6 +13,7 @@ import functools
 import math
 import warnings
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import TypeAlias
 
 import torch
@@ -26,6 +27,8 @@ from gradclip_core.parts.norms import parameter_norms, total
 from gradclip_core.parts.responses import multiply
 
 Tensors: TypeAlias = Tensor | Iterable[Tensor]
+# As they are now: a program may put the functions below in their place.
+_torch_utils = SimpleNamespace(**vars(utils))
 
 
 def get_total_norm(
@@ -58,7 +61,7 @@ def get_total_norm(
     """
     held, order = _listed(tensors), float(norm_type)
     if _leave_to_torch(held, order, foreach):
-        norm: Tensor = utils.get_total_norm(held, order, False, foreach)
+        norm: Tensor = _torch_utils.get_total_norm(held, order, False, foreach)
         wide = norm
     else:
         wide = _norm(held, order)
@@ -99,7 +102,7 @@ def clip_grads_with_norm_(
     if max_norm is None or not grads:
         return
     if _leave_to_torch(grads, 2.0, foreach):
-        utils.clip_grads_with_norm_(held, max_norm, total_norm, foreach)
+        _torch_utils.clip_grads_with_norm_(held, max_norm, total_norm, foreach)
         return
     _scale(grads, float(max_norm), total_norm)
 
@@ -139,7 +142,9 @@ def clip_grad_norm_(
     grads = _gradients(held)
     if group is None and _leave_to_torch(grads, float(norm_type), foreach):
         bound = math.inf if max_norm is None else max_norm
-        norm: Tensor = utils.clip_grad_norm_(held, bound, norm_type, error_if_nonfinite, foreach)
+        norm: Tensor = _torch_utils.clip_grad_norm_(
+            held, bound, norm_type, error_if_nonfinite, foreach
+        )
         return norm
     order, dtype = float(norm_type), _dtype_of(grads)
     wide = _norm(grads, order)
@@ -179,11 +184,11 @@ def clip_grad_value_(
     own = foreach is None and not torch.compiler.is_compiling() and bound > 0
     batch = native.batch(grads) if own else None
     if batch is None:
-        utils.clip_grad_value_(held, bound, foreach)
+        _torch_utils.clip_grad_value_(held, bound, foreach)
         return
     largest, _ = batch.clamp(bound)
     if not largest < math.inf:  # the kernel leaves what is not finite
-        utils.clip_grad_value_(held, bound)
+        _torch_utils.clip_grad_value_(held, bound)
 
 
 def _listed(tensors: Tensors, *, warn: bool = False) -> list[Tensor]:

@@ -252,6 +252,19 @@ def test_a_compiled_step_is_one_graph(name: str, module: Any) -> None:
     torch.testing.assert_close(clipped, torch.full((4,), expected), rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("foreach", FOREACH)
+def test_a_program_may_put_them_in_the_place_of_pytorchs(
+    foreach: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in NAMES:
+        monkeypatch.setattr(nn.utils, name, getattr(functional, name))
+    module = layer()
+    norm = nn.utils.clip_grad_norm_(module.parameters(), 2.0, foreach=foreach)
+    assert norm.item() == pytest.approx(581.6786, rel=1e-5)
+    # Two float32 sums of a hundred squares.
+    assert whole_norm(module, 2) == pytest.approx(2.0, rel=1e-5)
+
+
 def _halves() -> Iterator[nn.Linear]:
     yield layer()
     yield layer()
