@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradclip_core import Clipper, ClipNorm, ClipValue, Relative, functional
+from gradclip_core import ClipNorm, Clipper, ClipValue, Relative, functional
 
 ByAxis = int | Sequence[int] | None
 
