@@ -11,6 +11,8 @@ from apps.speech.utterances import Utterance
 
 Units = Literal["words", "characters"]
 BLANK = 0
+# What a small vocabulary is: a word that is rarely said is better spelt than learnt whole.
+MAX_WORDS, TIMES_SAID = 100, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,21 @@ def least_frames(outputs: Sequence[int]) -> int:
     return len(outputs) + repeats
 
 
-def fit_alphabet(utterances: Iterable[Utterance], units: Units) -> Alphabet:
-    """The tokens that the transcripts are made of, in alphabetical order."""
+def fit_alphabet(utterances: Iterable[Utterance], units: Units | None = None) -> Alphabet:
+    """The tokens that the transcripts are made of, in alphabetical order.
+
+    units: None chooses `words` for a small vocabulary: at most 100 different words, which are said
+    ten times each on average; else `characters`.
+    """
     texts = [utterance.text for utterance in utterances]
+    if units is None:
+        units = _suited_units(texts)
     pieces = {piece for text in texts for piece in (text.split() if units == "words" else text)}
     return Alphabet(units, tuple(sorted(pieces)))
+
+
+def _suited_units(texts: Sequence[str]) -> Units:
+    words = [word for text in texts for word in text.split()]
+    vocabulary = set(words)
+    is_small = len(vocabulary) <= MAX_WORDS and len(words) >= TIMES_SAID * len(vocabulary)
+    return "words" if is_small else "characters"

@@ -161,6 +161,8 @@ class SpeechData(DataModule):
             lines[part] = f"{len(utterances)} utterances, {length}, {speakers}"
         alphabet = self.alphabet
         lines["tokens"] = f"{len(alphabet.tokens)} {alphabet.units} of the training transcripts"
+        if self.source.units is None:
+            lines["tokens"] += f", as suits them (data.units={alphabet.units})"
         unheard = self._unheard()
         return Account(lines | ({"unheard": unheard} if unheard else {}))
 
@@ -175,9 +177,10 @@ class SpeechData(DataModule):
         if not unknown:
             return ""
         shown = ", ".join(repr(token) for token in list(unknown)[:5])
+        cure = "; data.units=characters spells them" if self.alphabet.units == "words" else ""
         return (
             f"{len(unknown)} {self.alphabet.units} of val and test are in no training transcript "
-            f"and count as errors: {shown}"
+            f"and count as errors: {shown}{cure}"
         )
 
 

@@ -21,18 +21,19 @@ _LEAST_UNITS = 10  # speakers or recordings from which whole ones make a part
 class Source(BaseSource[Corpus]):
     """Utterances in three parts, the tokens to spell them in, and their language.
 
-    units: `words` for a small vocabulary, `characters` for an open one. language: `en` compares
-    with an English recogniser. language_model, dictionary: files that belong to the data, an
-    n-gram model in ARPA format and the pronunciations of its words; None where there are none.
-    found: how the files are laid out and divided, after `read`; "" where that is known.
+    units: `words` for a small vocabulary, `characters` for an open one, None for what suits the
+    training transcripts (see `fit_alphabet`). language: `en` compares with an English recogniser.
+    language_model, dictionary: files that belong to the data, an n-gram model in ARPA format and
+    the pronunciations of its words; None where there are none. found: how the files are laid out
+    and divided, after `read`; "" where that is known.
     """
 
     language_model: Path | None = None
     dictionary: Path | None = None
     found: str = ""
 
-    def __init__(self, units: Units, language: str) -> None:
-        self.units: Units = units
+    def __init__(self, units: Units | None, language: str) -> None:
+        self.units = units
         self.language = language
 
 
@@ -84,7 +85,7 @@ class Manifest(Source):
         test_path: str | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
-        units: Units = "characters",
+        units: Units | None = None,
         language: str = "en",
     ) -> None:
         super().__init__(units, language)

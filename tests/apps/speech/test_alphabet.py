@@ -46,6 +46,21 @@ def test_least_frames_is_what_ctc_needs(outputs):
     assert least_frames(outputs) == len(path)
 
 
+@pytest.mark.parametrize(
+    ("texts", "units"),
+    [
+        (["yes no no yes"] * 5, "words"),  # as the set YesNo has them: two words, ten times each
+        (["yes no no yes"] * 4 + ["yes no"], "characters"),  # nine times each
+        (["yes no no yes"] * 10 + ["noo"], "words"),  # one slip of a pen
+        ([f"w{number}" for number in range(100)] * 10, "words"),
+        ([f"w{number}" for number in range(101)] * 10, "characters"),
+        (["the quick brown fox", "jumps over the lazy dog"], "characters"),
+    ],
+)
+def test_units_suit_the_vocabulary(texts, units):
+    assert fit_alphabet([Utterance(Path(), text) for text in texts]).units == units
+
+
 def test_unknown_units():
     with pytest.raises(ValueError, match="units must be one of words, characters"):
         Alphabet("phones", ("a",))

@@ -14,6 +14,7 @@ from scipy.signal import lfilter
 from apps.speech.baselines import RATE, fits, pocketsphinx
 from apps.speech.features import FrontEnd
 from apps.speech.utterances import Utterance
+from data_scripts.speech_espeak import DIGITS
 
 ARPA = """\\data\\
 ngram 1=3
@@ -61,6 +62,11 @@ def test_it_fits_english_words_of_its_dictionary(wav):
     assert not fits(stand_in([wav], [wav], language="de"))
     strange = dataclasses.replace(wav, text="one xyzzyq")
     assert not fits(stand_in([wav], [strange]))
+
+
+def test_it_fits_the_spoken_digits(wav):
+    said = dataclasses.replace(wav, text=" ".join(DIGITS))
+    assert fits(stand_in([said], [said]))
 
 
 def test_it_says_words_of_the_training_vocabulary_alone(wav):

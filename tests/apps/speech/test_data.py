@@ -64,6 +64,14 @@ def test_parts_have_speakers_of_their_own_and_are_whole(corpus):
     assert account["test"].endswith(f" s, {len(speakers[2])} speakers")
 
 
+def test_small_vocabularies_are_learnt_as_words_and_the_account_says_so(corpus):
+    assert data(corpus, units=None).account.lines["tokens"] == (
+        "3 words of the training transcripts, as suits them (data.units=words)"
+    )
+    spelt = data(corpus, units="characters").account.lines["tokens"]
+    assert spelt == "8 characters of the training transcripts"
+
+
 def test_a_batch_holds_the_features_and_outputs_of_its_utterances(corpus):
     made = data(corpus)
     batch = made.parts["train"][[2, 0]]
@@ -135,7 +143,9 @@ def test_words_of_held_out_transcripts_alone_count_as_errors(parts):
     made = from_parts(parts)
     assert made.alphabet == known.alphabet
     expected = "2 words of val and test are in no training transcript and count as errors: "
-    assert made.account.lines["unheard"] == expected + "'four', 'five'"
+    assert made.account.lines["unheard"] == expected + (
+        "'four', 'five'; data.units=characters spells them"
+    )
     assert "unheard" not in known.account.lines
     assert made.parts["val"].targets[-1] == made.alphabet.encode("one")
     assert made.utterances["test"][-1].text == "five four"
