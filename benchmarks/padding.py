@@ -22,8 +22,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from apps.base.sampler import LengthSampler
 from apps.base.task import Optimization
+from apps.speech.augment import Augment
 from apps.speech.batches import Batch
-from apps.speech.features import spec_augment
 from apps.speech.manifest import read_manifest
 from apps.speech.model import RecurrentCTC
 from apps.speech.task import CTCTask
@@ -56,7 +56,7 @@ def task(packed: bool | None) -> CTCTask:
         sizes = (NUM_STACKED * NUM_BANDS, 128)
         net.layers = nn.ModuleList(Torchs(size, 64, packed) for size in sizes)
     optimizer = partial(torch.optim.AdamW, lr=1e-3, fused=True)
-    return CTCTask(net, Optimization(optimizer), NUM_BANDS, spec_augment())
+    return CTCTask(net, Optimization(optimizer), NUM_BANDS, Augment())
 
 
 def batch(lengths: list[int]) -> Batch:
