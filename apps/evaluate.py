@@ -10,6 +10,9 @@ from apps.cli.command import command
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from apps.run.experiment import Experiment
+    from apps.run.folder import RunFolder
+
 
 def run(config: DictConfig) -> None:
     """Load the best checkpoint, score it on the test split and print the table."""
@@ -28,6 +31,9 @@ def run(config: DictConfig) -> None:
     folder.newest.load_checkpoint(folder.newest.best)
     run_config = with_decoder(folder.config(read_trust(config.trust)), config.get("decoder"))
     experiment = Experiment(run_config)
+    if config.test_split != "test":
+        _examine(experiment, folder, config.test_split, baselines=config.baselines)
+        return
     evaluation = evaluate_run(experiment, folder)
     if evaluation is None:
         raise UserError(f"run={folder.path}: not all of its folds have a checkpoint")
@@ -39,6 +45,18 @@ def run(config: DictConfig) -> None:
     print(scores_text(scores, experiment.application.metrics))
     for note in experiment.application.notes:
         print(note)
+
+
+def _examine(experiment: Experiment, folder: RunFolder, split: str, *, baselines: bool) -> None:
+    """Print the scores on a split that is not the test."""
+    from apps.report.page.terminal import scores_text
+
+    application = experiment.application
+    task = experiment.best_task(folder.newest)
+    found = application.examine(split, task, experiment.data, baselines=baselines)
+    scores = {name: evaluation.metrics for name, evaluation in found}
+    known = {name for values in scores.values() for name in values}
+    print(scores_text(scores, [metric for metric in application.metrics if metric.name in known]))
 
 
 def main() -> None:

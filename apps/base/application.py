@@ -110,6 +110,15 @@ class Application(ABC):
         """Score the tasks of all folds together, each on its own data, as `evaluate` does one."""
         raise NotImplementedError(f"{type(self).__name__} has no folds")
 
+    def examine(
+        self, split: str, task: Task, data: Any, *, baselines: bool
+    ) -> Iterator[tuple[str, Evaluation]]:
+        """Score a trained task on another split than the test, beside whatever tells more, by name.
+
+        Raises UserError for a split that there is none of.
+        """
+        raise UserError(f"test_split={split}: app={self.name} has no such split; allowed: test")
+
     @abstractmethod
     def baselines(self, data: Any) -> Iterator[tuple[str, Evaluation]]:
         """Fit what a practitioner would use instead and score it on the same split."""

@@ -181,6 +181,7 @@ class EvaluateSettings(Section):
 
     run: Place
     app: str | None
+    test_split: str
     baselines: Flag
     decoder: Described | None = None
 

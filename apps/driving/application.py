@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from apps.base.task import Optimization, Task
 from apps.driving.data import DrivingData
 from apps.driving.drivers import BASELINES
 from apps.driving.episodes import Driver, drive
+from apps.driving.examiner import SPLIT, examine
 from apps.driving.figures import figures, seed_figures, training_figures
 from apps.driving.intervals import paired_scores
 from apps.driving.metrics import scores, table_of
@@ -86,6 +87,21 @@ class Driving(Application):
         """Drive through the test scenarios with the likeliest actions."""
         return _evaluation(data.highway, lambda: Learned(task.net))
 
+    def examine(
+        self, split: str, task: Task, data: DrivingData, *, baselines: bool
+    ) -> Iterator[tuple[str, Evaluation]]:
+        """Drive in highway-env itself, and in the port of it from the same traffic on."""
+        if split != SPLIT:
+            raise UserError(
+                f"test_split={split}: app={self.name} has no such split; allowed: test, {SPLIT}"
+            )
+        drivers: dict[str, Callable[[], Driver]] = {"network": lambda: Learned(task.net)}
+        drivers |= {"tracker_idm": BASELINES["tracker_idm"]} if baselines else {}
+        for name, make in drivers.items():
+            theirs, ours = examine(data.highway, make)
+            yield f"{name}, highway-env", Evaluation(scores(theirs), theirs)
+            yield f"{name}, same in the port", Evaluation(scores(ours), ours)
+
     def baselines(self, data: DrivingData) -> Iterator[tuple[str, Evaluation]]:
         """Constant speed, random actions, rules on a tracker, and rules that know everything."""
         for name, make in BASELINES.items():
@@ -150,7 +166,7 @@ class Driving(Application):
         ]
 
 
-def _evaluation(highway: Highway, make: Any) -> Evaluation:
+def _evaluation(highway: Highway, make: Callable[[], Driver]) -> Evaluation:
     """The scores of a driver in both tests."""
     splits: tuple[Split, ...] = ("test", "dense")
     tables = {split: _drive(highway, make(), split) for split in splits}

@@ -63,6 +63,38 @@ class Driver(Protocol):
         """Choose an action for each car."""
 
 
+class World(Protocol):
+    """Where B scenarios go on; the port of highway-env, or that itself."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """The cars as they are now."""
+
+    def step(self, actions: Integers, active: Flags) -> Flags:
+        """Move the active scenarios by one decision; where the driver's car crashed, (B,)."""
+
+
+class Port:
+    """The simulation of this package, from some traffic on.
+
+    by_rule: the driver's car drives by IDM and MOBIL, and what is decided counts for nothing.
+    """
+
+    def __init__(self, traffic: Traffic, lanes: int, *, by_rule: bool) -> None:
+        self.traffic = traffic.copy()
+        self._lanes = lanes
+        self._by_rule = by_rule
+        if by_rule:
+            self.traffic.wish[:, 0] = TOP_SPEED
+
+    def step(self, actions: Integers, active: Flags) -> Flags:
+        """Move the active scenarios by one decision."""
+        if not self._by_rule:
+            aim(self.traffic, actions, self._lanes)
+        crashed: Flags = advance(self.traffic, self._lanes, self._by_rule, active)
+        return crashed
+
+
 class Believing(NamedTuple):
     """The cars around at every decision, (T, B, 6): what is true, what was seen and believed."""
 
@@ -91,23 +123,25 @@ class Drive:
     around: Believing
 
 
-def drive(highway: Highway, scenes: Scenes, driver: Driver) -> Drive:
-    """Drive through scenarios from beginning to end, or to a crash."""
-    road, traffic = highway.road, scenes.traffic.copy()
-    active = np.ones(len(traffic.x), np.bool_)
-    if driver.by_rule:
-        traffic.wish[:, 0] = TOP_SPEED
+def drive(highway: Highway, scenes: Scenes, driver: Driver, world: World | None = None) -> Drive:
+    """Drive through scenarios from beginning to end, or to a crash.
+
+    world: where; by default the simulation of this package, from the scenarios' traffic on.
+    """
+    road = highway.road
+    world = world or Port(scenes.traffic, road.lanes, by_rule=driver.by_rule)
+    active = np.ones(len(scenes.chance), np.bool_)
     rows: list[tuple[Integers | Flags | Floats, ...]] = []
     for t in range(road.decisions):
+        traffic = world.traffic
         present, gaps, speeds = surroundings(traffic, road.lanes, highway.sensor.range)
         hidden, noise = scenes.faults.hidden[:, t], scenes.faults.noise[:, t]
         detected = highway.sensor.detect(present, gaps, hidden, noise)
         sight = look(traffic, road.lanes, detected, scenes.chance[:, t])
         choice = driver.decide(sight)
         aimed, place = traffic.lane[:, 0].copy(), traffic.x[:, 0].copy()
-        if not driver.by_rule:
-            aim(traffic, choice.actions, road.lanes)
-        crashed = advance(traffic, road.lanes, driver.by_rule, active)
+        crashed = world.step(choice.actions, active)
+        traffic = world.traffic
         distance, changed = traffic.x[:, 0] - place, traffic.lane[:, 0] != aimed
         believed = choice.gaps, choice.speeds
         own = (choice.actions, sight.lane, active, crashed, distance, changed & active)

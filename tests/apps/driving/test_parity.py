@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,48 +10,28 @@ import pytest
 
 pytest.importorskip("highway_env", reason="highway-env is not installed")
 
-import gymnasium
-
 from apps.driving.episodes import aim
+from apps.driving.examiner import opened, traffic_of
 from apps.driving.kernels import advance, surroundings
 from apps.driving.scenarios import Highway
-from apps.driving.traffic import Road, Traffic, empty
+from apps.driving.traffic import Road, Traffic
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what gymnasium and pygame say of themselves
 
 ROAD = Road(lanes=3, vehicles=20, seconds=30)
-SETTINGS: dict[str, Any] = {
-    "lanes_count": ROAD.lanes,
-    "vehicles_count": ROAD.vehicles,
-    "duration": ROAD.seconds,
-    "simulation_frequency": 10,
-    "policy_frequency": 2,
-    "action": {"type": "DiscreteMetaAction", "target_speeds": [5.0 * k for k in range(7)]},
-}
 # Both do the same arithmetic in float64; measured were 2e-13 m after 30 s. What is left over is for
 # another processor's sines, whose rounding grows where cars follow each other.
 NEAR = 1e-3  # m
 
 
 @pytest.fixture(scope="module")
-def env() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = gymnasium.make("highway-fast-v0", config=SETTINGS).unwrapped
-    yield made
-    made.close()
+def env() -> Iterator[Any]:
+    with opened(ROAD) as made:
+        yield made
 
 
 def copy_of(env: Any) -> Traffic:
-    """The cars of highway-env as traffic of one scenario."""
-    traffic = empty(ROAD, 1)
-    for i, car in enumerate(env.road.vehicles):
-        traffic.x[0, i], traffic.y[0, i] = car.position
-        traffic.heading[0, i], traffic.speed[0, i] = car.heading, car.speed
-        traffic.wish[0, i], traffic.lane[0, i] = car.target_speed, car.target_lane_index[2]
-        traffic.timer[0, i] = getattr(car, "timer", 0.0)
-        traffic.exponent[0, i] = getattr(car, "DELTA", 4.0)
-    return traffic
+    return traffic_of(env, ROAD)
 
 
 def both(env: Any, seed: int) -> tuple[list[tuple[bool, bool]], list[float], list[str]]:
