@@ -86,6 +86,37 @@ def draw_factor(name: str, bound: float) -> None:
     write(rule + line, IMAGES / f"{name}.svg")
 
 
+def draw_singular_values(name: str) -> None:
+    """Singular values of noise with three outliers: as they are, clamped, and scaled as a whole."""
+    noise = torch.randn(40, 40, generator=torch.Generator().manual_seed(0))
+    left, values, right = torch.linalg.svd(noise)
+    values = values / values[0]
+    values[:3] = torch.tensor([4.0, 2.5, 1.5])
+    weight = nn.Parameter(torch.zeros(40, 40))
+    weight.grad = (left * values) @ right
+    preset(name)([("layer.weight", weight)])
+    lines = {"before": values, "clamped": torch.linalg.svdvals(weight.grad), "scaled": values / 4}
+    table = pd.DataFrame(
+        [
+            (i + 1, line, v.item())
+            for line, found in lines.items()
+            for i, v in enumerate(found[:20])
+        ],
+        columns=["number", "line", "value"],
+    )
+    scale = alt.Scale(domain=list(lines), range=[GREY, BLUE, ORANGE])
+    chart = (
+        alt.Chart(table, width=300, height=130)
+        .mark_line(point=alt.OverlayMarkDef(size=15), strokeWidth=1.5)
+        .encode(
+            x=alt.X("number:Q", title="singular value"),
+            y=alt.Y("value:Q", title="size"),
+            color=alt.Color("line:N", title=None, scale=scale, sort=None),
+        )
+    )
+    write(chart, IMAGES / f"{name}.svg")
+
+
 def norms() -> Tensor:
     """Calm norms that fall by half at one step, with three spikes."""
     generator = torch.Generator().manual_seed(0)
@@ -125,6 +156,7 @@ def main() -> None:
         draw_factor(name, bound)
     for name in LEARNT:
         draw_threshold(name)
+    draw_singular_values("spectral")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def clip_gradients(gradients: T, clipper: Clipper) -> T:
     raises NonFiniteGradientError, `zero` sets those elements to zero, `pass` passes them on.
 
     Raises TypeError for another structure or rule, ValueError for a threshold with a history and
-    the response "skip".
+    the response "skip" and the measure "spectral".
     """
     rule = _check(clipper)
     names, values = _taken_apart(gradients)
@@ -87,6 +87,8 @@ def _check(clipper: Clipper) -> ClipNorm | ClipValue:
         )
     if clipper.response == "skip":
         raise ValueError("response must not be 'skip' for gradients outside .grad, got 'skip'")
+    if clipper.measure == "spectral":
+        raise ValueError("measure must not be 'spectral' for gradients outside .grad")
     return clipper
 
 

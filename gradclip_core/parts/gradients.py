@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradclip_core.parts import native
+from gradclip_core.parts.top_singular import TopSingular
 
 Parameters: TypeAlias = (
     nn.Module
@@ -44,7 +45,8 @@ class Gradients:
     of a DTensor, so that scaling them in place scales the gradient. Where there are DTensors,
     `layouts` says of each parameter over which processes; see `gradclip_core.parts.sharding`.
     `plain`: whether they are contiguous tensors of one dtype; `located`: where they lie.
-    `loss_scale`: what they are still multiplied by, 0-d; norms are taken without it.
+    `loss_scale`: what they are still multiplied by, 0-d; norms are taken without it. `spectra`:
+    what measuring has found out of the largest singular values of some.
     """
 
     params: list[Tensor] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Gradients:
     plain: bool = False
     located: native.Located | None = None
     loss_scale: Tensor | None = None
+    spectra: dict[int, TopSingular] = field(default_factory=dict, init=False)
 
     def name(self, position: int) -> str:
         """The name of a parameter, or its position and shape where the caller gave no names."""

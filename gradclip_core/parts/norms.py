@@ -21,7 +21,7 @@ from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.partition import Partition
 from gradclip_core.parts.reductions import norms_in_few_calls, norms_of_segments
 
-Measure: TypeAlias = Literal["norm", "rms"]
+Measure: TypeAlias = Literal["norm", "rms", "spectral"]
 
 _dtype = attrgetter("dtype")
 

@@ -55,6 +55,31 @@ def local(tensor: Tensor) -> Tensor:
     return shard if shard.numel() else shard.new_zeros([max(n, 1) for n in shard.shape])
 
 
+def gathered(values: Tensor, param: Tensor) -> Tensor:
+    """The whole of shards, as `local` gives them, that lie over processes as a DTensor does."""
+    from torch.distributed.tensor import DTensor
+
+    dtensor: Any = param
+    shape = dtensor.to_local().shape  # an empty shard has zeros in its place
+    pieces = values if values.shape == shape else values.new_empty(shape)
+    mesh, places = dtensor.device_mesh, dtensor.placements
+    spread = DTensor.from_local(
+        pieces, mesh, places, run_check=False, shape=param.shape, stride=param.stride()
+    )
+    whole: Tensor = spread.full_tensor()
+    return whole
+
+
+def shard_of(values: Tensor, param: Tensor) -> Tensor:
+    """This process's shard of a tensor that all hold, laid out as a DTensor is."""
+    from torch.distributed.tensor import distribute_tensor
+
+    dtensor: Any = param
+    return local(
+        distribute_tensor(values, dtensor.device_mesh, dtensor.placements, src_data_rank=None)
+    )
+
+
 def whole(
     norms: Tensor, found: Gradients, norm_type: float, rows: Sequence[int] | None = None
 ) -> Tensor:

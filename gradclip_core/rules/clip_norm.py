@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
@@ -46,7 +48,10 @@ class ClipNorm(NormRule):
             all gradients of the step are removed, as the guard does, so that the optimizer does
             nothing (Chen et al. 2018, arXiv:1804.09849). It costs one host read on CUDA. All but
             "hard" and "skip" act below the threshold too; "clipped" in reports always means n >
-            tau.
+            tau. Two act on each singular value s of each gradient as a matrix, and need
+            measure="spectral": "clamp" brings it to min(s, tau) (Yukhimchuk et al. 2026,
+            arXiv:2605.11838), "soft_clamp" to s / sqrt(1 + (s / tau)^2) (Jiang, Semenov and Stich
+            2026, arXiv:2603.14315). Singular vectors stay; the direction of the whole does not.
         sharpness: q > 0 of the response "huber"; 2 to 8 are usual.
         max_skips: after so many skipped steps in a row the response "skip" clips hard, until a step
             passes below its threshold; None skips any number.
@@ -61,8 +66,9 @@ class ClipNorm(NormRule):
             component of the name), "parameter", "row" (each index of the first dimension), or a
             mapping of part name to regular expression.
         norm_type: order p of the norm, any number > 0 or inf.
-        measure: "norm", or "rms": norm / D^(1/p) of a part with D elements, the root mean square
-            for p = 2.
+        measure: "norm"; "rms": norm / D^(1/p) of a part with D elements, the root mean square for
+            p = 2; or "spectral": the largest singular value of a tensor as a matrix of len(tensor)
+            rows, and of several the largest.
         exclude: regular expression; parameters whose name it matches anywhere are neither measured
             nor clipped. Needs names.
         min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
@@ -92,7 +98,7 @@ class ClipNorm(NormRule):
         Between the call and `step()` the gradients are as they were. On CUDA `nonfinite="skip"`
         reads nothing then, if the threshold is `on_host`.
         """
-        one_part = self.by == "model" and self.select.takes_all
+        one_part = self.by == "model" and self.select.takes_all and not self.clamps
         if not one_part or not reads_flags(optimizer):
             return False
         self._unfold()
@@ -112,6 +118,8 @@ class ClipNorm(NormRule):
 
     def fast_step(self, gradients: Gradients) -> HostStep | None:
         """The hard response, of one factor or by parameter or row, in few operations."""
+        if self.measure == "spectral":
+            return self._under_bound(gradients)
         threshold: Any = self._modules["threshold"]  # past nn.Module's way, which is slow
         one = self.by == "model"
         if self.response != "hard" or self.budget != "each" or not threshold.on_host:
@@ -135,6 +143,17 @@ class ClipNorm(NormRule):
             parts.scale(factors)
         path: Path = "folded" if folded else "in place"
         return HostStep.of(parts, limits, path, factors)
+
+    def _under_bound(self, gradients: Gradients) -> HostStep | None:
+        """The step on singular values that no 2-norm of all elements lets pass the threshold."""
+        enough = self.enough()
+        if not enough or self.by != "parameter" or self._folding is not None:
+            return None
+        parts = HostParts(gradients, 2.0, self.by)
+        if not parts.measure() or (torch.as_tensor(parts.norms) > enough).any():
+            return None
+        parts.norm_type = math.inf  # in which singular values are put together
+        return HostStep.of(parts, enough, "none")
 
     def _full_step(self, selected: Selected) -> ClipReport:
         if self._folding is None:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias, Unpack, get_args
+from typing import Any, Literal, TypeAlias, Unpack, get_args
 
 import torch
 from torch import Tensor
 
 from gradclip_core.checks import check_choice, check_finite, check_integer, check_number
-from gradclip_core.parts import factors
+from gradclip_core.parts import factors, spectral
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Parameters
 from gradclip_core.parts.measure import part_sizes
 from gradclip_core.parts.norms import Parts
-from gradclip_core.parts.responses import scale
+from gradclip_core.parts.responses import per_gradient, scale
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.rule import Rule
 from gradclip_core.rules.settings import PartSettings
-from gradclip_core.thresholds import Threshold, as_threshold
+from gradclip_core.thresholds import Fixed, Threshold, as_threshold
 
-Response: TypeAlias = Literal["hard", "soft", "tanh", "huber", "normalize", "skip"]
+Response: TypeAlias = Literal[
+    "hard", "soft", "tanh", "huber", "normalize", "skip", "clamp", "soft_clamp"
+]
 Budget: TypeAlias = Literal["each", "equal", "size"]
 
 
@@ -43,12 +45,18 @@ class NormRule(Rule):
         super().__init__(as_threshold("max_norm", max_norm), **settings)
         self.eps = check_number("eps", eps, "a finite number >= 0", lambda x: 0 <= x < math.inf)
         self.response = check_choice("response", response, get_args(Response))
+        self.clamps = response in ("clamp", "soft_clamp")
+        if self.clamps and self.measure != "spectral":
+            raise ValueError(
+                f"response={response!r} is of singular values: it needs measure='spectral', got "
+                f"{self.measure!r}"
+            )
         self.sharpness = check_finite("sharpness", sharpness)
         self.budget = check_choice("budget", budget, get_args(Budget))
         if budget != "each" and self.measure != "norm":
             raise ValueError(f"budget must be 'each' with measure={self.measure!r}, got {budget!r}")
         self.max_skips = _check_max_skips(max_skips, response)
-        self.changes_below_threshold = response in ("soft", "tanh", "huber", "normalize")
+        self.changes_below_threshold = response not in ("hard", "skip", "clamp")
         self.may_drop = response == "skip"
         if self.may_drop:
             self.register_buffer("consecutive_skips", torch.zeros((), dtype=torch.int64))
@@ -112,10 +120,28 @@ class NormRule(Rule):
         return report
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
-        """Scale the parts by the factors of the response."""
+        """Scale the parts by the factors of the response, or each singular value by its own."""
+        if self.clamps:
+            change = spectral.clamp if self.response == "clamp" else spectral.soft_clamp
+            change(parts.gradients, self.bounds(parts, thresholds))
+            return parts.norms * self.factors(parts.norms, thresholds)
         by = self.factors(parts.norms, thresholds)
         self._scale(parts, by)
         return parts.norms * by
+
+    def bounds(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """The bound of the singular values of each gradient that is present, in their order."""
+        if self.response == "clamp":  # what is within its threshold need not be looked at again
+            thresholds = torch.where(parts.norms <= thresholds, math.inf, thresholds)
+        return per_gradient(parts, thresholds)
+
+    def enough(self) -> float:
+        """A fixed threshold, where nothing happens below it."""
+        threshold: Any = self._modules["threshold"]
+        if type(threshold) is not Fixed or self.response not in ("hard", "clamp"):
+            return 0.0
+        value: float = threshold.value
+        return value if value < math.inf else 0.0  # which only measures
 
     def _scale(self, parts: Parts, by: Tensor) -> None:
         scale(parts, by)
@@ -124,6 +150,11 @@ class NormRule(Rule):
         """By how much parts of these norms are scaled, (k,); differentiable."""
         if self.response == "huber":
             return factors.huber(norms, thresholds, self.sharpness)
+        if self.clamps:  # of the largest singular value
+            one = self.response == "clamp"
+            return (
+                factors.hard(norms, thresholds, 0.0) if one else factors.huber(norms, thresholds, 2)
+            )
         if self.response in factors.SMOOTH:
             return factors.SMOOTH[self.response](norms, thresholds)
         return factors.hard(norms, thresholds, self.eps)

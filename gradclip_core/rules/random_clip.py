@@ -47,8 +47,9 @@ class RandomClip(ClipNorm):
             component of the name), "parameter", "row" (each index of the first dimension), or a
             mapping of part name to regular expression.
         norm_type: order p of the norm, any number > 0 or inf.
-        measure: "norm", or "rms": norm / D^(1/p) of a part with D elements, the root mean square
-            for p = 2.
+        measure: "norm"; "rms": norm / D^(1/p) of a part with D elements, the root mean square for
+            p = 2; or "spectral": the largest singular value of a tensor as a matrix of len(tensor)
+            rows, and of several the largest.
         exclude: regular expression; parameters whose name it matches anywhere are neither measured
             nor clipped. Needs names.
         min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,

@@ -18,7 +18,7 @@ from gradclip_core.parts.collect import collect_for_kernel, for_pytorch
 from gradclip_core.parts.gradients import Gradients, Parameters
 from gradclip_core.parts.host_step import HostStep, Path
 from gradclip_core.parts.keys import ParameterKeys
-from gradclip_core.parts.measure import check_measure, measure_parts
+from gradclip_core.parts.measure import check_measure, measure_parts, order_of
 from gradclip_core.parts.names import names_of
 from gradclip_core.parts.norms import Measure, Parts
 from gradclip_core.parts.partition import By, Partition, check_by, kind_of, partition
@@ -59,8 +59,9 @@ class Rule(GuardedClipper):
             component of the name), "parameter", "row" (each index of a tensor's first dimension,
             see `gradclip_core.parts.rows`), or a mapping of part name to regular expression.
         norm_type: order p of the norm, any number > 0 or inf.
-        measure: "norm", or "rms": norm / D^(1/p) of a part with D elements, the root mean square
-            for p = 2. Thresholds and reports are on the same scale.
+        measure: "norm"; "rms": norm / D^(1/p) of a part with D elements, the root mean square for
+            p = 2; or "spectral": the largest singular value of a tensor as a matrix of len(tensor)
+            rows, and of several the largest. Thresholds and reports are on the same scale.
         exclude: regular expression; parameters whose name it matches anywhere are neither measured
             nor clipped (AGC's last layer). Needs names.
         min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
@@ -114,7 +115,7 @@ class Rule(GuardedClipper):
         self.threshold = threshold
         self.by = check_by(by)
         self.norm_type = norms.check_norm_type(norm_type)
-        self.measure = check_measure(measure)
+        self.measure = check_measure(measure, self.norm_type, self.by)
         self.select = Selection(exclude, min_ndim, self.by)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
@@ -168,8 +169,8 @@ class Rule(GuardedClipper):
     def fast_step(self, gradients: Gradients) -> HostStep | None:
         """The step in few operations; None, with the gradients unharmed, where that cannot be.
 
-        Called only on CPU, where gradients are plain, none is left alone and the measure is the
-        norm (where some parameters have none, by the whole model alone); and not in a subclass
+        Called only on CPU, where gradients are plain, none is left alone and the measure is not
+        "rms" (where some parameters have none, by the whole model alone); and not in a subclass
         that overrides what it stands in for (`_REPLACED`) after it was written.
         """
         return None
@@ -196,7 +197,7 @@ class Rule(GuardedClipper):
         """The whole step in few operations, where that can be."""
         buffers: dict[str, Any] = self._buffers
         plain = gradients.plain and gradients.grads[0].is_cpu and buffers["steps"].is_cpu
-        if not plain or self.measure != "norm" or not self.select.takes_all:
+        if not plain or self.measure == "rms" or not self.select.takes_all:
             return None
         if not gradients.is_whole and self.by != "model":
             return None
@@ -254,15 +255,22 @@ class Rule(GuardedClipper):
         if self._partition is None or self._partition[0] != key:
             self._partition = key, partition(gradients, self.by, self._keys(gradients))
         division = self._partition[1]
-        per_part, per_parameter = measure_parts(gradients, division, self.norm_type, self.measure)
+        order = order_of(self.measure, self.norm_type)
+        per_part, per_parameter = measure_parts(
+            gradients, division, order, self.measure, self.enough()
+        )
         if gradients.loss_scale is not None:
             scale = gradients.loss_scale.to(per_part)
             per_part, per_parameter = per_part / scale, per_parameter / scale
         if self._given_norm is not None:
             per_part = self._given_norm.to(per_part)
         usable = per_part.isfinite() & (per_part > 0)
-        parts = Parts(per_part, usable, division, gradients, self.norm_type, self.measure)
+        parts = Parts(per_part, usable, division, gradients, order, self.measure)
         return parts, per_parameter
+
+    def enough(self) -> float:
+        """The norm up to which a bound from above tells all that is needed; 0: none does."""
+        return 0.0
 
     def _untouched(self, parts: Parts, per_parameter: Tensor) -> ClipReport:
         """The report of a step that changed nothing."""

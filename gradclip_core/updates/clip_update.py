@@ -53,8 +53,9 @@ class ClipUpdate(StepRule):
             component of the name), "parameter", "row" (each index of the first dimension), or a
             mapping of part name to regular expression.
         norm_type: order p of the norm, any number > 0 or inf.
-        measure: "norm", or "rms": norm / D^(1/p) of a part with D elements, the root mean square
-            for p = 2.
+        measure: "norm"; "rms": norm / D^(1/p) of a part with D elements, the root mean square for
+            p = 2; or "spectral": the largest singular value of a tensor as a matrix of len(tensor)
+            rows, and of several the largest.
         response: what happens to a part of norm n: "hard", "soft", "tanh", "huber" or "normalize",
             as in `ClipNorm`. "skip" is none of them: the optimizer's state has moved on.
         sharpness: q > 0 of the response "huber"; 2 to 8 are usual.

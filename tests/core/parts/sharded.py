@@ -128,6 +128,9 @@ STRATEGIES: dict[str, Make] = {
     "autoclip": lambda: ClipNorm(Percentile(10)),
     "ema by row": lambda: ClipNorm(Ema(), by="row"),
     "adagc": lambda: ClipNorm(TrailingNorm(warmup_steps=2), by="parameter", eps=0),
+    "spectral": lambda: spectral("clamp", by="parameter"),
+    "spectral soft": lambda: spectral("soft_clamp", by="module"),
+    "spectral scale": lambda: spectral("hard", threshold=Percentile(20)),
     "zero": lambda: ClipNorm(1.0, nonfinite="zero"),
     "pass": lambda: ClipNorm(1.0, nonfinite="pass"),
     "pass inf by parameter": lambda: ClipNorm(
@@ -137,6 +140,10 @@ STRATEGIES: dict[str, Make] = {
     "patience": lambda: ClipNorm(1.0, patience=1),
     "poison outside": lambda: ClipNorm(1.0, exclude="first"),
 }
+
+
+def spectral(response: Any, threshold: Any = 0.7, by: Any = "model") -> Clipper:
+    return ClipNorm(threshold, by=by, measure="spectral", response=response)
 
 
 def whole_tensors(seed: int) -> dict[str, Tensor]:

@@ -114,5 +114,7 @@ def test_no_threshold_stays_no_threshold(holding: Holding, budget: Any) -> None:
 
 @pytest.mark.parametrize("bad", ["mean", None, 2])
 def test_the_measure_is_checked(bad: Any) -> None:
-    with pytest.raises(ValueError, match=f"^measure must be 'norm' or 'rms', got {bad!r}$"):
+    with pytest.raises(
+        ValueError, match=f"^measure must be one of norm, rms, spectral, got {bad!r}$"
+    ):
         NoClip(measure=bad)

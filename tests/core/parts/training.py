@@ -72,6 +72,9 @@ FAMILIES: dict[str, Make] = {
     "spikes": lambda: SkipOnSpike(WindowZScore(1.0, 10, 4)),
     "chain": lambda: Chain([ClipValue(0.3), ClipNorm(Median(1.1, window=10))]),
     "by name": lambda: ByName({"^first": ClipNorm(0.3), "norm": ClipValue(0.1)}, ClipNorm(0.2)),
+    "spectral": lambda: ClipNorm(
+        Ema(1.1, decay=0.9), by="parameter", measure="spectral", response="clamp"
+    ),
     "percentile by row": lambda: ClipNorm(Percentile(60, window=8), by="row"),
 }
 

@@ -228,9 +228,10 @@ def test_non_finite_steps_are_the_guards_and_no_spikes(holding: Holding) -> None
     assert clipper.guard.consecutive.item() == 2
 
 
+RESPONSES = "one of hard, soft, tanh, huber, normalize, skip, clamp, soft_clamp"
 BAD_ARGUMENTS: list[tuple[str, Any, str]] = [
-    *[("response", v, "one of hard, soft, tanh, huber, normalize, skip") for v in ("", None, 1)],
-    *[("measure", v, "'norm' or 'rms'") for v in ("mean", None, 2)],
+    *[("response", v, RESPONSES) for v in ("", None, 1)],
+    *[("measure", v, "one of norm, rms, spectral") for v in ("mean", None, 2)],
     *[("budget", v, "one of each, equal, size") for v in ("all", None, True)],
     *[("sharpness", v, "a finite number > 0") for v in (0, -1, math.inf, math.nan, True, "2")],
     *[("max_skips", v, "an integer >= 1 or None") for v in (0, -1, 1.5, True, "3")],
