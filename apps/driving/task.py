@@ -73,12 +73,6 @@ class DrivingTask(Task):
         self.measured = {"kl": divergence}
         return total
 
-    def training_step(self, batch: Rollout, batch_idx: int) -> Tensor:
-        """The loss, beside which the approximate KL divergence is logged."""
-        loss = super().training_step(batch, batch_idx)
-        self.log("train/kl", self.measured["kl"], batch_size=self.batch_size(batch))
-        return loss
-
     def validation_loss(self, batch: Tensor) -> Tensor:
         """1 less the score as a share on scenarios of some numbers, 0-d."""
         driver = Learned(self.net)
