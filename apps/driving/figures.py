@@ -8,6 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from apps.driving.animation import AHEAD, BEHIND, OTHERS, SPEED, gif
 from apps.driving.drivers import BASELINES
 from apps.driving.replay import replay
 from apps.driving.scenarios import Highway
@@ -19,15 +20,13 @@ from apps.report.model.runs import UNCLIPPED
 
 RULE = "tracker_idm"
 _SHOWN = 4  # moments in a strip
-_BEHIND, _AHEAD = 30.0, 80.0  # m, around the driver's car
 _LEAST_KL = 1e-6  # smaller ones, of a rate near 0, are drawn here
 _LOG, _POWERS = alt.Scale(type="log"), alt.Axis(format="~g", values=[10.0**k for k in range(-6, 4)])
 _CARS = ("driver", "crash", "others")
-_OTHERS = "#9aa1ab"
 _COLOUR = alt.Color(
     "kind:N",
     title=None,
-    scale=alt.Scale(domain=list(_CARS), range=[PALETTE[0], ALARM, _OTHERS]),
+    scale=alt.Scale(domain=list(_CARS), range=[PALETTE[0], ALARM, OTHERS]),
 )
 
 
@@ -75,8 +74,10 @@ def _strip(drives: Mapping[str, pd.DataFrame], number: int, lanes: int) -> Figur
         "The same scenario, driver by driver",
         f"Dense test scenario {number}, the one in which the scores of these drivers (first seed) "
         "lie furthest apart, at the same moments up to the end of the shortest drive. Traffic "
-        "drives to the right; the road moves with the driver's car.",
+        "drives to the right; the road moves with the driver's car. driving_strip.gif beside the "
+        f"picture shows all of it, {SPEED} times as fast as life.",
         alt.vconcat(*rows, spacing=14),
+        gif({label(name): drive for name, drive in drives.items()}, lanes),
     )
 
 
@@ -85,7 +86,7 @@ def _around(drive: pd.DataFrame, time: float) -> pd.DataFrame:
     now = drive[drive["time"] == time]
     place = float(now.loc[now["car"] == 0, "x"].iloc[0])
     now = now.assign(x=now["x"] - place, kind=_kinds(now))
-    now = now[now["x"].between(-_BEHIND, _AHEAD)]
+    now = now[now["x"].between(-BEHIND, AHEAD)]
     half = WIDTH / LANE_WIDTH / 2
     boxes = {"low": now["x"] - LENGTH / 2, "high": now["x"] + LENGTH / 2}
     return now.assign(**boxes, top=now["lane"] - half, bottom=now["lane"] + half)
@@ -98,7 +99,7 @@ def _kinds(cars: pd.DataFrame) -> list[str]:
 
 def _road(cars: pd.DataFrame, title: str, width: int, lanes: int) -> Layers:
     across = alt.Scale(domain=[-0.5, lanes - 0.5], reverse=True, nice=False)
-    along = alt.Scale(domain=[-_BEHIND, _AHEAD], nice=False)
+    along = alt.Scale(domain=[-BEHIND, AHEAD], nice=False)
     lines = pd.DataFrame({"lane": np.arange(lanes + 1) - 0.5})
     ruled = alt.Chart(lines).mark_rule(color=GREY, opacity=0.5)
     drawn = alt.Chart(cars).mark_rect()
@@ -140,7 +141,7 @@ def _paths(drive: pd.DataFrame, title: str, width: int, *, first: bool) -> Layer
     place = drive.assign(ahead=ahead.round(2), same=drive["lane"].round() == drive["own_lane"])
     own = place[place["car"] == 0]
     near = place[
-        place["ahead"].between(own["ahead"].min() - _BEHIND, own["ahead"].max() + _AHEAD)
+        place["ahead"].between(own["ahead"].min() - BEHIND, own["ahead"].max() + AHEAD)
         & (place["car"] != 0)
     ]
     # Another stretch on the same lane is another line.
@@ -149,7 +150,7 @@ def _paths(drive: pd.DataFrame, title: str, width: int, *, first: bool) -> Layer
     x = alt.X("time:Q", title="s", axis=alt.Axis(tickCount=4))
     y = alt.Y("ahead:Q", title="m ahead of 30 m/s" if first else None, scale=alt.Scale(zero=False))
     shade = alt.Opacity("same:N", scale=alt.Scale(domain=[False, True], range=[0.25, 0.9]))
-    others = alt.Chart(near).mark_line(strokeWidth=1, color=_OTHERS)
+    others = alt.Chart(near).mark_line(strokeWidth=1, color=OTHERS)
     mine = alt.Chart(own).mark_line(strokeWidth=2.5, color=PALETTE[0])
     crash = alt.Chart(own[own["crashed"]]).mark_point(
         shape="cross", angle=45, size=90, filled=True, color=ALARM, opacity=1

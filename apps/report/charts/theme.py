@@ -27,12 +27,16 @@ KEYS = {"symbolOpacity": 1, "symbolStrokeWidth": 3}
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart of an application: `name` is its picture's file stem."""
+    """A chart of an application: `name` is its picture's file stem.
+
+    animation: a GIF of the same, where there is one.
+    """
 
     name: str
     title: str
     caption: str
     chart: alt.TopLevelMixin
+    animation: bytes | None = None
 
 
 def colours(strategies: Sequence[str]) -> alt.Color:

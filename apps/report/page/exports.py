@@ -33,12 +33,14 @@ _LATEX = {
 
 
 def write_figures(figures: Mapping[str, Figure], folder: Path) -> None:
-    """Each figure as NAME.png (twice the size, on white) and NAME.svg."""
+    """Each figure as NAME.png (twice the size, on white), NAME.svg, and NAME.gif if it moves."""
     folder.mkdir(exist_ok=True)
     for name, figure in figures.items():
         spec = specification(figure.chart)
         write_bytes(folder / f"{name}.png", png(spec))
         write_text(folder / f"{name}.svg", svg(spec))
+        if figure.animation is not None:
+            write_bytes(folder / f"{name}.gif", figure.animation)
 
 
 def write_tables(tables: Mapping[str, Table], folder: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from apps.driving.drivers import BASELINES, Random
 from apps.driving.episodes import drive
@@ -79,6 +81,11 @@ def test_the_pictures_of_a_scenario(drives: dict[str, pd.DataFrame]) -> None:
         assert text.count(f'"{name}"') == 1
     assert '"crash"' in text
     assert png(specification(diagram.chart)).startswith(b"\x89PNG")
+    assert strip.animation is not None
+    with Image.open(io.BytesIO(strip.animation)) as moving:
+        # A frame for the start and each decision of the longest drive.
+        assert moving.n_frames == HIGHWAY.road.decisions + 1
+        assert moving.info["duration"] == 250
     assert figures(HIGHWAY, {"tracker_idm": drives["tracker_idm"]}) == []
 
 
