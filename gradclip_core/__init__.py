@@ -12,6 +12,7 @@ from gradclip_core.guards import Guard, NonFiniteGradientError
 from gradclip_core.in_step import ClippedStep, clip_in_step
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.acclip import ACClip
+from gradclip_core.rules.band import Band
 from gradclip_core.rules.clip_norm import ClipNorm
 from gradclip_core.rules.clip_value import ClipValue
 from gradclip_core.rules.no_clip import NoClip
@@ -21,6 +22,7 @@ from gradclip_core.rules.spam import Spam
 from gradclip_core.rules.spike import SkipOnSpike
 from gradclip_core.rules.stable_spam import StableSpam
 from gradclip_core.thresholds import (
+    ClippedEma,
     Ema,
     Fixed,
     LogZScore,
@@ -41,6 +43,7 @@ __all__ = [
     "ACClip",
     "Advice",
     "Advisor",
+    "Band",
     "ByName",
     "Chain",
     "ClipBackward",
@@ -50,6 +53,7 @@ __all__ = [
     "ClipUpdate",
     "ClipValue",
     "Clipper",
+    "ClippedEma",
     "ClippedStep",
     "Clippy",
     "Ema",

@@ -148,6 +148,22 @@ class ClipReport:
         return self.over.to(self.norms.dtype).sum() / max(len(self.over), 1)
 
     @property
+    def lifted_share(self) -> Tensor:
+        """Share of the parts that were made larger, by a `Band` or "normalize"; 0-d.
+
+        Examples:
+            >>> import torch
+            >>> from gradclip_core import Band, ClipNorm
+            >>> weight = torch.nn.Parameter(torch.zeros(2))
+            >>> weight.grad = torch.tensor([0.3, 0.4])
+            >>> report = ClipNorm(2.0, band=Band(lower=0.5))([weight])
+            >>> report.clipped_share.item(), report.lifted_share.item()
+            (0.0, 1.0)
+        """
+        lifted = self.clipped_norms > self.norms
+        return lifted.to(self.norms.dtype).sum() / max(len(lifted), 1)
+
+    @property
     def worst_parameter(self) -> str | None:
         """Name of the parameter with the largest gradient norm; None without parameters.
 

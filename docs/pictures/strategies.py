@@ -48,6 +48,7 @@ LEARNT = (
     "log_z",
     "spike_window",
     "adagc",
+    "aggc",
     "scheduled",
 )
 STEPS, SPIKES, FALL = 300, (140, 190, 260), 220

@@ -17,7 +17,7 @@ from gradclip_core.parts.partition import Partition, partition
 from gradclip_core.parts.responses import broadcast_to_gradients
 from gradclip_core.rules.clip_norm import ClipNorm
 from gradclip_core.rules.clip_value import ClipValue
-from gradclip_core.thresholds import Fixed
+from gradclip_core.thresholds import Fixed, Scheduled
 
 T = TypeVar("T", bound=Mapping[str, Tensor | None] | Sequence[Tensor | None])
 
@@ -85,6 +85,9 @@ def _check(clipper: Clipper) -> ClipNorm | ClipValue:
             "gradients outside .grad have no history: the threshold must be a number, got "
             f"{type(clipper.threshold).__name__}"
         )
+    band = clipper.band if isinstance(clipper, ClipNorm) else None
+    if band is not None and isinstance(band.lower, Scheduled):
+        raise ValueError("lower must be a number for gradients outside .grad, got Scheduled")
     if clipper.response == "skip":
         raise ValueError("response must not be 'skip' for gradients outside .grad, got 'skip'")
     if clipper.measure == "spectral":
@@ -174,7 +177,7 @@ def _respond(parts: Parts, thresholds: Tensor, rule: ClipNorm | ClipValue) -> li
     grads = parts.gradients.grads
     if isinstance(rule, ClipValue):
         return list(rule.bounded(parts, thresholds))
-    factors = broadcast_to_gradients(parts, rule.factors(parts.norms, thresholds))
+    factors = broadcast_to_gradients(parts, rule.banded(parts, thresholds))
     return [
         grad * factor.to(grad.device, grad.dtype)
         for grad, factor in zip(grads, factors, strict=True)

@@ -153,6 +153,8 @@ class HostStep:
     @property
     def clipped(self) -> bool:
         """Whether a part was over its threshold."""
+        if isinstance(self.norms, float):  # which a band may have lifted
+            return self.norms > self.thresholds  # type: ignore[return-value]
         return self.path != "none"
 
     def tensors(self) -> dict[str, Tensor]:

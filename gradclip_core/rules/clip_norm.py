@@ -62,6 +62,8 @@ class ClipNorm(NormRule):
             measure="norm".
         eps: added to the norm where the hard response divides. The default is PyTorch's, so that
             results agree with `torch.nn.utils.clip_grad_norm_`; 0 is exact, as in Optax and Keras.
+        band: a `Band`: a least norm, up to which parts are lifted, and limits on the factor of one
+            step. None: none.
         by: what shares one threshold: "model", "group" (parameter groups), "module" (first
             component of the name), "parameter", "row" (each index of the first dimension), or a
             mapping of part name to regular expression.
@@ -117,14 +119,19 @@ class ClipNorm(NormRule):
             self._folding = None
 
     def fast_step(self, gradients: Gradients) -> HostStep | None:
-        """The hard response, of one factor or by parameter or row, in few operations."""
+        """The hard response, of one factor or by parameter or row, in few operations.
+
+        With a band of one factor alone.
+        """
         if self.measure == "spectral":
             return self._under_bound(gradients)
         threshold: Any = self._modules["threshold"]  # past nn.Module's way, which is slow
         one = self.by == "model"
         if self.response != "hard" or self.budget != "each" or not threshold.on_host:
             return None
-        if not one and (threshold.one_part_on_host or self.by not in ("parameter", "row")):
+        band: Any = self._modules.get("band")
+        several_on_host = self.by in ("parameter", "row") and band is None
+        if not one and (threshold.one_part_on_host or not several_on_host):
             return None
         folding = self._folding
         if folding is not None:
@@ -134,6 +141,10 @@ class ClipNorm(NormRule):
             return None
         limits = threshold.host_thresholds(parts)
         factors = parts.factors(limits, self.eps)
+        if band is not None:
+            factors = band.on_host(parts, limits, factors)
+        if threshold.settles:
+            threshold.host_settle(parts.one_norm() * (1.0 if factors is None else factors))
         if factors is None:
             if folding is not None:
                 folding.settle()

@@ -20,6 +20,7 @@ from gradclip_core.parts.responses import broadcast_to_gradients, per_gradient
 from gradclip_core.rules.rule import Rule
 from gradclip_core.rules.settings import RuleSettings
 from gradclip_core.thresholds import Fixed, Threshold, as_threshold
+from gradclip_core.thresholds.clipped_ema import refuse_falling
 
 ElementResponse: TypeAlias = Literal["clamp", "tanh", "tamed"]
 
@@ -77,6 +78,7 @@ class ClipValue(Rule):
         self.pair = _as_pair(clip_value)
         if self.pair is None:
             threshold = as_threshold("clip_value", clip_value, _OR_PAIR)
+            refuse_falling(threshold)
         else:
             threshold = Fixed(max(-self.pair[0], self.pair[1]))
         super().__init__(
@@ -105,6 +107,8 @@ class ClipValue(Rule):
         norm, limit = parts.one_norm(), threshold.host_thresholds(parts)
         if norm > limit and not at_once:
             parts.clamp(limit)
+        if threshold.settles:
+            threshold.host_settle(min(norm, limit))
         path: Path = "in place" if norm > limit else "none"
         return HostStep.of(parts, limit, path)
 

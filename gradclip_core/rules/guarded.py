@@ -109,5 +109,13 @@ class GuardedClipper(Clipper):
         self._skipped = skipped
         self._step_skip.set(self, skipped)
 
+    def _settle(self, parts: Parts, left: Tensor) -> None:
+        """Tell a threshold that wants to know which norms were left, unless the step is skipped."""
+        if not self.threshold.settles:
+            return
+        if self._skipped is not None:
+            parts = replace(parts, usable=parts.usable & ~self._skipped)
+        self.threshold.settle(parts, left)
+
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_step_skip": None, "_skipped": None}

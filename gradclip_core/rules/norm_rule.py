@@ -16,9 +16,11 @@ from gradclip_core.parts.measure import part_sizes
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.responses import per_gradient, scale
 from gradclip_core.report import ClipReport
+from gradclip_core.rules.band import Band, check_band
 from gradclip_core.rules.rule import Rule
 from gradclip_core.rules.settings import PartSettings
 from gradclip_core.thresholds import Fixed, Threshold, as_threshold
+from gradclip_core.thresholds.clipped_ema import refuse_falling
 
 Response: TypeAlias = Literal[
     "hard", "soft", "tanh", "huber", "normalize", "skip", "clamp", "soft_clamp"
@@ -40,9 +42,12 @@ class NormRule(Rule):
         max_skips: int | None = None,
         budget: Budget = "each",
         eps: float = 1e-6,
+        band: Band | None = None,
         **settings: Unpack[PartSettings],
     ) -> None:
         super().__init__(as_threshold("max_norm", max_norm), **settings)
+        self.band = check_band(band)
+        refuse_falling(self.threshold, 0.0 if self.band is None else self.band.min_factor)
         self.eps = check_number("eps", eps, "a finite number >= 0", lambda x: 0 <= x < math.inf)
         self.response = check_choice("response", response, get_args(Response))
         self.clamps = response in ("clamp", "soft_clamp")
@@ -51,12 +56,15 @@ class NormRule(Rule):
                 f"response={response!r} is of singular values: it needs measure='spectral', got "
                 f"{self.measure!r}"
             )
+        if self.clamps and self.band is not None:
+            raise ValueError(f"band must be None with response={response!r}, which has no factor")
         self.sharpness = check_finite("sharpness", sharpness)
         self.budget = check_choice("budget", budget, get_args(Budget))
         if budget != "each" and self.measure != "norm":
             raise ValueError(f"budget must be 'each' with measure={self.measure!r}, got {budget!r}")
         self.max_skips = _check_max_skips(max_skips, response)
-        self.changes_below_threshold = response not in ("hard", "skip", "clamp")
+        lifts = self.band is not None and self.band.lifts
+        self.changes_below_threshold = lifts or response not in ("hard", "skip", "clamp")
         self.may_drop = response == "skip"
         if self.may_drop:
             self.register_buffer("consecutive_skips", torch.zeros((), dtype=torch.int64))
@@ -125,7 +133,7 @@ class NormRule(Rule):
             change = spectral.clamp if self.response == "clamp" else spectral.soft_clamp
             change(parts.gradients, self.bounds(parts, thresholds))
             return parts.norms * self.factors(parts.norms, thresholds)
-        by = self.factors(parts.norms, thresholds)
+        by = self.banded(parts, thresholds)
         self._scale(parts, by)
         return parts.norms * by
 
@@ -138,7 +146,7 @@ class NormRule(Rule):
     def enough(self) -> float:
         """A fixed threshold, where nothing happens below it."""
         threshold: Any = self._modules["threshold"]
-        if type(threshold) is not Fixed or self.response not in ("hard", "clamp"):
+        if type(threshold) is not Fixed or self.response == "skip" or self.changes_below_threshold:
             return 0.0
         value: float = threshold.value
         return value if value < math.inf else 0.0  # which only measures
@@ -146,8 +154,13 @@ class NormRule(Rule):
     def _scale(self, parts: Parts, by: Tensor) -> None:
         scale(parts, by)
 
+    def banded(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """By how much the parts are scaled, (k,): by the response, within the band."""
+        by = self.factors(parts.norms, thresholds)
+        return by if self.band is None else self.band(parts, thresholds, by)
+
     def factors(self, norms: Tensor, thresholds: Tensor) -> Tensor:
-        """By how much parts of these norms are scaled, (k,); differentiable."""
+        """By how much the response scales parts of these norms, (k,); differentiable."""
         if self.response == "huber":
             return factors.huber(norms, thresholds, self.sharpness)
         if self.clamps:  # of the largest singular value

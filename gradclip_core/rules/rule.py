@@ -32,7 +32,17 @@ from gradclip_core.thresholds import Threshold
 from gradclip_core.thresholds.kept_rows import refuse_other_kind
 
 # What a fast step stands in for.
-_REPLACED = {"limits", "over", "drops", "respond", "factors", "_scale", "_measure", "_guarded"}
+_REPLACED = {
+    "limits",
+    "over",
+    "drops",
+    "respond",
+    "factors",
+    "banded",
+    "_scale",
+    "_measure",
+    "_guarded",
+}
 _REPLACED |= {"_full_step", "_clip", "_untouched", "_counted"}
 
 _FORMER = {"acts": "modifies_gradients", "acts_below": "changes_below_threshold"}
@@ -287,7 +297,10 @@ class Rule(GuardedClipper):
             return replace(report, clipped_norms=nothing, skipped=yes)
         on_cpu = parts.norms.device.type == "cpu"
         if on_cpu and not self.changes_below_threshold and not over.any():
+            self._settle(parts, parts.norms)
             return report
         left = self.respond(parts, thresholds)
-        report = replace(report, clipped_norms=left, path=self.path)
+        self._settle(parts, left)
+        unchanged = on_cpu and not over.any() and torch.equal(left, parts.norms)
+        report = replace(report, clipped_norms=left, path="none" if unchanged else self.path)
         return report if self._skipped is None else perhaps_skipped(report, self._skipped)

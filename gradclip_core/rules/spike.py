@@ -15,7 +15,7 @@ from gradclip_core.parts.sharding import joint_mean
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.norm_rule import NormRule
 from gradclip_core.rules.settings import RuleSettings
-from gradclip_core.thresholds import Threshold, as_threshold
+from gradclip_core.thresholds import ClippedEma, Threshold, as_threshold
 
 
 class SkipOnSpike(NormRule):
@@ -81,6 +81,8 @@ class SkipOnSpike(NormRule):
             **settings,
         )
         self.loss = as_threshold("loss", loss)
+        if any(isinstance(part, ClippedEma) for part in self.loss.modules()):
+            raise ValueError("loss must not be a ClippedEma, since no loss is clipped: take Ema")
         self._loss: Tensor | None = None
 
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:

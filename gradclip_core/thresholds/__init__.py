@@ -1,6 +1,7 @@
 """Thresholds: the largest norm that each part of a gradient may keep."""
 
 from gradclip_core.thresholds.base import Fixed, Threshold, as_threshold
+from gradclip_core.thresholds.clipped_ema import ClippedEma
 from gradclip_core.thresholds.ema import Ema, LogZScore
 from gradclip_core.thresholds.noise import NoiseAware
 from gradclip_core.thresholds.percentile import Median, Percentile
@@ -12,6 +13,7 @@ from gradclip_core.thresholds.window import WindowZScore
 from gradclip_core.thresholds.zscore import ZScore
 
 __all__ = [
+    "ClippedEma",
     "Ema",
     "Fixed",
     "LogZScore",

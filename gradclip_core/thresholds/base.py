@@ -48,11 +48,14 @@ class Threshold(ShortHelpModule):
 
     on_host = False  # whether there is a `host_thresholds` that does the same as `forward`
     one_part_on_host = False  # and whether it takes the norm of the whole alone
+    settles = False  # whether it learns what clipping has left: `settle`, and `host_settle` too
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
         if "forward" in cls.__dict__:
             cls.on_host = "host_thresholds" in cls.__dict__
+        if "settle" in cls.__dict__:
+            cls.settles = True
 
     def forward(self, parts: Parts) -> Tensor:
         """Thresholds of this step's parts; updates the statistics."""
@@ -61,6 +64,17 @@ class Threshold(ShortHelpModule):
     def host_thresholds(self, parts: HostParts) -> Numbers:
         """The same in few operations on CPU, (k,) or one number, where all norms are finite."""
         raise TypeError(f"{type(self).__name__} has no host_thresholds(parts)")
+
+    def settle(self, parts: Parts, left: Tensor) -> None:
+        """Learn which norms the parts were left with, (k,); called in steps that are not dropped.
+
+        In a step that was made in few operations `host_settle` is called in its place.
+        """
+        raise TypeError(f"{type(self).__name__} has no settle(parts, left)")
+
+    def host_settle(self, left: float) -> None:
+        """The same for the only part on CPU, whose norm was finite."""
+        raise TypeError(f"{type(self).__name__} has no host_settle(left)")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # Rows are made at the first step, so a fresh module has to take the stored shape, and the

@@ -68,6 +68,7 @@ class Scheduled(Threshold):
         self.shape = check_choice("shape", shape, get_args(Shape))
         self.on_host = type(self).on_host and self.threshold.on_host
         self.one_part_on_host = self.threshold.one_part_on_host
+        self.settles = self.threshold.settles
         self._view = BufferView("step")
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
@@ -85,6 +86,14 @@ class Scheduled(Threshold):
         factor: float = self._factor(float(step[0]))
         step[0] += 1
         return factor * self.threshold.host_thresholds(parts)
+
+    def settle(self, parts: Parts, left: Tensor) -> None:
+        """Hand on which norms the parts were left with, (k,)."""
+        self.threshold.settle(parts, left)
+
+    def host_settle(self, left: float) -> None:
+        """Hand on which norm the only part was left with."""
+        self.threshold.host_settle(left)
 
     def _factor(self, step: Any) -> Any:
         """The factor of a step, a number or a 0-d tensor."""

@@ -14,6 +14,7 @@ from gradclip_core.checks import check_choice, check_finite, check_number
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.partition import By
 from gradclip_core.parts.sharding import local
+from gradclip_core.rules.band import Band
 from gradclip_core.rules.settings import PartSettings, RuleSettings
 from gradclip_core.stepping.second_moment import check_served, groups_of, unbiased_moment
 from gradclip_core.thresholds import Threshold
@@ -59,6 +60,8 @@ class ClipUpdate(StepRule):
         response: what happens to a part of norm n: "hard", "soft", "tanh", "huber" or "normalize",
             as in `ClipNorm`. "skip" is none of them: the optimizer's state has moved on.
         sharpness: q > 0 of the response "huber"; 2 to 8 are usual.
+        band: a `Band`: a least norm, up to which updates are lifted, and limits on the factor of
+            one step. None: none.
         exclude: regular expression; parameters whose name it matches anywhere are neither measured
             nor clipped. Needs names.
         min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
@@ -77,12 +80,14 @@ class ClipUpdate(StepRule):
         per_lr: bool = False,
         response: UpdateResponse = "hard",
         sharpness: float = 4.0,
+        band: Band | None = None,
         **settings: Unpack[PartSettings],
     ) -> None:
         super().__init__(
             max_norm,
             response=check_choice("response", response, get_args(UpdateResponse)),
             sharpness=sharpness,
+            band=band,
             **settings,
         )
         self.per_lr = per_lr

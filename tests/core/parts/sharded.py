@@ -22,7 +22,9 @@ from torch.distributed.tensor import (
 from torch.distributed.tensor.placement_types import _StridedShard
 
 from gradclip_core import (
+    Band,
     ClipNorm,
+    ClippedEma,
     Clipper,
     ClipValue,
     Ema,
@@ -131,6 +133,9 @@ STRATEGIES: dict[str, Make] = {
     "spectral": lambda: spectral("clamp", by="parameter"),
     "spectral soft": lambda: spectral("soft_clamp", by="module"),
     "spectral scale": lambda: spectral("hard", threshold=Percentile(20)),
+    "band of the average": lambda: ClipNorm(
+        ClippedEma(1.1), by="module", band=Band(0.9, 0.1, 0.3, 2.0)
+    ),
     "zero": lambda: ClipNorm(1.0, nonfinite="zero"),
     "pass": lambda: ClipNorm(1.0, nonfinite="pass"),
     "pass inf by parameter": lambda: ClipNorm(

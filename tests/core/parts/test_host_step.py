@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from gradclip_core import (
+    Band,
     ClipNorm,
+    ClippedEma,
     Clipper,
     ClipValue,
     Ema,
@@ -51,11 +53,17 @@ class FullValue(ClipValue):
         return None
 
 
+def band() -> Band:
+    return Band(Scheduled(0.9, decay_steps=9, end=0.3), 0.5, min_factor=0.2, max_factor=3.0)
+
+
 THRESHOLDS: dict[str, Callable[[], Threshold]] = {
     "fixed": lambda: Fixed(3.0),
     "percentile": lambda: Percentile(30.0, window=7),
     "median": lambda: Median(1.1, window=5),
     "ema": lambda: Ema(1.1, deviations=0.5),
+    "clipped ema": lambda: ClippedEma(1.1),
+    "scheduled clipped ema": lambda: Scheduled(ClippedEma(1.1), warmup_steps=4, start=1.5),
     "log z-score": lambda: LogZScore(1.0, warmup_steps=3),
     "z-score": lambda: ZScore(1.0, warmup_steps=3, max_spikes=3, cap=None),
     "z-score without spikes": lambda: ZScore(
@@ -109,7 +117,16 @@ def assert_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("kind", THRESHOLDS)
 def test_the_fast_step_gives_what_the_full_one_gives(kind: str, rule: str, policy: str) -> None:
-    clippers = [make(THRESHOLDS[kind](), nonfinite=policy) for make in RULES[rule]]
+    check_twins([make(THRESHOLDS[kind](), nonfinite=policy) for make in RULES[rule]])
+
+
+@pytest.mark.parametrize("kind", ["fixed", "ema", "scheduled clipped ema"])
+def test_so_it_does_with_a_band(kind: str) -> None:
+    check_twins([make(THRESHOLDS[kind](), band=band()) for make in (ClipNorm, FullNorm)])
+
+
+def check_twins(clippers: list[Clipper]) -> None:
+    """Both do the same with the same gradients, also from the state of the other."""
     for step in range(24):
         if step == 12:
             states = copy.deepcopy([clipper.state_dict() for clipper in clippers])

@@ -42,7 +42,13 @@ def messy(seed: int, steps: int = 320, parts: int = 1) -> np.ndarray:
 
 def thresholds_of(threshold: Threshold, series: np.ndarray) -> np.ndarray:
     """The thresholds (steps, parts) that a module gives one after the other."""
-    rows = [threshold(parts_of(*row)).expand(len(row)).tolist() for row in series]
+    rows = []
+    for row in series:
+        parts = parts_of(*row)
+        limits = threshold(parts).expand(len(row))
+        if threshold.settles:
+            threshold.settle(parts, torch.minimum(parts.norms, limits))
+        rows.append(limits.tolist())
     return np.array(rows)
 
 

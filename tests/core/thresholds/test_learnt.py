@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gradclip_core import (
     ClipNorm,
+    ClippedEma,
     Ema,
     LogZScore,
     Median,
@@ -35,6 +36,7 @@ Make = Callable[[], Threshold]
 MAKE: dict[str, Make] = {
     "rolling quantile": lambda: Percentile(90.0, window=20),
     "ema": lambda: Ema(1.5, deviations=1.0),
+    "clipped ema": lambda: ClippedEma(1.5),
     "zscore": lambda: ZScore(cap=None, warmup_steps=10, max_spikes=5),
     "zscore mean": lambda: ZScore(
         cap=None, warmup_steps=10, mode="mean", skip_update_on_spike=True
