@@ -32,18 +32,8 @@ from gradclip_core.thresholds import Threshold
 from gradclip_core.thresholds.kept_rows import refuse_other_kind
 
 # What a fast step stands in for.
-_REPLACED = {
-    "limits",
-    "over",
-    "drops",
-    "respond",
-    "factors",
-    "banded",
-    "_scale",
-    "_measure",
-    "_guarded",
-}
-_REPLACED |= {"_full_step", "_clip", "_untouched", "_counted"}
+_REPLACED = {"limits", "over", "drops", "respond", "factors", "banded", "_scale", "_measure"}
+_REPLACED |= {"_guarded", "_full_step", "_clip", "_untouched", "_counted"}
 
 _FORMER = {"acts": "modifies_gradients", "acts_below": "changes_below_threshold"}
 

@@ -202,3 +202,15 @@ def test_the_preset_is_the_published_rule(holding: Holding) -> None:
     # The preset writes 0.7 / 0.6 with five digits, and adds PyTorch's 1e-6 to a norm.
     assert left == pytest.approx(aggc(norms, 0.6, 0.7, 400, 300), rel=1e-4)
     assert 0 < clipper.clipped_steps.item() < 800
+
+
+def test_singular_values_that_are_clamped_have_no_band() -> None:
+    with pytest.raises(ValueError, match=r"^band must be None with response='clamp'"):
+        ClipNorm(1.0, by="parameter", measure="spectral", response="clamp", band=Band(0.5))
+
+
+def test_a_matrix_is_lifted_by_its_largest_singular_value(holding: Holding) -> None:
+    clipper = ClipNorm(2.0, by="parameter", measure="spectral", band=Band(lower=0.5))
+    (param,) = holding(torch.diag(torch.tensor([0.1, 0.05])))
+    clipper([param])
+    torch.testing.assert_close(param.grad, torch.diag(torch.tensor([1.0, 0.5])))
