@@ -15,6 +15,7 @@ from apps.errors import UserError
 METRES = {"metres": 1.0, "feet": 0.3048}
 _NARROWEST, _WIDEST = 2.5, 5.0  # m, of a lane
 _MOVES = 5.0  # m, below which a car's direction is not asked for
+_FASTEST = 100.0  # m/s, from one frame to the next
 _BEND = 1.5  # lanes, across which the places in one lane may spread
 
 
@@ -36,8 +37,8 @@ class Recording:
 def as_recording(file: TrackFile, units: Units | None) -> Recording:
     """The cars of a file; `units` go before those of its layout.
 
-    Raises UserError for one lane alone, opposite directions, a curved road, and lanes whose
-    distance is no width of a lane in the units.
+    Raises UserError for one lane alone, opposite directions, a curved road, lanes whose
+    distance is no width of a lane in the units, and a car that leaps.
     """
     lanes = sorted(file.rows["lane"].unique())
     if len(lanes) < 2:
@@ -52,6 +53,7 @@ def as_recording(file: TrackFile, units: Units | None) -> Recording:
     _check_straight(file, across, width)
     units = _checked(file, width, units)
     metres = METRES[units]
+    _check_speeds(file, metres)
     rows = file.rows
     if "length" not in rows:
         rows = rows.assign(length=LENGTH / metres)
@@ -110,6 +112,18 @@ def _checked(file: TrackFile, width: float, units: Units | None) -> Units:
         f"{file.path}: {said}: feet or metres? its lanes are {width:.3g} apart, which is no lane's "
         f"width ({_NARROWEST:g} to {_WIDEST:g} m); {cure}"
     )
+
+
+def _check_speeds(file: TrackFile, metres: float) -> None:
+    """UserError for a car that leaps, as one does whose id was given to another."""
+    speeds = metres * file.rate * file.rows["x"].diff().abs()
+    speeds = speeds.where(file.rows["id"].eq(file.rows["id"].shift()), 0.0)
+    if speeds.max() > _FASTEST:
+        car, frame = file.rows.loc[speeds.idxmax(), ["id", "frame"]]
+        raise UserError(
+            f"{file.path}: id {car} reaches frame {frame} at {speeds.max():.3g} m/s; allowed: up "
+            f"to {_FASTEST:g}; give each car an id of its own"
+        )
 
 
 def _notes(file: TrackFile, units: Units, lanes: int) -> tuple[str, ...]:

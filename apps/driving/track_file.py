@@ -15,6 +15,8 @@ from apps.tables.read import read_table
 from apps.tables.table import Table
 
 _UNEVEN = 0.25  # of a frame's duration, by which a time may be rounded
+_SLOWEST, _FASTEST = 1.0, 1000.0  # frames a second
+_LARGEST = 2**53  # beyond which float64 does not hold every whole number
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,11 @@ def read_track_file(path: Path, frame_rate: float | None) -> TrackFile:
             rows[axis] += share * rows[extent]
     step = _step(path, rows)
     rate = frame_rate / step if frame_rate else _rate(path, layout, rows, step)
+    if not _SLOWEST <= rate <= _FASTEST:
+        raise UserError(
+            f"{path}: {rate:.3g} frames a second; allowed: from {_SLOWEST:g} to {_FASTEST:g}; are "
+            "its times in seconds, and frame_rate in Hz?"
+        )
     return TrackFile(path, layout, rows.drop(columns=["width"], errors="ignore"), rate, step)
 
 
@@ -75,7 +82,7 @@ def _numbers(table: Table, name: str) -> Floats:
 
 
 def _check_whole(table: Table, name: str, values: Floats) -> None:
-    broken = values != np.round(values)
+    broken = (values != np.round(values)) | (np.abs(values) > _LARGEST)
     if broken.any():
         row = int(np.argmax(broken))
         raise UserError(f"{table.at(row, name)}: {values[row]:g} is not a whole number")

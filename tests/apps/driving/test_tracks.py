@@ -114,6 +114,15 @@ BAD: dict[str, tuple[Change, str]] = {
     "half a lane": (cell("lane", 1.5), "column 'lane', data row 7: 1.5 is not a whole number"),
     "curved": (curved, "a curved road, or x and y are not along and across it"),
     "turned": (turned, "a curved road, or x and y are not along and across it"),
+    "huge frame": (cell("frame", 1e300), "data row 7: 1e+300 is not a whole number"),
+    "milliseconds": (
+        lambda t: t.assign(time=1000 * t["time"]),
+        "0.002 frames a second; allowed: from 1 to 1000; are its times in seconds",
+    ),
+    "a leap": (
+        lambda t: t.assign(x=t["x"] + 60.0 * ((t["id"] == 2) & (t["frame"] > 9))),
+        "id 2 reaches frame 10 at 1",
+    ),
     "no lanes": (lambda t: t.drop(columns="lane"), "plain columns lacks lane; there are id, frame"),
     "no rows": (lambda t: t.iloc[:0], "a header but no rows"),
 }
