@@ -69,12 +69,6 @@ def _folder(value: Any) -> Any:
     raise ValueError("must be the name of a folder or file")
 
 
-def _id(value: Any) -> Any:
-    if value is None or (type(value) in (int, str) and str(value).strip()):
-        return value
-    raise ValueError("must be a number or a word; one such as 1e3 or true must stand in quotes")
-
-
 Place = Annotated[Any, BeforeValidator(_folder)]
 Part = Annotated[Any, BeforeValidator(_share_or_count)]
 NotHere = Annotated[Any, BeforeValidator(_set_by_gradclip)]
@@ -195,7 +189,7 @@ class PredictSettings(Section):
     app: str | None
     overwrite: Flag
     raw: Flag
-    ego: Annotated[Any, BeforeValidator(_id)] = None
+    ego: int | str | None = None
     units: Literal["metres", "feet"] | None = None
     frame_rate: Annotated[float, Field(gt=0)] | None = None
     decoder: Described | None = None
