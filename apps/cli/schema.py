@@ -69,6 +69,12 @@ def _folder(value: Any) -> Any:
     raise ValueError("must be the name of a folder or file")
 
 
+def _id(value: Any) -> Any:
+    if value is None or type(value) in (int, str):
+        return value
+    raise ValueError("must be a whole number or a word")
+
+
 Place = Annotated[Any, BeforeValidator(_folder)]
 Part = Annotated[Any, BeforeValidator(_share_or_count)]
 NotHere = Annotated[Any, BeforeValidator(_set_by_gradclip)]
@@ -189,7 +195,7 @@ class PredictSettings(Section):
     app: str | None
     overwrite: Flag
     raw: Flag
-    ego: int | str | None = None
+    ego: Annotated[Any, BeforeValidator(_id)] = None
     units: Literal["metres", "feet"] | None = None
     frame_rate: Annotated[float, Field(gt=0)] | None = None
     decoder: Described | None = None

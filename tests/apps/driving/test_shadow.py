@@ -138,7 +138,7 @@ def test_the_verb_writes_a_row_for_each_decision(cars: pd.DataFrame, empty_folde
     for more, expected in (
         ((), "ego: is missing; ego=ID names the car"),
         (("ego=99",), "ego=99: no such id; there are 0, 1, 2, 3, 4, 5, 6, 7, ... (9 cars)"),
-        (("ego=true",), "ego=True: Input should be a valid"),
+        (("ego=true",), "ego=True: must be a whole number or a word"),
         (("ego=0", "units=feet"), "units=feet: feet or metres?"),
     ):
         assert expected in refused("predict", *given, *more)
