@@ -38,6 +38,7 @@ from gradclip_core.thresholds import (
     ZScore,
 )
 from gradclip_core.updates.clip_update import Clippy, ClipUpdate, StableUpdate
+from gradclip_core.updates.spectra import Spectra
 
 __all__ = [
     "ACClip",
@@ -73,6 +74,7 @@ __all__ = [
     "Scheduled",
     "SkipOnSpike",
     "Spam",
+    "Spectra",
     "StableSpam",
     "StableUpdate",
     "Threshold",

@@ -109,13 +109,8 @@ class Guard(ShortHelpModule):
         return f"policy={self.policy!r}, patience={self.patience}"
 
 
-def all_finite(gradients: Gradients) -> bool:
-    """Whether every element is finite; reads one value from the device, none without gradients."""
-    return not gradients.grads or bool(finite_unread(gradients))
-
-
 def finite_unread(gradients: Gradients) -> Tensor:
-    """The same as a 0-d bool on the device, not read."""
+    """Whether every element is finite, a 0-d bool on the device that is not read."""
     return parameter_norms(gradients, math.inf).isfinite().all()
 
 

@@ -106,11 +106,11 @@ def bound(path: Path) -> Any:
 
 
 # A threshold that is learnt, or relative to weights, may let the first gradient through, and
-# that of update_norm is itself the distance.
+# that of update_norm is itself the distance; spectra leaves vectors alone.
 BOUNDED = [
     path
     for path in PRESETS
-    if isinstance(bound(path), (int, float, list)) and path.stem != "update_norm"
+    if isinstance(bound(path), (int, float, list)) and path.stem not in ("update_norm", "spectra")
 ]
 
 

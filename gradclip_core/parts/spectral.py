@@ -39,9 +39,11 @@ _FAR, _FAR_IN_SINGLE, _FAR_IN_DOUBLE = 1e5, 1e3, 1e10
 def spectral_norms(found: Gradients, enough: float = 0.0) -> Tensor:
     """The largest singular value of each gradient, (n,); zero where a parameter has none.
 
-    enough: on CPU a bound from above that is at most this stands for the value.
+    enough: on CPU a bound from above that is at most this stands for the value; inf: everywhere.
     """
     result = norms.parameter_norms(found)
+    if enough == math.inf:
+        return result
     found.spectra, wanted = {}, matrix_indices(found)
     each = list(result.unbind())
     if _on_cpu(found):

@@ -76,7 +76,7 @@ class GuardedClipper(Clipper):
         report = self._untouched(parts, per_parameter)
         if not reads_host:
             return parts, report, False
-        finite = bool(parts.norms.isfinite().all()) and guards.all_finite(selected.rest)
+        finite = bool(_finite(parts, selected))
         if not finite and guard.policy == "raise":
             bad = guards.describe_nonfinite(every)
             raise NonFiniteGradientError(f"non-finite gradient in {bad}")
@@ -94,9 +94,7 @@ class GuardedClipper(Clipper):
     def _guarded_unread(self, selected: Selected) -> tuple[Parts, ClipReport, bool]:
         """Measure, and leave it to the optimizer's step to skip itself: nothing is read."""
         parts, per_parameter = self._measure(selected.chosen)
-        finite = parts.norms.isfinite().all()
-        if selected.rest.grads:
-            finite = finite & guards.finite_unread(selected.rest).to(finite.device)
+        finite = _finite(parts, selected)
         self.guard.count_unread(finite)
         self._skip_step(~finite)
         # No statistic takes in what the optimizer does not.
@@ -119,3 +117,11 @@ class GuardedClipper(Clipper):
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_step_skip": None, "_skipped": None}
+
+
+def _finite(parts: Parts, selected: Selected) -> Tensor:
+    """Whether all gradients are finite, those that are left alone too: 0-d bool, not read."""
+    finite = parts.norms.isfinite().all()
+    if selected.rest.grads:
+        finite = finite & guards.finite_unread(selected.rest).to(finite.device)
+    return finite

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal, Self, TypeAlias, Unpack, get_args
+from typing import Any, Literal, Self, TypeAlias, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from gradclip_core.checks import check_choice, check_finite, check_number
 from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.partition import By
 from gradclip_core.parts.sharding import local
 from gradclip_core.rules.band import Band
@@ -20,7 +21,9 @@ from gradclip_core.stepping.second_moment import check_served, groups_of, unbias
 from gradclip_core.thresholds import Threshold
 from gradclip_core.updates.step_rule import StepRule
 
-UpdateResponse: TypeAlias = Literal["hard", "soft", "tanh", "huber", "normalize"]
+UpdateResponse: TypeAlias = Literal[
+    "hard", "soft", "tanh", "huber", "normalize", "clamp", "soft_clamp"
+]
 
 
 class ClipUpdate(StepRule):
@@ -58,7 +61,8 @@ class ClipUpdate(StepRule):
             p = 2; or "spectral": the largest singular value of a tensor as a matrix of len(tensor)
             rows, and of several the largest.
         response: what happens to a part of norm n: "hard", "soft", "tanh", "huber" or "normalize",
-            as in `ClipNorm`. "skip" is none of them: the optimizer's state has moved on.
+            and with measure="spectral" "clamp" or "soft_clamp", as in `ClipNorm`. "skip" is none of
+            them: the optimizer's state has moved on.
         sharpness: q > 0 of the response "huber"; 2 to 8 are usual.
         band: a `Band`: a least norm, up to which updates are lifted, and limits on the factor of
             one step. None: none.
@@ -91,19 +95,32 @@ class ClipUpdate(StepRule):
             **settings,
         )
         self.per_lr = per_lr
+        self._groups: list[dict[str, Any]] = []  # those of the updates of this step
+
+    def bounds(self, parts: Parts, thresholds: Tensor) -> Tensor:
+        """The bound of the singular values of each update, not divided by its learning rate."""
+        bounds = super().bounds(parts, thresholds)
+        return bounds * self.rates().to(bounds) if self.per_lr else bounds
+
+    def rates(self) -> Tensor:
+        """The learning rate of each update, (present,)."""
+        return torch.stack([_as_double(group["lr"]) for group in self._groups])
 
     def measured(self, updates: Gradients, params: list[Tensor], optimizer: Optimizer) -> Gradients:
         """The updates, divided by their learning rates where asked."""
         if not self.per_lr:
             return updates
         groups = groups_of(optimizer)
-        rates = [_as_double(groups[id(param)]["lr"]) for param in params]
+        self._groups = [groups[id(param)] for param in params]
         # A rate of zero has made no update: 0 / 0 is none.
         grads = [
             update / torch.where(rate == 0, 1.0, rate).to(update.dtype)
-            for update, rate in zip(updates.grads, rates, strict=True)
+            for update, rate in zip(updates.grads, self.rates(), strict=True)
         ]
         return replace(updates, grads=grads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_groups": []}
 
 
 class StableUpdate(StepRule):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, Self
@@ -18,7 +19,7 @@ from gradclip_core.parts.responses import broadcast_to_gradients
 from gradclip_core.parts.sharding import local
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.norm_rule import NormRule
-from gradclip_core.stepping.second_moment import mark_overflow
+from gradclip_core.stepping.second_moment import groups_of, mark_overflow
 from gradclip_core.stepping.step_hooks import StepHooks
 
 
@@ -47,6 +48,7 @@ class StepRule(NormRule):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, eps=0.0, **settings)
         self._before: dict[int, Tensor] = {}
+        self._in_step = False
         self._chosen: Gradients | None = None
 
     @abstractmethod
@@ -56,6 +58,14 @@ class StepRule(NormRule):
         `updates.grads` are the updates, `params` the parameters they belong to (after the step),
         and `updates.params` holds the parameters as they were before it.
         """
+
+    def start(self, old: Tensor, group: dict[str, Any]) -> Tensor:
+        """Where the update that is bounded begins, of a parameter `old` of this group."""
+        return old
+
+    def enough(self) -> float:
+        """Gradients are not bounded: to the guard all is told by their 2-norms."""
+        return super().enough() if self._in_step else math.inf
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Bound the steps of this optimizer from now on; returns the clipper itself.
@@ -98,8 +108,15 @@ class StepRule(NormRule):
         params = [param for group in optimizer.param_groups for param in group["params"]]
         self._before = {id(param): param.detach().clone() for param in params}
 
-    @torch.no_grad()
     def _after_step(self) -> None:
+        self._in_step = True
+        try:
+            self._bound_step()
+        finally:
+            self._in_step = False
+
+    @torch.no_grad()
+    def _bound_step(self) -> None:
         optimizer = self._attached()
         before, self._before = self._before, {}
         found = self._chosen or self.select(collect(optimizer)).chosen
@@ -108,28 +125,30 @@ class StepRule(NormRule):
             return
         params = [found.params[i] for i in moved]
         old = [before.get(id(param), param) for param in found.params]
-        steps = [_wide(p.detach()) - _wide(old[i]) for i, p in zip(moved, params, strict=True)]
+        groups = groups_of(optimizer)
+        starts = [self.start(_wide(old[i]), groups[id(found.params[i])]) for i in moved]
+        steps = [_wide(p.detach()) - start for p, start in zip(params, starts, strict=True)]
         updates = replace(found, params=old, present=moved, grads=steps, plain=False)
         parts, each = self._measure(self.measured(updates, params, optimizer))
         parts = replace(parts, gradients=updates)
         report = self._counted(self._clip(parts, updates, self._untouched(parts, each)))
-        self._write(params, parts, report.clipped_norms != report.norms)
+        self._write(params, starts, parts, report.clipped_norms != report.norms)
 
-    def _write(self, params: list[Tensor], parts: Parts, changed: Tensor) -> None:
+    def _write(
+        self, params: list[Tensor], starts: list[Tensor], parts: Parts, changed: Tensor
+    ) -> None:
         """Set the parameters of the parts that were scaled; what is not finite moves nothing."""
         updates, on_cpu = parts.gradients, changed.device.type == "cpu"
         if on_cpu and not changed.any():
             return
         masks = broadcast_to_gradients(parts, changed)
-        for param, position, update, mask in zip(
-            params, updates.present, updates.grads, masks, strict=True
-        ):
+        for param, start, update, mask in zip(params, starts, updates.grads, masks, strict=True):
             if on_cpu and not mask.any():
                 continue
             if self.guard.policy != "pass":
                 update.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
             shard = local(param.detach())
-            target = (_wide(updates.params[position]) + update).to(shard.dtype)
+            target = (start + update).to(shard.dtype)
             shard.copy_(torch.where(mask.to(shard.device), target, shard))
 
     def __getstate__(self) -> dict[str, Any]:

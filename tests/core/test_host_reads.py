@@ -35,13 +35,15 @@ ONE = {
     "noise_aware",
     "randomized",
     "spam",
+    "spectra",
     "stable_adamw",
     "stable_spam",
     "u_clip",
     "update_norm",
 }
 RULES = {"by_name": 2, "chain": 2}  # each rule has a guard of its own
-NEED_OPTIMIZER = {"adafactor", "clippy", "spam", "stable_adamw", "stable_spam", "update_norm"}
+NEED_OPTIMIZER = {"adafactor", "clippy", "spam", "spectra", "stable_adamw", "stable_spam"}
+NEED_OPTIMIZER |= {"update_norm"}
 # Called in another way: inside the backward pass, with samples, with the loss.
 LEFT_OUT = {"in_backward", "per_sample", "skip_on_spike"}
 
@@ -190,3 +192,4 @@ def test_the_default_is_free_in_the_step_of_a_fused_optimizer_and_patience_is_no
     assert reads("in step", ClipNorm(1.0, exclude=r"^0", by="parameter")) == 0
     assert reads("in step", ClipNorm(Percentile(10), patience=3)) == 1
     assert reads("call", ClipNorm(1.0)) == 1
+    assert reads("call", ClipNorm(1.0, min_ndim=2)) == 1

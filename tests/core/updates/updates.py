@@ -20,12 +20,16 @@ from torch.optim import (
     RMSprop,
 )
 
-from gradclip_core import Clipper, Clippy, ClipUpdate, Percentile, StableUpdate
+from gradclip_core import Clipper, Clippy, ClipUpdate, Percentile, Spectra, StableUpdate
 
 CLIPPERS: dict[str, Callable[..., Clipper]] = {
     "norm": lambda **kw: ClipUpdate(0.02, **kw),
     "autoclip": lambda **kw: ClipUpdate(Percentile(50.0), by="parameter", **kw),
     "adafactor": lambda **kw: ClipUpdate(2e-3, by="parameter", measure="rms", per_lr=True, **kw),
+    "spectral": lambda **kw: ClipUpdate(
+        2e-2, by="parameter", measure="spectral", response="clamp", **kw
+    ),
+    "spectra": lambda **kw: Spectra(0.3, **kw),
     "stable": lambda **kw: StableUpdate(**kw),
     "clippy": lambda **kw: Clippy(0.05, 0.001, **kw),
 }
