@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 
 from apps.errors import UserError
-from apps.sentiment.text_reader import fit_reading, read_reading
+from apps.sentiment.text_reader import fit_reading, macro_f1, read_reading
 
 
 def rated(n: int = 3000) -> tuple[np.ndarray, pd.Series]:
@@ -42,6 +45,21 @@ def test_a_reading_survives_a_json_file():
         again = read_reading(json.loads(json.dumps(found.to_dict())))
         given = logits if "classes" in found.to_dict() else scores
         pd.testing.assert_frame_equal(again.table(given), found.table(given))
+
+
+@given(
+    called=st.lists(st.tuples(st.integers(-4, 4), st.integers(0, 2)), min_size=1, max_size=30),
+    low=st.integers(-4, 4),
+    highs=st.lists(st.integers(0, 4), min_size=1, max_size=4),
+)
+def test_macro_f1_of_thresholds_is_scikit_learns(called, low, highs):
+    ratings, named = np.array(called).T
+    above = np.array([low + step for step in highs])
+    found = macro_f1(ratings.astype(float), named, low, above)
+    for high, score in zip(above, found, strict=True):
+        predicted = np.where(ratings <= low, 0, np.where(ratings >= high, 2, 1))
+        expected = f1_score(named, predicted, average="macro", zero_division=0.0)
+        assert score == pytest.approx(expected, rel=1e-12)
 
 
 def test_without_neutral_texts_nothing_is_neutral_by_probability():
