@@ -9,7 +9,7 @@ from torch import Tensor
 
 from apps.errors import UserError
 from apps.run.experiment import Experiment
-from apps.run.history import RandomState
+from apps.run.resuming import RandomState
 from apps.run.trainer import refuse_processes
 from apps.run.training import fit
 from gradclip_core import Advice, Advisor

@@ -257,25 +257,3 @@ class RunHistory(pl.Callback):
             return
         with path.open("a", newline="") as file:
             csv.DictWriter(file, fields, lineterminator="\n").writerows(rows)
-
-
-class RandomState(pl.Callback):
-    """Seeds torch anew at the first batch of every epoch, so that a resumed run draws the same.
-
-    Every process draws differently.
-
-    A state kept in the checkpoint would not do: after a resume Lightning makes the iterators,
-    which draw a number each, at another moment. Batches must not depend on the global state;
-    see `EpochSampler`.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Seed the generators of all devices."""
-        if batch_idx == 0:
-            draw = self.seed, trainer.current_epoch, 1 + trainer.global_rank
-            torch.manual_seed(hash(draw) % 2**63)

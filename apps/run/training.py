@@ -13,7 +13,6 @@ from typing import Any
 import lightning.pytorch as pl
 import pandas as pd
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 
@@ -21,7 +20,8 @@ from apps.base.application import Evaluation
 from apps.errors import UserError
 from apps.run.experiment import Experiment
 from apps.run.folder import RunFolder, code_fingerprint
-from apps.run.history import RandomState, RunHistory
+from apps.run.history import RunHistory
+from apps.run.resuming import RandomState, checkpoints
 from gradclip_core import NonFiniteGradientError, SampleError
 from gradclip_core.lightning import GradientClipping
 
@@ -47,8 +47,8 @@ def train(
         log_prefix="grad/" if logger else None,  # logging takes longer than a small step
         on_report=history.on_report,
     )
-    checkpoints = _checkpoints(folder, experiment.keep)
-    callbacks = [clipping, history, RandomState(experiment.config.seed), *checkpoints]
+    callbacks = [clipping, history, RandomState(experiment.config.seed)]
+    callbacks += checkpoints(folder, experiment.keep)
     trainer = experiment.trainer(callbacks, logger=logger)
     experiment.check_processes(trainer)
     experiment.check_intervals(trainer)
@@ -126,18 +126,6 @@ def _log_scores(logger: Logger, metrics: dict[str, Any]) -> None:
     known = {name: value for name, value in found.items() if value is not None}
     logger.log_metrics(known, step=metrics["steps"])
     logger.finalize("success")
-
-
-def _checkpoints(folder: RunFolder, keep: str) -> list[ModelCheckpoint]:
-    """One of the weights that are kept, and one to continue from after every validation.
-
-    Lightning heeds `save_last` only where it writes the kept weights as well.
-    """
-    place: dict[str, Any] = {"dirpath": folder.checkpoints, "enable_version_counter": False}
-    if keep == "last":
-        return [ModelCheckpoint(filename=folder.best.stem, save_last=True, **place)]
-    kept = ModelCheckpoint(filename=folder.best.stem, monitor="val/loss", **place)
-    return [kept, ModelCheckpoint(filename=folder.last.stem, **place)]
 
 
 def fit(trainer: pl.Trainer, experiment: Experiment, checkpoint: Path | None = None) -> None:
