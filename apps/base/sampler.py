@@ -1,30 +1,65 @@
-"""The order in which samples are drawn, the same for every strategy of a comparison."""
+"""The order in which samples are drawn, the same for every strategy and after an interruption."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 
 Item = TypeVar("Item")
 
 
-class SharedSampler(Sampler[Item], ABC):
-    """An order of samples, or of batches, anew in every epoch, dealt out among the processes.
+class ResumableSampler(Sampler[Item], ABC):
+    """An order of samples, or of batches, anew in every epoch, that goes on where it was left.
+
+    Lightning calls `set_epoch`.
+    """
+
+    epoch = 0
+    _left_at = 0, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        self.epoch = epoch
+
+    def go_on(self, epoch: int, taken: int) -> None:
+        """Leave out so many items of one epoch, which were taken before an interruption."""
+        self._left_at = epoch, taken
+
+    @property
+    def taken(self) -> int:
+        """How many items of the epoch are left out."""
+        epoch, taken = self._left_at
+        return taken if epoch == self.epoch else 0
+
+    def may_be_left_at(self, taken: int) -> bool:
+        """Whether the items after so many need nothing of those before."""
+        return True
+
+    @abstractmethod
+    def items(self) -> Sequence[Item]:
+        """All items of the epoch that this process takes."""
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items that are left."""
+        yield from self.items()[self.taken :]
+
+
+class SharedSampler(ResumableSampler[Item]):
+    """An order of samples, or of batches, that is dealt out among the processes.
 
     The order depends on the seed and the epoch alone, so that a resumed run continues with the
-    batches it would have seen; Lightning calls `set_epoch`. Of W processes each takes every W-th
+    batches it would have seen. Of W processes each takes every W-th
     item, so that their batches together are those of one process with batches W times as large;
     up to W - 1 items at the end are left out, so that all of them take as many.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.epoch = 0
 
     @abstractmethod
     def order(self, generator: torch.Generator) -> list[Item]:
@@ -34,15 +69,11 @@ class SharedSampler(Sampler[Item], ABC):
     def count(self) -> int:
         """Number of items that `order` returns."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[Item]:
-        """The items of the epoch that this process takes."""
+    def items(self) -> list[Item]:
+        """Those that this process takes."""
         generator = torch.Generator().manual_seed(hash((self.seed, self.epoch)) % 2**63)
         rank, world = _place()
-        yield from self.order(generator)[rank : len(self) * world : world]
+        return self.order(generator)[rank : len(self) * world : world]
 
     def __len__(self) -> int:
         """Number of items that a process takes in an epoch."""
@@ -92,6 +123,37 @@ class LengthSampler(SharedSampler[list[int]]):
     def count(self) -> int:
         """Number of batches in an epoch."""
         return -(-len(self.lengths) // self.batch_size)
+
+
+class TrainLoader(DataLoader[Item]):
+    """A DataLoader over a ResumableSampler."""
+
+    sampler: ResumableSampler[Any]
+    given = 0  # batches of the epoch
+
+    def __iter__(self) -> Any:
+        """The batches of the epoch that are left."""
+        return self._counted(super().__iter__())
+
+    def _counted(self, batches: Iterator[Item]) -> Iterator[Item]:
+        self.given = self.sampler.taken // self._items
+        for batch in batches:
+            self.given += 1
+            yield batch
+
+    def go_on(self, epoch: int, given: int) -> None:
+        """Leave out so many batches of one epoch, which were given before an interruption."""
+        self.sampler.go_on(epoch, given * self._items)
+
+    @property
+    def may_be_left(self) -> bool:
+        """Whether an interrupted run can go on after the batch that was given last."""
+        return self.sampler.may_be_left_at(self.given * self._items)
+
+    @property
+    def _items(self) -> int:
+        """How many items of the sampler make a batch."""
+        return self.batch_size or 1  # without a size the sampler's items are batches
 
 
 def _place() -> tuple[int, int]:

@@ -164,6 +164,7 @@ class FirstSteps(DataSettings):
     callbacks: dict[str, Described]
     seed: Annotated[int, _whole(0, 2**32 - 1)]
     num_threads: Annotated[int, _whole(1), Field(le=MAX_THREADS)]
+    checkpoint_minutes: Annotated[float, Field(gt=0)] | None = None
     output_dir: Place = None
 
 

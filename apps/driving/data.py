@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from apps.base.account import Account
 from apps.base.application import DataModule
+from apps.base.sampler import ResumableSampler, TrainLoader
 from apps.driving.ppo import PPO
 from apps.driving.scenarios import DENSE, TEST_DENSITY, Highway
 
@@ -25,28 +25,26 @@ class Turn(NamedTuple):
     step: int
 
 
-class Turns(Sampler[Turn]):
+class Turns(ResumableSampler[Turn]):
     """The steps of an epoch, of which every rollout has as many; no rollout comes twice.
 
-    Epochs end with a rollout, so that a resumed run needs none of those before. Lightning calls
-    `set_epoch`.
+    Epochs end with a rollout, so that a resumed run needs none of those before.
     """
 
     def __init__(self, rollouts: int, steps: int, seed: int) -> None:
         self.rollouts = rollouts
         self.steps = steps
         self.seed = seed
-        self.epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose an epoch."""
-        self.epoch = epoch
+    def may_be_left_at(self, taken: int) -> bool:
+        """Only between two rollouts: another policy would drive another one."""
+        return taken % self.steps == 0
 
-    def __iter__(self) -> Iterator[Turn]:
+    def items(self) -> list[Turn]:
         """The steps, rollout by rollout."""
         first = self.epoch * self.rollouts
-        for rollout in range(first, first + self.rollouts):
-            yield from (Turn(self.seed, rollout, step) for step in range(self.steps))
+        numbers = range(first, first + self.rollouts)
+        return [Turn(self.seed, number, step) for number in numbers for step in range(self.steps)]
 
     def __len__(self) -> int:
         """Number of steps in an epoch."""
@@ -89,7 +87,7 @@ class DrivingData(DataModule):
     def train_dataloader(self) -> DataLoader[Turn]:
         """The steps of an epoch."""
         turns = Turns(self.rollouts_per_epoch, self.learning.steps, self.seed)
-        return DataLoader(_Same(), batch_size=None, sampler=turns)
+        return TrainLoader(_Same(), batch_size=None, sampler=turns)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """The numbers of the validation scenarios as one batch, int64."""

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from apps.base.account import Account
 from apps.base.application import DataModule
-from apps.base.sampler import EpochSampler
+from apps.base.sampler import EpochSampler, TrainLoader
 from apps.energy.days_off import are_off
 from apps.energy.encoding import Encoding, Features, Inputs
 from apps.energy.forecast import LEVELS
@@ -149,7 +149,7 @@ class SeriesData(DataModule):
         """Windows of the training part, a new draw in each epoch."""
         windows = Windows(self.inputs, self.training_rows())
         sampler = EpochSampler(len(windows), self.samples_per_epoch, self.seed)
-        return DataLoader(windows, self.batch_size, sampler=sampler, collate_fn=_whole)
+        return TrainLoader(windows, self.batch_size, sampler=sampler, collate_fn=_whole)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Windows at every midnight of the validation part."""

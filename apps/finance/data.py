@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from apps.base.account import Account
 from apps.base.application import DataModule
-from apps.base.sampler import EpochSampler
+from apps.base.sampler import EpochSampler, TrainLoader
 from apps.errors import UserError
 from apps.finance.features import Encoding, Features, fit_encoding
 from apps.finance.har_gjr import Refits
@@ -176,7 +176,7 @@ class PanelData(DataModule):
         """Samples of the training part, a new draw in each epoch."""
         windows = self.windows(self.origins("train"))
         sampler = self._sampler(len(windows))
-        return DataLoader(windows, self.batch_size, sampler=sampler, collate_fn=_whole)
+        return TrainLoader(windows, self.batch_size, sampler=sampler, collate_fn=_whole)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """All samples of the validation part."""

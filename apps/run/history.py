@@ -122,11 +122,11 @@ class RunHistory(pl.Callback):
         """Complete the row of the step, if there was one; now and then write the rows out."""
         self._complete()
         if len(self._pending) >= self.flush_every:
-            self._flush(trainer)
+            self.flush(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch's row."""
-        self._flush(trainer)
+        self.flush(trainer)
         losses, self._train_losses = self._train_losses, []
         row = {
             "epoch": 0 if trainer.sanity_checking else trainer.current_epoch + 1,
@@ -146,11 +146,11 @@ class RunHistory(pl.Callback):
     ) -> None:
         """Write the steps that were made before training broke off."""
         self._complete()
-        self._flush(trainer)
+        self.flush(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what is left and judge whether the run diverged."""
-        self._flush(trainer)
+        self.flush(trainer)
         if self.diverged_at is None:
             self.diverged_at = self._dead_since
         may_stall = getattr(pl_module, "may_stall", False)
@@ -189,7 +189,8 @@ class RunHistory(pl.Callback):
         if self._pending:
             self._pending[-1][0].update({**self._where, **self._pending[-1][0]})
 
-    def _flush(self, trainer: pl.Trainer) -> None:
+    def flush(self, trainer: pl.Trainer) -> None:
+        """Write the rows of the steps that were made since."""
         rows = []
         for row, loss, report in self._pending:
             values = report.as_dict()
@@ -229,6 +230,7 @@ class RunHistory(pl.Callback):
             "diverged_at": self.diverged_at,
             "dead_since": self._dead_since,
             "epochs": self._epochs,
+            "train_losses": self._train_losses,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -239,6 +241,7 @@ class RunHistory(pl.Callback):
         self.diverged_at = state_dict["diverged_at"]
         self._dead_since = state_dict["dead_since"]
         self._epochs = list(state_dict["epochs"])
+        self._train_losses = list(state_dict.get("train_losses", []))  # of an epoch that goes on
 
     def _cut(self, path: Path, fields: tuple[str, ...], rows: int) -> None:
         if not self._is_first:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from torch import Tensor
 
 from apps.run.folder import RunFolder
+from apps.run.history import RunHistory
 
 
 def checkpoints(folder: RunFolder, keep: str) -> list[ModelCheckpoint]:
@@ -23,23 +27,106 @@ def checkpoints(folder: RunFolder, keep: str) -> list[ModelCheckpoint]:
     return [kept, ModelCheckpoint(filename=folder.last.stem, **place)]
 
 
+class TimedCheckpoint(Checkpoint):
+    """Writes the checkpoint to go on from within long epochs too, as many minutes after the last.
+
+    It waits for a step of the optimizer, since gradients that wait for one are not kept, and until
+    the training data may be left. As a Checkpoint it is asked after all other callbacks.
+    """
+
+    def __init__(self, folder: RunFolder, minutes: float, history: RunHistory) -> None:
+        self.path = folder.last
+        self.seconds = 60 * minutes
+        self.history = history
+        self._written = 0.0
+        self._steps = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to count."""
+        self._written, self._steps = time.monotonic(), trainer.global_step
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin anew, as a checkpoint is written now."""
+        self._written = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any
+    ) -> None:
+        """Write the checkpoint when it is time."""
+        stepped, self._steps = trainer.global_step > self._steps, trainer.global_step
+        loader: Any = trainer.train_dataloader
+        if not stepped or trainer.is_last_batch or not loader.may_be_left:
+            return
+        is_time = time.monotonic() - self._written >= self.seconds
+        if trainer.strategy.broadcast(is_time):
+            self.history.flush(trainer)
+            trainer.save_checkpoint(self.path)
+            self._written = time.monotonic()
+
+
+class DataPosition(pl.Callback):
+    """Lets the training data go on after the batch at which a checkpoint was made.
+
+    Lightning keeps the state of loaders, too, but does not load it where a schedule has asked how
+    many steps there will be.
+    """
+
+    _place: tuple[int, int] | None = None
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the epoch, and how many of its batches were given."""
+        loader: Any = trainer.train_dataloader
+        checkpoint["data_position"] = loader.sampler.epoch, loader.given
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take up what was kept."""
+        self._place = checkpoint.get("data_position")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on from there; no batch has been asked for yet."""
+        loader: Any = trainer.train_dataloader
+        if self._place is not None:
+            loader.go_on(*self._place)
+
+
 class RandomState(pl.Callback):
     """Seeds torch anew at the first batch of every epoch, so that a resumed run draws the same.
 
-    Every process draws differently.
-
-    A state kept in the checkpoint would not do: after a resume Lightning makes the iterators,
-    which draw a number each, at another moment. Batches must not depend on the global state;
-    see `EpochSampler`.
+    Every process draws differently. Within an epoch the states that a checkpoint holds are taken
+    up at the first batch, since Lightning makes the iterators, which draw a number each, at another
+    moment after a resume. Batches must not depend on the global state; see `EpochSampler`.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self._states: list[list[Tensor]] = []
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed the generators of all devices."""
+        """Seed the generators of all devices, or let them go on."""
+        rank = trainer.global_rank
         if batch_idx == 0:
-            draw = self.seed, trainer.current_epoch, 1 + trainer.global_rank
-            torch.manual_seed(hash(draw) % 2**63)
+            torch.manual_seed(hash((self.seed, trainer.current_epoch, 1 + rank)) % 2**63)
+        elif rank < len(self._states):
+            cpu, *devices = self._states[rank]
+            torch.set_rng_state(cpu)
+            torch.cuda.set_rng_state_all(devices)
+        self._states = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the generators of each process."""
+        own = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+        states: list[Any] = [own]
+        if dist.is_available() and dist.is_initialized():
+            states = [None] * dist.get_world_size()
+            dist.all_gather_object(states, own)
+        return {"states": states}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._states = state_dict["states"]

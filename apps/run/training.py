@@ -21,7 +21,7 @@ from apps.errors import UserError
 from apps.run.experiment import Experiment
 from apps.run.folder import RunFolder, code_fingerprint
 from apps.run.history import RunHistory
-from apps.run.resuming import RandomState, checkpoints
+from apps.run.resuming import DataPosition, RandomState, TimedCheckpoint, checkpoints
 from gradclip_core import NonFiniteGradientError, SampleError
 from gradclip_core.lightning import GradientClipping
 
@@ -47,8 +47,10 @@ def train(
         log_prefix="grad/" if logger else None,  # logging takes longer than a small step
         on_report=history.on_report,
     )
-    callbacks = [clipping, history, RandomState(experiment.config.seed)]
+    callbacks = [clipping, history, DataPosition(), RandomState(experiment.config.seed)]
     callbacks += checkpoints(folder, experiment.keep)
+    if minutes := experiment.config.get("checkpoint_minutes"):
+        callbacks.append(TimedCheckpoint(folder, minutes, history))
     trainer = experiment.trainer(callbacks, logger=logger)
     experiment.check_processes(trainer)
     experiment.check_intervals(trainer)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from apps.base.account import Account
 from apps.base.application import DataModule
-from apps.base.sampler import LengthSampler
+from apps.base.sampler import LengthSampler, TrainLoader
 from apps.errors import UserError
 from apps.sentiment.corpus import PARTS, POLARITIES, Part, polarity
 from apps.sentiment.encoding import Encoding
@@ -134,7 +134,7 @@ class SentimentData(DataModule):
         texts = self._texts("train")
         lengths = [len(words) for words in texts.words]
         sampler = LengthSampler(lengths, self.batch_size, self.seed)
-        return DataLoader(texts, batch_size=None, sampler=sampler)
+        return TrainLoader(texts, batch_size=None, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation texts, by length."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from apps.base.account import Account
 from apps.base.application import DataModule
-from apps.base.sampler import LengthSampler
+from apps.base.sampler import LengthSampler, TrainLoader
 from apps.errors import UserError
 from apps.speech.alphabet import Alphabet, fit_alphabet, least_frames
 from apps.speech.batches import Batch, Utterances
@@ -131,23 +131,21 @@ class SpeechData(DataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of similar length, drawn anew in each epoch."""
         lengths = self.parts["train"].lengths
-        return self._loader("train", LengthSampler(lengths, self.batch_size, self.seed))
+        sampler = LengthSampler(lengths, self.batch_size, self.seed)
+        return TrainLoader(self.parts["train"], sampler=sampler, **self._options)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation part in order of length."""
         lengths = self.parts["val"].lengths
         order = sorted(range(len(lengths)), key=lengths.__getitem__)
         starts = range(0, len(order), self.batch_size)
-        return self._loader("val", [order[i : i + self.batch_size] for i in starts])
+        batches = [order[i : i + self.batch_size] for i in starts]
+        return DataLoader(self.parts["val"], sampler=batches, **self._options)
 
-    def _loader(self, part: Part, batches: Iterable[list[int]]) -> DataLoader[Batch]:
-        return DataLoader(
-            self.parts[part],
-            batch_size=None,
-            sampler=batches,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-        )
+    @property
+    def _options(self) -> dict[str, Any]:
+        workers = self.num_workers
+        return {"batch_size": None, "num_workers": workers, "persistent_workers": workers > 0}
 
     def _account(self) -> Account:
         """What was found, part by part."""

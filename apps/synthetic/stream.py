@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from apps.base.sampler import SharedSampler
+from apps.base.sampler import SharedSampler, TrainLoader
 
 Batch = TypeVar("Batch")
 Draw = Callable[[np.random.Generator], Batch]
@@ -44,4 +44,4 @@ class Consecutive(SharedSampler[int]):
 
 def stream_loader(draw: Draw[Batch], seed: int, steps: int) -> DataLoader[Batch]:
     """A loader of `steps` new batches in every epoch; none is seen twice."""
-    return DataLoader(Stream(draw, seed), batch_size=None, sampler=Consecutive(steps))
+    return TrainLoader(Stream(draw, seed), batch_size=None, sampler=Consecutive(steps))

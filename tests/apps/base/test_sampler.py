@@ -5,7 +5,7 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.base.sampler import EpochSampler, LengthSampler
+from apps.base.sampler import EpochSampler, LengthSampler, TrainLoader
 
 
 def draw(size: int, number: int, seed: int, epoch: int) -> list[int]:
@@ -93,3 +93,30 @@ def test_processes_share_whole_batches():
         with mock.patch("apps.base.sampler._place", return_value=(rank, 2)):
             shares.append(batches(LengthSampler(list(range(50)), 8, seed=0), 3))
     assert shares == [whole[:6:2], whole[1:6:2]]
+
+
+class Numbers:
+    """A data set that gives back what it is asked for."""
+
+    def __getitem__(self, asked):
+        return asked
+
+    def __len__(self):
+        return 20
+
+
+@given(left_out=st.integers(0, 7), epoch=st.integers(0, 3), by_length=st.booleans())
+def test_a_loader_goes_on_within_an_epoch_and_is_whole_in_the_next(left_out, epoch, by_length):
+    if by_length:
+        sampler = LengthSampler([1] * 20, 3, seed=1)
+        loader = TrainLoader(Numbers(), batch_size=None, sampler=sampler, collate_fn=list)
+    else:
+        sampler = EpochSampler(20, 20, seed=1)
+        loader = TrainLoader(Numbers(), 3, sampler=sampler, collate_fn=list)
+    sampler.set_epoch(epoch)
+    whole = list(loader)
+    loader.go_on(epoch, left_out)
+    assert list(loader) == whole[left_out:]
+    assert loader.given == len(whole) == len(loader) == 7
+    sampler.set_epoch(epoch + 1)
+    assert len(list(loader)) == 7

@@ -153,3 +153,31 @@ def test_a_run_continues_from_its_last_epoch_whatever_that_brought(tiny, tmp_pat
     assert (
         last["global_step"] == metrics(tmp_path / "run")["steps"] == 3 * (last["global_step"] // 3)
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "step", "kept"),
+    [
+        ("trainer.accumulate_grad_batches=1", 11, 11),
+        ("trainer.accumulate_grad_batches=3", 4, 4),  # the third of an epoch is of two batches
+        ("+trainer.val_check_interval=0.5", 13, 13),
+        ("optimizer=sgd", 15, 15),
+    ],
+)
+def test_a_run_goes_on_within_an_epoch(monkeypatch, tiny, tmp_path, setting, step, kept):
+    settings = [*tiny, *SETTINGS, "app.samples_per_epoch=256", "training.epochs=2", setting]
+    succeed("train", *settings, f"run_dir={tmp_path / 'whole'}")
+    run, often = tmp_path / "run", "checkpoint_minutes=1e-9"
+    interrupted(monkeypatch, step, Killed, *settings, often, f"run_dir={run}")
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == kept
+    succeed("train", f"resume={run}")
+    assert_same_run(run, tmp_path / "whole")
+
+
+def test_null_means_after_validations_alone(monkeypatch, tiny, tmp_path):
+    run, never = tmp_path / "run", "checkpoint_minutes=null"
+    more = ["app.samples_per_epoch=256", never]
+    interrupted(monkeypatch, 11, Killed, *tiny, *SETTINGS, *more, f"run_dir={run}")
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 8
