@@ -16,6 +16,7 @@ from gradclip_core.rules.band import Band
 from gradclip_core.rules.clip_norm import ClipNorm
 from gradclip_core.rules.clip_value import ClipValue
 from gradclip_core.rules.no_clip import NoClip
+from gradclip_core.rules.power_clip import PowerClip
 from gradclip_core.rules.random_clip import RandomClip
 from gradclip_core.rules.rule import Rule
 from gradclip_core.rules.spam import Spam
@@ -66,6 +67,7 @@ __all__ = [
     "NoiseAware",
     "NonFiniteGradientError",
     "Percentile",
+    "PowerClip",
     "QuantileTracker",
     "RandomClip",
     "Relative",

@@ -55,6 +55,13 @@ def check_integer(name: str, value: int, least: int = 1, others: str = "") -> in
     return number
 
 
+def check_flag(name: str, value: object) -> bool:
+    """Return `value`; raise ValueError unless it is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     """Return `value`; raise ValueError unless it is one of `allowed`."""
     if value not in allowed:

@@ -130,7 +130,7 @@ def test_a_mistake_is_one_line_in_a_process_of_its_own(verb):
 @pytest.mark.parametrize(
     ("group", "known"),
     [
-        ("clipping", "adagc, agc, aggc, autoclip, block_rms"),
+        ("clipping", "adagc, adamw_clip, agc, aggc, autoclip, block_rms"),
         ("optimizer", "adagrad, adam, adamw"),
         ("trainer", "cpu, ddp, ddp_cpu, debug, fsdp, gpu"),
         ("model", "gru, lstm, mlp, ridge_residual, rnn"),
@@ -148,7 +148,7 @@ def test_unknown_choice_lists_the_known(group, known):
 def test_unknown_strategy_or_sweep_in_a_comparison_lists_the_known(tiny):
     line = refused("compare", *tiny, "clipping=[none,nonsense]")
     assert "clipping=nonsense: unknown; known: " in line
-    assert "adagc, agc, aggc, autoclip, block_rms" in line
+    assert "adagc, adamw_clip, agc, aggc, autoclip, block_rms" in line
     assert "sweep=nonsense: unknown; known: sgd" in refused("compare", *tiny, "sweep=nonsense")
 
 

@@ -49,6 +49,7 @@ LEARNT = (
     "spike_window",
     "adagc",
     "aggc",
+    "spamp",
     "scheduled",
 )
 STEPS, SPIKES, FALL = 300, (140, 190, 260), 220

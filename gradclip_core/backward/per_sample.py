@@ -17,7 +17,7 @@ from gradclip_core.backward.sample_gradients import (
     one_by_one,
     recurrent_or_sparse,
 )
-from gradclip_core.checks import check_choice, check_finite, check_integer
+from gradclip_core.checks import check_choice, check_finite, check_integer, check_number
 from gradclip_core.composed.composite import Composite
 from gradclip_core.guards import Policy
 from gradclip_core.parts.collect import collect
@@ -27,8 +27,9 @@ from gradclip_core.report import ClipReport
 from gradclip_core.rules.no_clip import NoClip
 
 SampleResponse: TypeAlias = Literal["flat", "automatic", "drop"]
-# Of some samples: their norms before and after, (b,), and by parameter before, (b, n).
-_Seen: TypeAlias = tuple[Tensor, Tensor, Tensor]
+# Of some samples: their norms before and after and their thresholds, (b,), and their norms by
+# parameter before, (b, n).
+_Seen: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class ClipPerSample(Composite):
@@ -46,8 +47,8 @@ class ClipPerSample(Composite):
         tensor([[0.7500]])
 
     g = (1 / B) * sum of s_i * g_i over the samples of a batch, with n_i = ||g_i||_2 over all
-    parameters. No sample can move the mean by more than max_norm / B: robust training, which is
-    private only with noise, and there is none here.
+    parameters. No sample can move the mean by more than its threshold / B: robust training, which
+    is private only with noise, and there is none here.
 
     Args:
         max_norm: the threshold C, a finite number > 0.
@@ -55,6 +56,10 @@ class ClipPerSample(Composite):
             "automatic": s = C / (n + gamma) (AUTO-S of Bu et al. 2022, arXiv:2206.07136). "drop": s
             = 1 where n <= C, else 0 (Bu et al. 2021, arXiv:2106.07830).
         gamma: of the response "automatic", a finite number > 0.
+        tail_index: b, > 0: the k-th sample of a batch has the threshold C k^(1/b), k = 1, 2, ...
+            None: all have C. Source: Nobile and Grohs 2026, arXiv:2605.02701, who take for b the
+            moment p that the noise of single gradients has, in (1, 2], and for C its size. Samples
+            must come in random order.
         method: "vmap": all samples at once with `torch.func`, which takes memory for B gradients;
             "loop": one after the other, B backward passes; "auto": "loop" for models with recurrent
             layers or sparse embeddings, which "vmap" cannot take, else "vmap". The gradients are
@@ -89,6 +94,7 @@ class ClipPerSample(Composite):
         *,
         response: SampleResponse = "flat",
         gamma: float = 0.01,
+        tail_index: float | None = None,
         method: Method = "auto",
         chunk_size: int | None = None,
         nonfinite: Policy = "skip",
@@ -98,6 +104,7 @@ class ClipPerSample(Composite):
         self.max_norm = check_finite("max_norm", max_norm)
         self.response = check_choice("response", response, get_args(SampleResponse))
         self.gamma = check_finite("gamma", gamma)
+        self.tail_index = None if tail_index is None else _check_index(tail_index)
         self.method = check_choice("method", method, get_args(Method))
         if chunk_size is not None:
             chunk_size = check_integer("chunk_size", chunk_size, others=" or None")
@@ -159,10 +166,10 @@ class ClipPerSample(Composite):
         else:
             chunks = at_once(self._model[0], loss_of, batch, params, self.chunk_size or size)
         sums: list[Tensor | None] = [None] * len(params)
-        losses = []
+        losses: list[Tensor] = []
         for grads, loss in chunks:
+            shares = self._clip(grads, loss.device, sum(len(before) for before in losses))
             losses.append(loss)
-            shares = self._clip(grads, loss.device)
             sums = [_plus(s, share) for s, share in zip(sums, shares, strict=True)]
         for param, value in zip(params.values(), sums, strict=True):
             if value is not None:
@@ -189,35 +196,48 @@ class ClipPerSample(Composite):
         return {n: p for n, p in self._model[0].named_parameters() if p.requires_grad}
 
     @torch.no_grad()
-    def _clip(self, grads: list[Tensor | None], device: torch.device) -> list[Tensor | None]:
-        """The sums of the clipped gradients of some samples, (b, ...), by parameter."""
+    def _clip(
+        self, grads: list[Tensor | None], device: torch.device, first: int
+    ) -> list[Tensor | None]:
+        """The sums of the clipped gradients of some samples, (b, ...), by parameter.
+
+        first: how many samples of the batch came before them.
+        """
         squares = [None if grad is None else _norms(grad).to(device) for grad in grads]
         size = next((len(values) for values in squares if values is not None), 0)
         nothing = torch.zeros(size, dtype=torch.float64, device=device)
         each = torch.stack([nothing if v is None else v for v in squares], dim=1)
         norms = torch.linalg.vector_norm(each, dim=1)
         usable = norms.isfinite() if self.leaves_out else torch.ones_like(norms, dtype=torch.bool)
-        factors = torch.where(usable, self._factors(norms), 0.0)
+        bounds = self._bounds(norms, first)
+        factors = torch.where(usable, self._factors(norms, bounds), 0.0)
         if self.leaves_out:
             norms, each = norms.where(usable, 0.0), each.where(usable.unsqueeze(1), 0.0)
-        self._seen.append((norms, norms * factors, each))
+        self._seen.append((norms, norms * factors, bounds, each))
         return [None if grad is None else _sum(grad, factors, usable) for grad in grads]
 
-    def _factors(self, norms: Tensor) -> Tensor:
+    def _bounds(self, norms: Tensor, first: int) -> Tensor:
+        """The thresholds of the samples that follow the first so many of a batch, (b,)."""
+        if self.tail_index is None:
+            return torch.full_like(norms, self.max_norm)
+        places = torch.arange(first + 1, first + 1 + len(norms), device=norms.device)
+        return self.max_norm * places.to(norms.dtype) ** (1 / self.tail_index)
+
+    def _factors(self, norms: Tensor, bounds: Tensor) -> Tensor:
         if self.response == "automatic":
-            return self.max_norm / (norms + self.gamma)
+            return bounds / (norms + self.gamma)
         if self.response == "drop":
-            return torch.where(norms.isnan(), math.nan, (norms <= self.max_norm).to(norms))
-        return (self.max_norm / norms).clamp(max=1.0)  # 1 for a norm of 0
+            return torch.where(norms.isnan(), math.nan, (norms <= bounds).to(norms))
+        return (bounds / norms).clamp(max=1.0)  # 1 for a norm of 0
 
     def _of_samples(self, seen: list[_Seen], guarded: ClipReport) -> ClipReport:
         """The report whose parts are samples, after what the guard did to their mean."""
-        norms, clipped, each = (torch.cat(column) for column in zip(*seen, strict=True))
+        norms, clipped, bounds, each = (torch.cat(column) for column in zip(*seen, strict=True))
         return ClipReport(
             norms=norms,
             clipped_norms=torch.where(guarded.skipped, norms, clipped),
-            thresholds=torch.full_like(norms, self.max_norm),
-            over=norms > self.max_norm,
+            thresholds=bounds,
+            over=norms > bounds,
             parameter_norms=each.square().mean(0).sqrt(),
             skipped=guarded.skipped,
             clip_rate=guarded.clip_rate,
@@ -229,6 +249,11 @@ class ClipPerSample(Composite):
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_model": [], "_seen": []}
+
+
+def _check_index(tail_index: float) -> float:
+    allowed = "a finite number > 0 or None"
+    return check_number("tail_index", tail_index, allowed, lambda x: 0 < x < math.inf)
 
 
 def _norms(grad: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradclip_core.checks import check_finite, check_integer, renamed_arguments
+from gradclip_core.checks import check_finite, check_flag, check_integer, renamed_arguments
 from gradclip_core.parts.gradients import Gradients, check_elements
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.selection import Selected
@@ -20,7 +20,13 @@ from gradclip_core.rules.rule import Rule
 from gradclip_core.rules.settings import RuleSettings
 from gradclip_core.stepping.during_step import DuringStep
 from gradclip_core.stepping.momentum_reset import MomentumReset, scaled_rates, warm_up
-from gradclip_core.stepping.second_moment import check_served, mark_overflow, second_moment
+from gradclip_core.stepping.second_moment import (
+    check_served,
+    groups_of,
+    mark_overflow,
+    second_moment,
+    unbiased_moment,
+)
 from gradclip_core.thresholds import Fixed
 
 
@@ -47,6 +53,8 @@ class Spam(Rule):
     zero, after which its learning rate rises again over `lr_warmup_steps` steps from a hundredth
     along a cosine. Source: Huang et al. 2025, arXiv:2501.06842 (SPAM). Unlike there, an element
     with v = 0, which has had no gradient, is not cut: it could never begin to move.
+    `Spam(9.0, warmup_steps=0, reset_every=None, unbiased=True)` cuts at three standard deviations
+    around zero, as the package AdamWClip does.
 
     Args:
         ratio: theta, > 0.
@@ -54,6 +62,8 @@ class Spam(Rule):
             known yet, >= 0.
         reset_every: steps from one reset to the next; None never resets.
         lr_warmup_steps: >= 0; weight decay that goes by the learning rate is lowered with it.
+        unbiased: whether v is corrected for the start, as the optimizer that keeps it does:
+            v / (1 - b2^t) after t steps. RMSprop and Adadelta correct nothing.
         exclude: regular expression; parameters whose name it matches anywhere are neither measured
             nor clipped. Needs names.
         min_ndim: parameters with fewer dimensions are left alone in the same way; 2: biases,
@@ -80,6 +90,7 @@ class Spam(Rule):
         warmup_steps: int = 20,
         reset_every: int | None = 500,
         lr_warmup_steps: int = 150,
+        unbiased: bool = False,
         **settings: Unpack[RuleSettings],
     ) -> None:
         super().__init__(
@@ -90,6 +101,7 @@ class Spam(Rule):
         )
         self.ratio = check_finite("ratio", ratio)
         self.warmup_steps = check_integer("warmup_steps", warmup_steps, least=0)
+        self.unbiased = check_flag("unbiased", unbiased)
         self.lr_warmup_steps = check_integer("lr_warmup_steps", lr_warmup_steps, least=0)
         self.reset = MomentumReset(reset_every, restart=False)
         self._during: DuringStep | None = None
@@ -122,11 +134,10 @@ class Spam(Rule):
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Cut the elements that are over; the ratios that the parts have then."""
-        optimizer, found = self._attached(), parts.gradients
+        found = parts.gradients
         if self.reset.since < self.warmup_steps:
             return parts.norms
-        for position, grad in zip(found.present, found.grads, strict=True):
-            moment = second_moment(optimizer, found.params[position])
+        for moment, grad in zip(self._moments(found), found.grads, strict=True):
             if moment is not None:
                 bound = moment.sqrt() * math.sqrt(self.ratio)
                 over = (moment > 0) & (grad.abs() > bound)
@@ -136,10 +147,8 @@ class Spam(Rule):
     def _measure(self, gradients: Gradients) -> tuple[Parts, Tensor]:
         """Measure the gradients in units of the root of their second moment."""
         check_elements(gradients, "Spam")
-        optimizer = self._attached()
         ratios = []
-        for position, grad in zip(gradients.present, gradients.grads, strict=True):
-            moment = second_moment(optimizer, gradients.params[position])
+        for moment, grad in zip(self._moments(gradients), gradients.grads, strict=True):
             # Zero where there is nothing to compare with, but NaN where the gradient is not finite.
             ratio = grad * 0.0
             if moment is not None:
@@ -147,6 +156,15 @@ class Spam(Rule):
             ratios.append(ratio)
         parts, each = super()._measure(replace(gradients, grads=ratios))
         return replace(parts, gradients=gradients), each
+
+    def _moments(self, found: Gradients) -> list[Tensor | None]:
+        """The second moment of each gradient, in their order; None before it exists."""
+        optimizer = self._attached()
+        params = [found.params[position] for position in found.present]
+        if not self.unbiased:
+            return [second_moment(optimizer, param) for param in params]
+        groups = groups_of(optimizer)
+        return [unbiased_moment(optimizer, param, groups.get(id(param), {})) for param in params]
 
     def _guarded(self, selected: Selected) -> tuple[Parts, ClipReport, bool]:
         if self.guard.policy != "pass":

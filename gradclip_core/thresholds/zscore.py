@@ -11,6 +11,7 @@ from gradclip_core.checks import (
     check_choice,
     check_decay,
     check_finite,
+    check_flag,
     check_integer,
     check_positive,
     renamed_arguments,
@@ -92,11 +93,7 @@ class ZScore(Recurrence):
         self.factor = check_finite("factor", factor)
         self.warmup_steps = check_integer("warmup_steps", warmup_steps)
         self.cap = None if cap is None else check_positive("cap", cap)
-        if not isinstance(skip_update_on_spike, bool):
-            raise ValueError(
-                f"skip_update_on_spike must be True or False, got {skip_update_on_spike!r}"
-            )
-        self.skip_update_on_spike = skip_update_on_spike
+        self.skip_update_on_spike = check_flag("skip_update_on_spike", skip_update_on_spike)
         self.max_spikes = None if max_spikes is None else check_integer("max_spikes", max_spikes)
         self._declare("mean", 0.0)
         self._declare("sd", 0.0)

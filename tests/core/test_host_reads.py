@@ -30,6 +30,7 @@ ONE = {
     "acclip",
     "adafactor",
     "adagc",
+    "adamw_clip",
     "by_name",
     "clippy",
     "noise_aware",
@@ -43,7 +44,7 @@ ONE = {
 }
 RULES = {"by_name": 2, "chain": 2}  # each rule has a guard of its own
 NEED_OPTIMIZER = {"adafactor", "clippy", "spam", "spectra", "stable_adamw", "stable_spam"}
-NEED_OPTIMIZER |= {"update_norm"}
+NEED_OPTIMIZER |= {"adamw_clip", "update_norm"}
 # Called in another way: inside the backward pass, with samples, with the loss.
 LEFT_OUT = {"in_backward", "per_sample", "skip_on_spike"}
 

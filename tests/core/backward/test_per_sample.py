@@ -73,7 +73,7 @@ def loss_with(net: nn.Module) -> Callable[[Any], Tensor]:
 
 
 def by_hand(
-    net: nn.Module, batch: Any, factor: Any, bound: float
+    net: nn.Module, batch: Any, factor: Any, bounds: list[float]
 ) -> tuple[list[Tensor], list[float]]:
     """The mean of the clipped gradients, and the norms, in a loop over samples."""
     size, norms = len(batch[0]), []
@@ -82,7 +82,7 @@ def by_hand(
         loss = loss_with(net)((batch[0][i : i + 1], batch[1][i : i + 1]))
         grads = torch.autograd.grad(loss, list(net.parameters()))
         norms.append(math.sqrt(sum(float(grad.square().sum()) for grad in grads)))
-        sums = [s + factor(norms[-1], bound) * g for s, g in zip(sums, grads, strict=True)]
+        sums = [s + factor(norms[-1], bounds[i]) * g for s, g in zip(sums, grads, strict=True)]
     return [s / size for s in sums], norms
 
 
@@ -91,31 +91,43 @@ def by_hand(
     response=st.sampled_from(sorted(FACTORS)),
     method=st.sampled_from(["auto", "loop"]),
     bound=st.floats(1e-2, 1e2),
+    index=st.sampled_from([None, 1.3, 2.0]),
     size=st.integers(1, 7),
     chunk=st.sampled_from([None, 1, 3]),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=40)
 def test_it_equals_a_loop_over_samples(
-    kind: str, response: Any, method: Any, bound: float, size: int, chunk: Any, seed: int
+    kind: str,
+    response: Any,
+    method: Any,
+    bound: float,
+    index: float | None,
+    size: int,
+    chunk: Any,
+    seed: int,
 ) -> None:
     net, batch = make_net(kind, seed), make_batch(size, seed)
-    clipper = ClipPerSample(bound, response=response, method=method, chunk_size=chunk)
+    clipper = ClipPerSample(
+        bound, response=response, method=method, chunk_size=chunk, tail_index=index
+    )
     clipper.attach(model=net)
-    expected, norms = by_hand(net, batch, FACTORS[response], bound)
+    growth = [1.0 if index is None else (k + 1) ** (1 / index) for k in range(size)]
+    bounds = [bound * each for each in growth]
+    expected, norms = by_hand(net, batch, FACTORS[response], bounds)
     loss = clipper.backward(loss_with(net), batch)
     for param, value in zip(net.parameters(), expected, strict=True):
         torch.testing.assert_close(param.grad, value, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(loss, loss_with(net)(batch).detach())
     report = clipper(net)
     assert report.norms.tolist() == pytest.approx(norms)
-    assert report.clipped_share.item() == pytest.approx(np.mean(np.array(norms) > bound))
+    assert report.clipped_share.item() == pytest.approx(np.mean(np.array(norms) > bounds))
     assert report.norm.item() == pytest.approx(math.sqrt(np.mean(np.square(norms))))
-    factors = [FACTORS[response](norm, bound) for norm in norms]
+    factors = list(map(FACTORS[response], norms, bounds))
     after = math.sqrt(np.mean(np.square(np.multiply(norms, factors))))
     assert report.clipped_norm.item() == pytest.approx(after)
     assert report.coefficient.item() == pytest.approx(min(factors))
-    assert report.threshold.item() == bound
+    assert report.thresholds.tolist() == pytest.approx(bounds)
 
 
 def test_flat_clipping_equals_optax() -> None:
@@ -181,7 +193,7 @@ class Pair(NamedTuple):
 
 def test_batches_may_be_nested() -> None:
     net, (x, y) = make_net(), make_batch(4)
-    other, (expected, _) = make_net(), by_hand(make_net(), (x, y), FACTORS["flat"], 0.5)
+    other, (expected, _) = make_net(), by_hand(make_net(), (x, y), FACTORS["flat"], [0.5] * 4)
     clipper = ClipPerSample(0.5).attach(model=net)
     clipper.backward(lambda b: (net(b.x) - b.extra["y"][0]).square().mean(), Pair(x, {"y": [y]}))
     assert other is not net
