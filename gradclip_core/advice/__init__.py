@@ -3,6 +3,7 @@
 from gradclip_core.advice.advice import MIN_BROKEN_STEPS, MIN_STEPS, Advice
 from gradclip_core.advice.advisor import Advisor, advise
 from gradclip_core.advice.candidates import Candidate, Trial
+from gradclip_core.advice.matrices import MatrixStatistics
 from gradclip_core.advice.record import Record, replay
 from gradclip_core.advice.statistics import NormStatistics, PartStatistics
 
@@ -12,6 +13,7 @@ __all__ = [
     "Advice",
     "Advisor",
     "Candidate",
+    "MatrixStatistics",
     "NormStatistics",
     "PartStatistics",
     "Record",

@@ -15,6 +15,7 @@ from gradclip_core.advice.candidates import (
     candidates,
     rolling_median,
 )
+from gradclip_core.advice.matrices import MatrixStatistics, describe_matrices
 from gradclip_core.advice.meaning import is_adaptive, meaning
 from gradclip_core.advice.record import Record
 from gradclip_core.advice.rules import choose
@@ -60,6 +61,7 @@ class Advice:
         norms: the statistics of the whole gradient's norm.
         modules: the same for each module, largest norm first.
         parameters: the same for each parameter, largest norm first.
+        matrices: singular values of each matrix's gradient, the largest first.
         trials: what each candidate would have done, the choice among them.
     """
 
@@ -69,6 +71,7 @@ class Advice:
     norms: NormStatistics
     modules: tuple[PartStatistics, ...]
     parameters: tuple[PartStatistics, ...]
+    matrices: tuple[MatrixStatistics, ...]
     trials: tuple[Trial, ...]
 
     def text(self, *, overrides: bool = False) -> str:
@@ -81,6 +84,7 @@ class Advice:
             trials=self.trials,
             norms=self.norms,
             modules=self.modules,
+            matrices=self.matrices,
             sentences=(*self.reasons, *self.notes),
             overrides=overrides,
         )
@@ -120,6 +124,7 @@ class Advice:
             "norms": asdict(self.norms),
             "modules": [asdict(part) for part in self.modules],
             "parameters": [asdict(part) for part in self.parameters],
+            "matrices": [asdict(part) for part in self.matrices],
             "candidates": trials,
         }
         return {key: _plain(value) for key, value in found.items()}
@@ -133,9 +138,8 @@ def make_advice(record: Record, optimizer: Optimizer | None) -> Advice:
     net = rolling_median()
     trials = [attempt(candidate, usable) for candidate in candidates(usable)]
     over_net = next(trial.clipped_steps for trial in trials if trial.candidate == net)
-    choice, reasons = choose(
-        usable, norms, modules, over_net=over_net, adaptive=is_adaptive(optimizer)
-    )
+    matrices, adaptive = describe_matrices(record), is_adaptive(optimizer)
+    choice, reasons = choose(usable, norms, modules, matrices, over_net=over_net, adaptive=adaptive)
     if all(trial.candidate != choice for trial in trials):
         trials.append(attempt(choice, usable))
     return Advice(
@@ -145,6 +149,7 @@ def make_advice(record: Record, optimizer: Optimizer | None) -> Advice:
         norms=norms,
         modules=modules,
         parameters=describe_parameters(record),
+        matrices=matrices,
         trials=tuple(trials),
     )
 

@@ -48,7 +48,7 @@ class Advisor(Clipper):
     Args:
         window: steps to remember, the latest ones; >= 1.
 
-    Memory: 16 bytes for each parameter tensor and step, on the device of the gradients; what was
+    Memory: 24 bytes for each parameter tensor and step, on the device of the gradients; what was
     recorded is no part of `state_dict`. Nothing is read from the device before `advise` or
     `record`. Raises ValueError for a window out of range, and where the number of parameters
     changes between steps.
@@ -58,6 +58,7 @@ class Advisor(Clipper):
         super().__init__()
         self.window = check_integer("window", window)
         self.whole = NoClip()
+        self.matrices = NoClip(measure="spectral")
         self.each = _Measure(by="parameter")
         self.units = _Measure(by="row", exclude=LAST_LAYERS, min_ndim=2)
         self._steps: deque[tuple[Tensor, ...]] = deque(maxlen=window)
@@ -75,7 +76,8 @@ class Advisor(Clipper):
         if found.grads:
             self._remember(found)
             each, ratio = self.each(parameters), self._unit_ratio(parameters, report)
-            self._steps.append((report.norm, each.norms, each.thresholds, ratio))
+            singular = self.matrices(parameters).parameter_norms
+            self._steps.append((report.norm, each.norms, singular, each.thresholds, ratio))
         return report
 
     def _remember(self, found: Gradients) -> None:
@@ -102,10 +104,10 @@ class Advisor(Clipper):
         """What was recorded so far, copied to the CPU. Raises ValueError if that is nothing."""
         if not self._steps:
             raise ValueError("nothing was recorded: call the advisor between backward and step")
-        whole, each, weights, ratios = (
+        whole, each, singular, weights, ratios = (
             torch.stack(column).cpu().double() for column in zip(*self._steps, strict=True)
         )
-        return Record(whole, each, weights, ratios, self._names, self._groups)
+        return Record(whole, each, singular, weights, ratios, self._names, self._groups)
 
     def advise(self, optimizer: Optimizer | None = None) -> Advice:
         """Recommend a strategy and a threshold for what was recorded.

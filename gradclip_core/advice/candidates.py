@@ -112,6 +112,20 @@ def agc(factor: float) -> Candidate:
     return Candidate("agc", overrides, Relative, {"factor": value}, settings)
 
 
+def spectral_ema() -> Candidate:
+    """Singular values of each gradient, at half over the moving average of the largest."""
+    return Candidate("spectral_ema", {}, Ema, {"factor": 1.5}, _SPECTRAL)
+
+
+def spectral(max_norm: float) -> Candidate:
+    """The same at a fixed threshold, to three significant digits."""
+    value = float(f"{max_norm:.3g}")
+    return Candidate("spectral", {"max_norm": value}, Fixed, {"value": value}, _SPECTRAL)
+
+
+_SPECTRAL = {"response": "clamp", "by": "parameter", "measure": "spectral"}
+
+
 def candidates(record: Record) -> list[Candidate]:
     """What is worth a look for the usable steps of a record."""
     found = [
@@ -125,6 +139,8 @@ def candidates(record: Record) -> list[Candidate]:
         Candidate("rolling_quantile", {}, Percentile, {"q": 90.0, "window": 100}),
         Candidate("autoclip", {}, Percentile, {"q": 10.0}),
     ]
+    if (record.singular < (1 - 1e-5) * record.parameters).any():  # there are matrices
+        found += [spectral(percentile(record.singular.amax(1), 90)), spectral_ema()]
     if has_units(record):
         found += [agc(0.01), agc(percentile(record.unit_ratios, 90))]
     return found
@@ -154,7 +170,8 @@ def _compared(candidate: Candidate, record: Record) -> tuple[Tensor, Tensor]:
         ratios = record.unit_ratios.unsqueeze(1)
         return ratios, candidate.arguments["factor"] * torch.ones_like(ratios)
     whole = candidate.by == "model"
-    norms = record.norms.unsqueeze(1) if whole else record.parameters
+    each = record.parameters if "measure" not in candidate.settings else record.singular
+    norms = record.norms.unsqueeze(1) if whole else each
     return norms, replay(candidate.clipper().threshold, norms)
 
 

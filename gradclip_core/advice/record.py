@@ -20,6 +20,7 @@ class Record:
 
     norms: 2-norm of the whole gradient; (t,).
     parameters: 2-norm of each parameter's gradient, 0 where it had none; (t, n).
+    singular: largest singular value of each parameter's gradient as a matrix; (t, n).
     weights: 2-norm of each parameter itself, at least 1e-3 as in AGC; (t, n).
     unit_ratios: the largest ratio of a row's gradient norm to the norm of its weights, among the
         rows that AGC clips; NaN where there are none or parameters have no names; (t,).
@@ -30,6 +31,7 @@ class Record:
 
     norms: Tensor
     parameters: Tensor
+    singular: Tensor
     weights: Tensor
     unit_ratios: Tensor
     names: tuple[str, ...]
@@ -42,6 +44,7 @@ class Record:
         return Record(
             self.norms[steps],
             self.parameters[steps],
+            self.singular[steps],
             self.weights[steps],
             self.unit_ratios[steps],
             self.names,

@@ -9,12 +9,14 @@ The first that holds decides. Numbers without a source are our own choice.
    weights than the others. One threshold for each of them. Under an optimizer whose step grows
    with the gradient: AGC, with the factor that one step in ten passed; under others, or without
    named matrices: twice each parameter's own running median.
-3. Single spikes over an otherwise light tail: 4 deviations of the log-norm (RNMT+, Chen et al.
+3. Outliers of the matrices sit in few of their singular values (see `advice.matrices`): those are
+   clamped, at half over the moving average of the largest. In place of 2 too.
+4. Single spikes over an otherwise light tail: 4 deviations of the log-norm (RNMT+, Chen et al.
    2018, arXiv:1804.09849).
-4. Steps differ much around a steady level: a fixed global norm, the 90th percentile of the norms.
-5. Steps differ much around a level that moves: twice the running median (as ScaledAdam of
+5. Steps differ much around a steady level: a fixed global norm, the 90th percentile of the norms.
+6. Steps differ much around a level that moves: twice the running median (as ScaledAdam of
    icefall, Yao et al. 2023, arXiv:2310.11230).
-6. Nothing stands out: the same as a safety net, which would have done next to nothing.
+7. Nothing stands out: the same as a safety net, which would have done next to nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from gradclip_core.advice.candidates import (
     has_units,
     log_z,
     rolling_median,
+    spectral_ema,
 )
+from gradclip_core.advice.matrices import MatrixStatistics, concentrated
 from gradclip_core.advice.record import Record
 from gradclip_core.advice.statistics import NormStatistics, PartStatistics, percentile
 
@@ -47,6 +51,7 @@ def choose(
     record: Record,
     norms: NormStatistics,
     modules: Sequence[PartStatistics],
+    matrices: Sequence[MatrixStatistics],
     *,
     over_net: float,
     adaptive: bool,
@@ -67,6 +72,10 @@ def choose(
     unrest = _unrest(norms, over_net)
     if not unrest:
         return rolling_median(), _nothing(over_net)
+    few = concentrated(matrices)
+    if few:
+        reason = "So singular values are clamped, each matrix by half over its own moving average."
+        return spectral_ema(), [*unrest, few, reason]
     uneven = _imbalance(modules, adaptive)
     if uneven:
         return _each_part(record, adaptive, [*unrest, uneven])

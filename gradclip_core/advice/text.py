@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from gradclip_core.advice.candidates import Candidate, Trial
+from gradclip_core.advice.matrices import MatrixStatistics
 from gradclip_core.advice.statistics import NormStatistics, PartStatistics
 
 WIDTH = 100
@@ -18,6 +19,7 @@ def advice_text(
     trials: Sequence[Trial],
     norms: NormStatistics,
     modules: Sequence[PartStatistics],
+    matrices: Sequence[MatrixStatistics],
     sentences: Sequence[str],
     overrides: bool,
 ) -> str:
@@ -30,6 +32,7 @@ def advice_text(
         [
             _norms(norms),
             _parts(modules),
+            *([_matrices(matrices)] if matrices else []),
             _trials(trials, choice, [named(trial.candidate) for trial in trials]),
             f"use: {named(choice)}",
             "\n".join(map(_bullet, sentences)),
@@ -63,8 +66,26 @@ def _parts(parts: Sequence[PartStatistics]) -> str:
         [part.name, _number(part.norm), f"{part.share:.1%}", _number(part.ratio)]
         for part in parts[:MOST_PARTS]
     ]
-    rest = len(parts) - MOST_PARTS
-    return _table(rows) + (f"\nand {rest} more" if rest > 0 else "")
+    return _table(rows) + _and_more(len(parts) - MOST_PARTS)
+
+
+def _matrices(matrices: Sequence[MatrixStatistics]) -> str:
+    head = ["matrix (medians over the steps)", "singular value", "stable rank"]
+    rows = [[*head, "outliers", "their stable rank"]]
+    rows += [
+        [
+            matrix.name,
+            *map(_number, (matrix.singular, matrix.stable_rank)),
+            str(matrix.outliers),
+            _number(matrix.outlier_rank),
+        ]
+        for matrix in matrices[:MOST_PARTS]
+    ]
+    return _table(rows) + _and_more(len(matrices) - MOST_PARTS)
+
+
+def _and_more(rest: int) -> str:
+    return f"\nand {rest} more" if rest > 0 else ""
 
 
 def _trials(trials: Sequence[Trial], choice: Candidate, names: list[str]) -> str:
