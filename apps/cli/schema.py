@@ -137,13 +137,17 @@ class App(Described):
 
 
 class Training(BaseModel):
-    """How long is trained, and which weights are kept: the best by validation loss, or the last."""
+    """How long is trained, from which run's weights, and which are kept: the best or the last.
+
+    The best are those with the lowest validation loss.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     epochs: Annotated[int, _whole(1)]
     min_steps: Annotated[int, _whole(0)] = 0
     keep: Literal["best", "last"] = "best"
+    start_from: Place = None
 
 
 class DataSettings(Section):

@@ -26,6 +26,7 @@ from apps.cli.instantiate import instantiate
 from apps.cli.schema import DataSettings, RunSettings, check
 from apps.errors import UserError
 from apps.run.folder import RunFolder
+from apps.run.start import start_from
 from apps.run.stress import check_faults
 from apps.run.trainer import make_trainer, num_processes, quieten
 from data_scripts.manifest import DataError
@@ -53,6 +54,7 @@ class Experiment:
         quieten()
         self.config = config
         self._description = description
+        self._started = ""
 
     @cached_property
     def application(self) -> Application:
@@ -91,7 +93,13 @@ class Experiment:
         task = self._new_task(description)
         if self._description is None:
             self.application.start(task, self.data)
+            self._started = self._start_from(task)
         return task
+
+    def _start_from(self, task: Task) -> str:
+        """Begin with the weights of `training.start_from`; in words, "" where there is none."""
+        path = self.config.training.get("start_from")
+        return "" if path is None else start_from(task, Path(str(path)), self.config.app)
 
     def best_task(self, folder: RunFolder) -> Task:
         """A task with the weights of a run's best checkpoint."""
@@ -160,16 +168,17 @@ class Experiment:
 
     @property
     def account(self) -> Account:
-        """What was found in the data, and what budget of training that led to."""
-        account = self.data.account
+        """What was found in the data, the budget that led to, and the weights to begin with."""
+        lines = dict(self.data.account.lines)
         configured = self.config.trainer.max_epochs
-        if self.max_epochs == configured:
-            return account
-        told = (
-            f"{self.max_epochs} epochs, not {configured}: one has {self._steps_per_epoch} steps, "
-            f"and training.min_steps={self.config.training.min_steps}"
-        )
-        return Account({**account.lines, "budget": told})
+        if self.max_epochs != configured:
+            lines["budget"] = (
+                f"{self.max_epochs} epochs, not {configured}: one has {self._steps_per_epoch} "
+                f"steps, and training.min_steps={self.config.training.min_steps}"
+            )
+        if self._started:
+            lines["start"] = self._started
+        return Account(lines)
 
     def check_processes(self, trainer: pl.Trainer) -> None:
         """UserError for what the processes of a Trainer cannot do together."""
