@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -48,6 +49,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def wheel(built: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(next(built.glob("gradclip-*.whl")))
+
+
+def test_the_page_on_pypi_has_no_path_within_the_repository(wheel: zipfile.ZipFile) -> None:
+    (name,) = [name for name in wheel.namelist() if name.endswith("METADATA")]
+    text = wheel.read(name).decode()
+    assert "# gradclip" in text
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 20
+    assert not [link for link in links if not link.startswith("https://")]
 
 
 @pytest.fixture(scope="module")
