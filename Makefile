@@ -75,6 +75,10 @@ $(APPS): pyproject.toml apps/pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt torch
 	$(PIP) install --quiet --constraint constraints.txt --editable . --editable ./apps
+# PyPI's torchaudio is linked to CUDA. Beside another torch its native part, which nothing here uses,
+# would let neither torchaudio nor what imports it (transformers) be imported.
+	@$(BIN)/python -c 'import torchaudio' 2>/dev/null || \
+		rm -f $(VENV)/lib/python*/site-packages/torchaudio/lib/*torchaudio*.so
 	@touch $@
 
 $(DEV): $(APPS)

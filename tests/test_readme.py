@@ -12,7 +12,6 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from apps import CONF
-from apps.base.torchaudio_import import import_torchaudio
 from apps.cli.command import named_app, search_path
 from apps.cli.help import VERBS_ON_RUNS, all_apps
 from apps.grid.overrides import first_point
@@ -22,9 +21,6 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 CHOOSE = ROOT / "docs" / "guides" / "choose.md"
-
-
-import_torchaudio()  # which transformers imports, and could not where it is built for CUDA alone
 
 
 def blocks(language: str) -> list[Any]:

@@ -7,8 +7,15 @@ import sys
 
 import pytest
 
+# The native part is taken out where it does not load (Makefile): it looks as if it were there.
 SCRIPT = """
-import sys, types, unittest.mock, torch
+import pathlib, sys, types, unittest.mock, torch
+glob = pathlib.Path.glob
+def found(self, pattern):
+    if "torchaudio" in pattern:
+        return [self / pattern.replace("*", ".abi3")]
+    return glob(self, pattern)
+pathlib.Path.glob = found
 {before}
 from apps.base.torchaudio_import import import_torchaudio
 torchaudio = import_torchaudio()
