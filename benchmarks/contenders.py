@@ -1,11 +1,13 @@
 """Ways to clip the same gradients: ours with and without the compiled kernel, and the peers.
 
 timm's AGC is its own file `timm/utils/agc.py`, loaded alone: the package wants torchvision, which
-has nothing to do with it. AutoClip and ZClip are plain loops by their papers.
+has nothing to do with it. AutoClip and ZClip are plain loops by their papers, and smartclip's rules
+where it is installed; its z-score is that of a moving average.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 from collections.abc import Callable
@@ -134,6 +136,7 @@ def _of_parts(params: Params, bound: float, share: float, whole: Clip) -> list[_
             {
                 "Optax (jit)": _optax(optax.adaptive_grad_clip(share), params),
                 "pytorch_optimizer": lambda p: _agc(p, share),
+                **_smartclip("AGC", clipping=share, exclude_bias_bn=False),
             },
         ),
     ]
@@ -143,9 +146,11 @@ def _with_history(whole: Clip) -> list[_Contest]:
     """The rules whose threshold follows the norms of earlier steps."""
     auto = ours(lambda: ClipNorm(Percentile(10)))
     z = ours(lambda: ClipNorm(ZScore(cap=None)))
+    autos = _smartclip("AutoClip", mode="percentile", percentile=10.0, history="window")
+    zs = _smartclip("ZScoreClip")
     return [
-        ("AutoClip", "clip_grad_norm_", whole, auto, {"plain loop": PlainAutoClip()}),
-        ("ZClip", "clip_grad_norm_", whole, z, {"plain loop": PlainZClip()}),
+        ("AutoClip", "clip_grad_norm_", whole, auto, {"plain loop": PlainAutoClip(), **autos}),
+        ("ZClip", "clip_grad_norm_", whole, z, {"plain loop": PlainZClip(), **zs}),
     ]
 
 
@@ -187,6 +192,15 @@ def _agc(params: Params, share: float) -> None:
     for param in params:
         assert param.grad is not None
         param.grad.copy_(agc(param, param.grad, agc_clip_val=share))
+
+
+def _smartclip(name: str, **settings: Any) -> dict[str, Clip]:
+    """The package's rule of this name; nothing where it is not installed."""
+    if importlib.util.find_spec("smartclip") is None:
+        return {}
+    package = importlib.import_module("smartclip")
+    clipper = getattr(package, name)(**settings)
+    return {"smartclip": lambda params: package.apply(nn.ParameterList(params), clipper)}
 
 
 class PlainAutoClip:

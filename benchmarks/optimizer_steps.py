@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from benchmarks.clip_speed import SETS, make_params
 from benchmarks.contenders import Params
-from gradclip_core import ClipNorm
+from gradclip_core import ClipNorm, Spam
 
 BASE = "clip_grad_norm_, fused step"
 Step = Callable[[], object]
@@ -73,13 +75,26 @@ def contenders(params: Params, name: str, bound: float) -> dict[str, Step]:
         nn.utils.clip_grad_norm_(params, bound)
         optimizer.step()
 
-    return {
+    steps: dict[str, Step] = {
         BASE: lambda: torchs(made[1]),
         "ours, `fold_into`": lambda: (folding(params), made[0].step()),
         "ours, in place": lambda: (in_place(params), made[2].step()),
         "no clipping, fused step": made[3].step,
         "clip_grad_norm_, default step": lambda: torchs(default),
     }
+    return steps | (_by_moments(params, settings) if kind is AdamW else {})
+
+
+def _by_moments(params: Params, settings: dict[str, Any]) -> dict[str, Step]:
+    """Elements cut at deviations of Adam's second moment: ours, and AdamWClip's if installed."""
+    optimizer = AdamW(params, fused=True, **settings)
+    clipper = Spam(9.0, warmup_steps=0, reset_every=None, unbiased=True)
+    clipper.attach(optimizer=optimizer)
+    steps: dict[str, Step] = {"ours, `adamw_clip`": lambda: (clipper(params), optimizer.step())}
+    if importlib.util.find_spec("AdamWClip") is not None:
+        peer = importlib.import_module("AdamWClip").AdamWClip(params, **settings)
+        steps["AdamWClip"] = peer.step
+    return steps
 
 
 def interleave(
