@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from gradclip_core import ClipNorm, clip_in_step  # noqa: E402
+from gradclip_core import ClipNorm, Median, clip_in_step  # noqa: E402
 from gradclip_core.optimizers import Adam  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -79,3 +80,22 @@ def test_its_own_clipping_beside_a_twin_is_told_of() -> None:
     clip_in_step(agent.policy.optimizer, ClipNorm(1.0))
     with pytest.warns(UserWarning, match="as if they were clipped before"):
         agent.learn(128)
+
+
+def go_on(agent: Any) -> dict[str, Tensor]:
+    """Learn on, in a new episode and with the same draws."""
+    agent.set_env(Walk())
+    agent.set_random_seed(3)
+    agent.learn(128)
+    return weights(agent)
+
+
+def test_a_saved_agent_goes_on_with_the_history_of_its_threshold(tmp_path: Path) -> None:
+    twin = {"clipper": ClipNorm(Median(1.0)), "eps": 1e-5}
+    agent = make(OFF, optimizer_class=Adam, optimizer_kwargs=twin).learn(128)
+    agent.save(tmp_path / "agent")
+    again = sb3.PPO.load(tmp_path / "agent")
+    mine, theirs = (a.policy.optimizer.clipper.state_dict() for a in (agent, again))
+    assert mine.keys() == theirs.keys()
+    assert mine["steps"] == theirs["steps"] > 0
+    torch.testing.assert_close(go_on(again), go_on(agent), rtol=0, atol=0)
