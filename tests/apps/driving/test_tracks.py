@@ -150,3 +150,12 @@ def test_the_cure_that_is_named_helps(cars: pd.DataFrame, tmp_path: Path) -> Non
     metres = course_of(as_recording(read_track_file(path, 2.0), None), "0")
     for found, expected in zip(feet.traffic, metres.traffic, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_typed_columns_are_read_like_text(cars: pd.DataFrame, tmp_path: Path) -> None:
+    cars.to_csv(tmp_path / "tracks.csv", index=False)
+    typed = cars.astype({"id": float, "frame": float})
+    typed.to_parquet(tmp_path / "tracks.parquet")
+    files = [read_track_file(tmp_path / f"tracks.{ending}", None) for ending in ("csv", "parquet")]
+    assert files[0].rate == files[1].rate == 2.0
+    pd.testing.assert_frame_equal(files[0].rows, files[1].rows)
