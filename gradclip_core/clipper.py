@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import warnings
 import weakref
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, Self
 
 import torch
@@ -16,7 +18,11 @@ from torch.optim import Optimizer
 from gradclip_core.parts.gradients import Parameters
 from gradclip_core.report import ClipReport
 from gradclip_core.short_help import ShortHelpModule
+from gradclip_core.stepping.no_effect import warn_of_steps
 from gradclip_core.stepping.step_hooks import StepHooks, hooked
+
+# Whether a clipper's state is being collected, of which that of others may be a part.
+_saving: ContextVar[bool] = ContextVar("saving", default=False)
 
 
 class Clipper(ShortHelpModule):
@@ -46,12 +52,13 @@ class Clipper(ShortHelpModule):
     Most clippers need nothing else. Those that look at the model's backward pass, or at the
     optimizer's state or update, are told which with `attach`; `GradientClipping` does that by
     itself. State lives in buffers; what is attached is no part of it, is not copied, and is
-    not pickled. A clipper is a module: as an attribute of a model it would put its state among
-    the model's weights, so keep it beside the model.
+    not pickled. A clipper is a module: as an attribute of a model it puts its state among the
+    model's weights, which a warning tells when they are saved; keep it beside the model.
     """
 
     needs_samples = False  # whether it has a `backward` of its own; see `ClipPerSample`
     acts_in_step = False  # whether the work is done, and the report complete, after `step()`
+    modifies_gradients = False  # whether it changes gradients itself, not by what it is made of
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +67,7 @@ class Clipper(ShortHelpModule):
         self._steps_of: weakref.ref[Optimizer] | None = None
         self._named: weakref.ref[nn.Module] | None = None
         self._handles: list[StepHooks] = []
+        self._met: weakref.ref[Optimizer] | None = None  # one that was handed to a call
 
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
         """Clip the gradients of a model, optimizer, parameters or named parameters in place.
@@ -80,7 +88,38 @@ class Clipper(ShortHelpModule):
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
                 return self(*args, **settings)
+        if args and isinstance(args[0], Optimizer):
+            self._meet(args[0])
         return super().__call__(*args, **settings)
+
+    def _meet(self, optimizer: Optimizer) -> None:
+        """Warn once of what `attach` warns of, if this optimizer is not attached."""
+        if optimizer is self._optimizer or (self._met is not None and self._met() is optimizer):
+            return
+        self._met = weakref.ref(optimizer)
+        for part in self.modules():
+            if isinstance(part, Clipper) and part.modifies_gradients and not part.acts_in_step:
+                warn_of_steps(type(part).__name__, optimizer)
+
+    def state_dict(self, *args: Any, **settings: Any) -> Any:
+        """The state of the clipper and of what it is made of, as plain tensors.
+
+        Warns (UserWarning) where it is asked for as a part of a model's state.
+        """
+        inside = _saving.get()
+        if not inside and (args or settings.get("destination") is not None):
+            warnings.warn(
+                f"a {type(self).__name__} is an attribute of a model, so that its state is among "
+                "the model's weights: keep the clipper beside the model, and save "
+                "clipper.state_dict() by itself",
+                UserWarning,
+                stacklevel=1,  # of one place, so that Python shows it once
+            )
+        token = _saving.set(True)
+        try:
+            return super().state_dict(*args, **settings)
+        finally:
+            _saving.reset(token)
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Work on this model and this optimizer from now on; returns the clipper itself.
@@ -208,6 +247,7 @@ class Clipper(ShortHelpModule):
             "_handles": [],
             "_steps_of": None,
             "_named": None,
+            "_met": None,
             "last_report": None,
         }
         return self.__dict__ | belongings

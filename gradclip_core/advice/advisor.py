@@ -18,6 +18,7 @@ from gradclip_core.checks import check_integer
 from gradclip_core.clipper import Clipper
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Gradients, Parameters
+from gradclip_core.parts.keys import ParameterKeys
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.partition import By, partition
 from gradclip_core.report import ClipReport
@@ -50,8 +51,9 @@ class Advisor(Clipper):
 
     Memory: 24 bytes for each parameter tensor and step, on the device of the gradients; what was
     recorded is no part of `state_dict`. Nothing is read from the device before `advise` or
-    `record`. Raises ValueError for a window out of range, and where the number of parameters
-    changes between steps.
+    `record`. Parameters may be frozen, unfrozen and added between steps: they are told apart by
+    name, and had no gradient in the steps without them. Raises ValueError for a window out of
+    range.
     """
 
     def __init__(self, window: int = 10_000) -> None:
@@ -61,9 +63,9 @@ class Advisor(Clipper):
         self.matrices = NoClip(measure="spectral")
         self.each = _Measure(by="parameter")
         self.units = _Measure(by="row", exclude=LAST_LAYERS, min_ndim=2)
-        self._steps: deque[tuple[Tensor, ...]] = deque(maxlen=window)
-        self._names: tuple[str, ...] = ()
-        self._groups: dict[str, tuple[int, ...]] = {}
+        self._steps: deque[tuple[tuple[str, ...], tuple[Tensor, ...]]] = deque(maxlen=window)
+        self._keys = ParameterKeys()
+        self._names: dict[str, tuple[str, str | None]] = {}  # what is shown, and what was given
 
     @torch.no_grad()
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
@@ -74,22 +76,21 @@ class Advisor(Clipper):
         self.last_report = report
         found = collect(parameters)
         if found.grads:
-            self._remember(found)
+            keys = self._remember(found)
             each, ratio = self.each(parameters), self._unit_ratio(parameters, report)
             singular = self.matrices(parameters).parameter_norms
-            self._steps.append((report.norm, each.norms, singular, each.thresholds, ratio))
+            measured = report.norm, ratio, each.norms, singular, each.thresholds
+            self._steps.append((keys, measured))
         return report
 
-    def _remember(self, found: Gradients) -> None:
-        """Whose gradients these are; ValueError if their number has changed."""
-        if not self._steps:
-            self._names = tuple(found.name(position) for position in range(len(found.params)))
-            self._groups = _modules(found, self._names)
-        elif len(found.params) != len(self._names):
-            raise ValueError(
-                f"this advisor has recorded {len(self._names)} parameters and was given "
-                f"{len(found.params)}; make one for each set of parameters"
-            )
+    def _remember(self, found: Gradients) -> tuple[str, ...]:
+        """The keys of the parameters that these gradients are of."""
+        keys = self._keys(found)
+        if self._steps and self._steps[-1][0] == keys:
+            return self._steps[-1][0]
+        for position, key in enumerate(keys):
+            self._names[key] = found.name(position), found.names[position]
+        return keys
 
     def _unit_ratio(self, parameters: Parameters, report: ClipReport) -> Tensor:
         """The largest ratio of a unit's gradient to its weights, 0-d; NaN where there is none."""
@@ -104,10 +105,16 @@ class Advisor(Clipper):
         """What was recorded so far, copied to the CPU. Raises ValueError if that is nothing."""
         if not self._steps:
             raise ValueError("nothing was recorded: call the advisor between backward and step")
-        whole, each, singular, weights, ratios = (
-            torch.stack(column).cpu().double() for column in zip(*self._steps, strict=True)
+        every = tuple(dict.fromkeys(key for keys, _ in self._steps for key in keys))
+        whole, ratios, each, singular, weights = (
+            torch.stack(column).cpu().double()
+            for column in zip(*(_among(every, *step) for step in self._steps), strict=True)
         )
-        return Record(whole, each, singular, weights, ratios, self._names, self._groups)
+        given = [self._names[key][1] for key in every]
+        shown = tuple(self._names[key][0] for key in every)
+        # Of a parameter that was not there the weights are those of the steps with it.
+        weights = torch.where(weights.isnan(), weights.nanmean(0), weights)
+        return Record(whole, each, singular, weights, ratios, shown, _modules(given, shown))
 
     def advise(self, optimizer: Optimizer | None = None) -> Advice:
         """Recommend a strategy and a threshold for what was recorded.
@@ -191,12 +198,29 @@ class _Measure(Rule):
         return parts.norms
 
 
-def _modules(found: Gradients, names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+def _among(
+    every: tuple[str, ...], keys: tuple[str, ...], measured: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """What was measured in a step, with rows for the parameters that were not there.
+
+    Their norms are 0, their weights NaN.
+    """
+    whole, ratio, *each = measured
+    if keys == every:
+        return measured
+    places = torch.tensor([every.index(key) for key in keys], device=each[0].device)
+    empty = [each[0].new_full((len(every),), fill) for fill in (0.0, 0.0, math.nan)]
+    rows = [row.index_copy(0, places, held) for row, held in zip(empty, each, strict=True)]
+    return whole, ratio, *rows
+
+
+def _modules(given: list[str | None], shown: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """The positions of each top-level module's parameters, by the module's name."""
-    if any(name is None for name in found.names):
-        return {name: (position,) for position, name in enumerate(names)}
-    members = partition(found, "module").members
-    paths = [name.split(".") for name in names]
+    if None in given:
+        return {name: (position,) for position, name in enumerate(shown)}
+    nothing = [torch.empty(0)] * len(given)
+    members = partition(Gradients(nothing, given, [0] * len(given)), "module").members
+    paths = [name.split(".") for name in shown]
     wrappers = _shared(paths)
     depth = len(wrappers) + (len(members) > 1)
     return {".".join(paths[places[0]][:depth]) or "model": places for places in members}

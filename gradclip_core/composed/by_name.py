@@ -16,7 +16,7 @@ from gradclip_core.guards import drop
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
 from gradclip_core.parts.names import OPTIONAL, listed, names_of
-from gradclip_core.parts.norms import total
+from gradclip_core.parts.norms import NormType, total
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.no_clip import NoClip
 
@@ -52,7 +52,7 @@ class ByName(Composite):
         rules: Mapping[str, Clipper],
         otherwise: Clipper | None = None,
         *,
-        norm_type: float = 2.0,
+        norm_type: NormType = 2.0,
     ) -> None:
         otherwise = NoClip() if otherwise is None else otherwise
         self._patterns = [re.compile(pattern) for pattern in _check_rules(rules, otherwise)]

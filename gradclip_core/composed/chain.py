@@ -19,6 +19,7 @@ from gradclip_core.composed.composite import (
 )
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
+from gradclip_core.parts.norms import NormType
 from gradclip_core.report import ClipReport
 from gradclip_core.stepping.step_hooks import StepHooks
 
@@ -52,7 +53,7 @@ class Chain(Composite):
     Raises TypeError or ValueError at construction for clippers that cannot be chained.
     """
 
-    def __init__(self, clippers: Sequence[Clipper], *, norm_type: float = 2.0) -> None:
+    def __init__(self, clippers: Sequence[Clipper], *, norm_type: NormType = 2.0) -> None:
         super().__init__(_check_clippers(clippers), norm_type)
         know_on_the_host(self.clippers[:-1])  # those after a dropped step are not called
         self.acts_in_step = self.clippers[-1].acts_in_step
@@ -115,7 +116,7 @@ class Chain(Composite):
         return super().__getstate__() | {"_pending": None}
 
 
-def chain(*clippers: Clipper, norm_type: float = 2.0) -> Chain:
+def chain(*clippers: Clipper, norm_type: NormType = 2.0) -> Chain:
     """`Chain` of the clippers, in this order.
 
     Examples:

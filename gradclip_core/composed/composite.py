@@ -14,6 +14,7 @@ from gradclip_core.clipper import Clipper
 from gradclip_core.parts import norms, sharding
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
+from gradclip_core.parts.norms import NormType
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.rule import Rule
 
@@ -31,7 +32,7 @@ class Composite(Clipper):
     clipped_steps: Tensor
     skipped_steps: Tensor
 
-    def __init__(self, clippers: Sequence[Clipper], norm_type: float) -> None:
+    def __init__(self, clippers: Sequence[Clipper], norm_type: NormType) -> None:
         super().__init__()
         self.norm_type = norms.check_norm_type(norm_type)
         self.clippers: Sequence[Clipper] = nn.ModuleList(clippers)  # type: ignore[assignment]

@@ -23,7 +23,7 @@ from torch.nn import utils
 
 from gradclip_core.parts import native
 from gradclip_core.parts.gradients import Gradients
-from gradclip_core.parts.norms import parameter_norms, total
+from gradclip_core.parts.norms import NormType, parameter_norms, total
 from gradclip_core.parts.responses import multiply
 
 Tensors: TypeAlias = Tensor | Iterable[Tensor]
@@ -33,7 +33,7 @@ _torch_utils = SimpleNamespace(**vars(utils))
 
 def get_total_norm(
     tensors: Tensors,
-    norm_type: float = 2.0,
+    norm_type: NormType = 2.0,
     error_if_nonfinite: bool = False,
     foreach: bool | None = None,
     *,
@@ -110,7 +110,7 @@ def clip_grads_with_norm_(
 def clip_grad_norm_(
     parameters: Tensors,
     max_norm: float | None,
-    norm_type: float = 2.0,
+    norm_type: NormType = 2.0,
     error_if_nonfinite: bool = False,
     foreach: bool | None = None,
     *,

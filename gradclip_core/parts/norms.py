@@ -22,6 +22,8 @@ from gradclip_core.parts.partition import Partition
 from gradclip_core.parts.reductions import norms_in_few_calls, norms_of_segments
 
 Measure: TypeAlias = Literal["norm", "rms", "spectral"]
+# The order of a norm as a user gives it.
+NormType: TypeAlias = float | Literal["inf"]
 
 _dtype = attrgetter("dtype")
 
@@ -51,7 +53,7 @@ def scalar_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def check_norm_type(norm_type: float | str) -> float:
+def check_norm_type(norm_type: NormType) -> float:
     """Return the order of a norm, a number or "inf", as a float > 0; else raise ValueError."""
     order = math.inf if norm_type == "inf" else norm_type
     return check_number("norm_type", order, "a number > 0 or inf", lambda order: order > 0)

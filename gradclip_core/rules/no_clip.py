@@ -7,7 +7,7 @@ from typing import Unpack
 
 from torch import Tensor
 
-from gradclip_core.parts.norms import Measure, Parts
+from gradclip_core.parts.norms import Measure, NormType, Parts
 from gradclip_core.rules.rule import Rule
 from gradclip_core.rules.settings import RuleSettings
 from gradclip_core.thresholds import Fixed
@@ -50,7 +50,7 @@ class NoClip(Rule):
     def __init__(
         self,
         *,
-        norm_type: float = 2.0,
+        norm_type: NormType = 2.0,
         measure: Measure = "norm",
         **settings: Unpack[RuleSettings],
     ) -> None:

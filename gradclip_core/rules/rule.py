@@ -20,7 +20,7 @@ from gradclip_core.parts.host_step import HostStep, Path
 from gradclip_core.parts.keys import ParameterKeys
 from gradclip_core.parts.measure import check_measure, measure_parts, order_of
 from gradclip_core.parts.names import names_of
-from gradclip_core.parts.norms import Measure, Parts
+from gradclip_core.parts.norms import Measure, NormType, Parts
 from gradclip_core.parts.partition import By, Partition, check_by, kind_of, partition
 from gradclip_core.parts.selection import Selected, Selection
 from gradclip_core.report import ClipReport
@@ -104,7 +104,7 @@ class Rule(GuardedClipper):
         threshold: Threshold,
         *,
         by: By = "model",
-        norm_type: float = 2.0,
+        norm_type: NormType = 2.0,
         measure: Measure = "norm",
         exclude: str | None = None,
         min_ndim: int = 0,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypedDict, Unpack
 
 from gradclip_core.guards import Policy
-from gradclip_core.parts.norms import Measure
+from gradclip_core.parts.norms import Measure, NormType
 from gradclip_core.parts.partition import By
 
 
@@ -24,7 +24,7 @@ class PartSettings(RuleSettings, total=False):
     """The same, and what the parts are and how they are measured."""
 
     by: By
-    norm_type: float
+    norm_type: NormType
     measure: Measure
 
 

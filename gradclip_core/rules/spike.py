@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradclip_core.parts.gradients import Gradients, Parameters
-from gradclip_core.parts.norms import Parts, scalar_dtype
+from gradclip_core.parts.norms import NormType, Parts, scalar_dtype
 from gradclip_core.parts.partition import WHOLE, Partition
 from gradclip_core.parts.sharding import joint_mean
 from gradclip_core.report import ClipReport
@@ -70,7 +70,7 @@ class SkipOnSpike(NormRule):
         norm: float | Threshold = math.inf,
         *,
         max_skips: int | None = 10,
-        norm_type: float = 2.0,
+        norm_type: NormType = 2.0,
         **settings: Unpack[RuleSettings],
     ) -> None:
         super().__init__(

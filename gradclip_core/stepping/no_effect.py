@@ -29,13 +29,18 @@ def warn_of_no_effect(rule: str, threshold: Threshold, optimizer: Optimizer | No
     """Issue a UserWarning if a rule on gradients never acts, or bounds no step of the optimizer."""
     if isinstance(threshold, Fixed) and math.isinf(threshold.value):
         _warn(f"{rule} never clips, since its threshold is inf; NoClip measures without clipping")
+    if optimizer is not None:
+        warn_of_steps(rule, optimizer)
+
+
+def warn_of_steps(rule: str, optimizer: Optimizer) -> None:
+    """Issue a UserWarning if a rule on gradients bounds no step of the optimizer."""
     if isinstance(optimizer, LBFGS):
         _warn(
             f"LBFGS takes the curvature from differences of gradients, which {rule} changes: bound "
             "its steps with line_search_fn='strong_wolfe' or a smaller lr instead"
         )
-    name = optimizer and one_size(optimizer)
-    if name:
+    if name := one_size(optimizer):
         _warn(
             f"{name} makes steps of one size whatever the gradient's: {rule} cannot bound them, "
             f"it only changes how gradients mix in the momentum; the size of the steps is lr"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,18 @@ import torch._dynamo
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from gradclip_core import ClipNorm, Clipper, ClipValue, Ema, Median, UClip, chain
+from gradclip_core import (
+    ClipNorm,
+    Clipper,
+    ClipValue,
+    Ema,
+    Median,
+    NoClip,
+    UClip,
+    chain,
+    optimizers,
+)
+from gradclip_core.parts.norms import NormType
 
 RULES: dict[str, Callable[[], Clipper]] = {
     "norm": lambda: ClipNorm(1.0),
@@ -74,3 +86,28 @@ def test_a_call_in_inference_mode_leaves_a_state_that_goes_on(rule: str) -> None
                 one(net)
     torch.testing.assert_close(clipper.state_dict(), twin.state_dict(), rtol=0, atol=0)
     copy.deepcopy(clipper).load_state_dict(clipper.state_dict())
+
+
+def test_a_clipper_among_the_weights_says_so_when_they_are_saved() -> None:
+    model = nn.Linear(2, 1)
+    model.clipper = chain(ClipNorm(Ema()), ClipNorm(1.0))
+    with pytest.warns(UserWarning, match="Chain is an attribute of a model") as caught:
+        state = model.state_dict()
+    assert len(caught) == 1
+    assert "clipper.steps" in state
+    model.load_state_dict(state)
+
+
+def test_a_clipper_beside_the_model_says_nothing() -> None:
+    clipper = chain(ClipNorm(Ema()), ClipNorm(1.0))
+    state = clipper.state_dict()
+    assert next(iter(clipper.state_dict(prefix="a."))).startswith("a.")
+    optimizer = optimizers.SGD([nn.Parameter(torch.ones(1))], clipper=clipper, lr=0.1)
+    optimizer.load_state_dict(optimizer.state_dict())
+    clipper.load_state_dict(state)
+
+
+@pytest.mark.parametrize("order", [1.0, 3, math.inf, "inf"])
+def test_orders_of_norms_are_typed_as_they_are_taken(order: NormType) -> None:
+    assert chain(ClipNorm(1.0, norm_type=order), norm_type=order).norm_type == float(order)
+    assert NoClip(norm_type=order).norm_type == float(order)

@@ -134,7 +134,7 @@ def test_arguments(wrong: Any) -> None:
         gradclip_core.advise(net, optimizer, lambda: torch.zeros(()), steps=wrong)
 
 
-def test_nothing_recorded_and_other_parameters() -> None:
+def test_nothing_recorded() -> None:
     advisor, net = Advisor(), make_net()
     with pytest.raises(ValueError, match="nothing was recorded"):
         advisor.advise()
@@ -145,8 +145,40 @@ def test_nothing_recorded_and_other_parameters() -> None:
     advisor(net)
     with pytest.raises(ValueError, match="too few steps to advise from: 1 "):
         advisor.advise()
-    with pytest.raises(ValueError, match="has recorded 4 parameters and was given 2"):
-        advisor(net[0])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_parameters_may_come_and_go(named: bool) -> None:
+    net, advisor = make_net(), Advisor()
+    params = list(net.named_parameters())
+    plans = [params[2:], params, params[:2], params[2:]]
+    closure = closure_for(net, torch.optim.SGD(net.parameters(), 0.1))
+    norms = []
+    for plan in plans:
+        closure()
+        advisor(plan if named else [param for _, param in plan])
+        norms.append({name: float(param.grad.norm()) for name, param in plan})  # type: ignore[union-attr]
+    record, order = advisor.record, [name for name, _ in params[2:] + params[:2]]
+    wanted = torch.tensor([[row.get(name, 0.0) for name in order] for row in norms])
+    torch.testing.assert_close(record.parameters, wanted.double(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(record.norms, wanted.double().norm(dim=1), rtol=1e-5, atol=0)
+    weights = torch.stack([dict(params)[name].detach().norm() for name in order])
+    torch.testing.assert_close(record.weights, weights.double().expand(4, 4), rtol=1e-5, atol=0)
+    if named:
+        assert record.names == tuple(order)
+        assert record.modules == {"2": (0, 1), "0": (2, 3)}
+
+
+def test_a_layer_that_was_unfrozen_is_in_the_advice() -> None:
+    net, advisor = make_net(), Advisor()
+    optimizer = torch.optim.SGD(net.parameters(), 0.05)
+    closure = closure_for(net, optimizer)
+    for step in range(60):
+        closure()
+        advisor(net[2].named_parameters("2") if step < 20 else net)
+        optimizer.step()
+    advice = advisor.advise(optimizer)
+    assert {part.name: part.zero_steps for part in advice.modules} == {"2": 0.0, "0": 20 / 60}
 
 
 def test_in_a_lightning_trainer(trainer: Callable[..., Any]) -> None:

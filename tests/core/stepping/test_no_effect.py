@@ -82,3 +82,29 @@ def test_nothing_is_said_where_all_is_well(clipper: Any, optimizer: Any) -> None
 def test_lbfgs_is_warned_of() -> None:
     with pytest.warns(UserWarning, match="^LBFGS takes the curvature from differences"):
         ClipNorm(1.0).attach(optimizer=torch.optim.LBFGS(params()))
+
+
+@pytest.mark.parametrize("optimizer", [lambda: torch.optim.LBFGS(params()), lambda: Lion(params())])
+def test_an_optimizer_that_is_handed_to_the_call_is_told_of_once(optimizer: Any) -> None:
+    made = optimizer()
+    clipper = chain(ClipNorm(1.0), NoClip())
+    for param in made.param_groups[0]["params"]:
+        param.grad = torch.ones_like(param)
+    with pytest.warns(UserWarning, match="ClipNorm") as caught:
+        clipper(made)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clipper(made)
+        NoClip()(made)
+        ClipNorm(1.0)(torch.optim.SGD(made.param_groups[0]["params"]))
+
+
+def test_an_attached_one_is_told_of_by_attach_alone() -> None:
+    made = Lion(params())
+    with pytest.warns(UserWarning, match="Lion"):
+        clipper = ClipNorm(1.0).attach(optimizer=made)
+    made.param_groups[0]["params"][0].grad = torch.ones(2, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clipper(made)
