@@ -6,7 +6,18 @@ A Trainer, its module and its strategies all come from one of them, the callback
 from __future__ import annotations
 
 import importlib
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+
+def _is_choosy() -> bool:
+    """Whether pytorch_lightning is there and takes no callbacks but its own, as before 2.6."""
+    try:
+        release = version("pytorch-lightning").split(".")
+    except PackageNotFoundError:
+        return False
+    return tuple(map(int, release[:2])) < (2, 6)
+
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -19,6 +30,13 @@ else:
         if error.name != "lightning":
             raise
         from pytorch_lightning import Callback
+    else:
+        if _is_choosy():
+            from pytorch_lightning import Callback as Other
+
+            class Callback(Callback, Other):
+                """A callback of both packages."""
+
 
 __all__ = ["Callback", "clips_itself", "is_strategy", "misconfigured"]
 

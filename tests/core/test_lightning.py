@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,8 @@ def test_a_run_resumes_bit_for_bit_from_its_checkpoint(
     first.save_checkpoint(tmp_path / "half.ckpt")
     second, callback = run(4)
     settings = {"weights_only": True} if mode == "weights_only" else {}
+    if not settings.keys() <= inspect.signature(second.fit).parameters.keys():
+        pytest.skip("Lightning before 2.6 does not ask")
     assert_same(
         fitted(second, Regression(), ckpt_path=tmp_path / "half.ckpt", **settings), expected
     )
