@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+import torch
+
+from apps.driving.model import NUM_FEATURES, RecurrentDriver
+from apps.driving.ppo import PPO, Reward, play
+from apps.driving.scenarios import Highway
+from benchmarks import actor_tails
 from benchmarks.padding import batch, seconds, task
 
 
@@ -9,3 +17,21 @@ def test_a_step_of_the_speech_recogniser_with_and_without_packing() -> None:
     for packed in (None, False, True):
         trained = task(packed)
         assert seconds(trained, trained.make_optimizer(), batch([40, 25])) > 0
+
+
+def test_clipping_the_ratio_changes_gradients_off_the_policy_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(actor_tails, "SAMPLES", 6)
+    highway = Highway(vehicles=4, seconds=5)
+    net = RecurrentDriver(NUM_FEATURES, hidden_size=8)
+    scenes, drawn = highway.scenes("train", range(8)), torch.Generator().manual_seed(0)
+    rollout = play(net, highway, scenes, drawn, PPO(), Reward())
+    plain, clipped = actor_tails.LOSSES["actor"], actor_tails.LOSSES["actor, ratio clipped"]
+    on = [actor_tails.norms(net, rollout, loss) for loss in (plain, clipped)]
+    assert np.array_equal(*on)
+    optimizer = torch.optim.Adam(net.parameters(), 0.05)
+    for _ in range(4):
+        actor_tails.learn(net, optimizer, rollout)
+    off = [actor_tails.norms(net, rollout, loss) for loss in (plain, clipped)]
+    assert not np.array_equal(*off)
