@@ -62,7 +62,8 @@ def _resume(path: Path, trust: object) -> None:
     folder = RunFolder.open(path, "resume")
     metrics = folder.metrics()
     if metrics is None:
-        _train(Experiment(folder.config(read_trust(trust))), path, resume=True)
+        config = folder.config(read_trust(trust))
+        _train(Experiment(config, is_begun=folder.begun), path, resume=True)
     else:
         _print_end(metrics, path)
 

@@ -42,6 +42,7 @@ class Experiment:
 
     description: of the data, where it is known from an earlier run; they are not read then.
     settings: what the configuration has to hold, and is found to hold before anything is made.
+    is_begun: a checkpoint to go on from has the weights; `training.start_from` is not read again.
     """
 
     def __init__(
@@ -49,11 +50,14 @@ class Experiment:
         config: DictConfig,
         description: Mapping[str, Any] | None = None,
         settings: type[DataSettings] = RunSettings,
+        *,
+        is_begun: bool = False,
     ) -> None:
         check(config, settings)
         quieten()
         self.config = config
         self._description = description
+        self._is_begun = is_begun
         self._started = ""
 
     @cached_property
@@ -99,7 +103,9 @@ class Experiment:
     def _start_from(self, task: Task) -> str:
         """Begin with the weights of `training.start_from`; in words, "" where there is none."""
         path = self.config.training.get("start_from")
-        return "" if path is None else start_from(task, Path(str(path)), self.config.app)
+        if path is None or self._is_begun:
+            return ""
+        return start_from(task, Path(str(path)), self.config.app)
 
     def best_task(self, folder: RunFolder) -> Task:
         """A task with the weights of a run's best checkpoint."""

@@ -73,6 +73,19 @@ def test_killed_twice(monkeypatch, tiny, whole, tmp_path):
     assert_same_run(run, whole)
 
 
+def test_a_resumed_run_needs_no_more_the_run_that_it_started_from(
+    monkeypatch, tiny, trained, tmp_path
+):
+    first, run = tmp_path / "first", tmp_path / "run"
+    given = (*tiny, *SETTINGS, f"+training.start_from={first}")
+    shutil.copytree(trained, first)
+    succeed("train", *given, f"run_dir={tmp_path / 'whole'}")
+    interrupted(monkeypatch, 5, Killed, *given, f"run_dir={run}")
+    shutil.rmtree(first)
+    succeed("train", f"resume={run}")
+    assert_same_run(run, tmp_path / "whole")
+
+
 def test_a_moved_run_continues(monkeypatch, tiny, whole, tmp_path):
     interrupted(monkeypatch, 5, Killed, *tiny, *SETTINGS, f"run_dir={tmp_path / 'run'}")
     moved = shutil.move(tmp_path / "run", tmp_path / "elsewhere")
