@@ -17,8 +17,8 @@ from tests.presets import suited, with_policy
 CLIPPING = sorted(path.stem for path in (CONF / "clipping").glob("*.yaml"))
 # Ten steps of which every second goes wrong, the first four in each way.
 BROKEN = (
-    "training.epochs=1",
-    "app.samples_per_epoch=320",
+    "training.epochs=2",
+    "app.samples_per_epoch=160",
     "+callbacks.faults={_target_: apps.run.stress.GradientFaults, scales: [nan, inf, 0.0, 1e30]}",
 )
 
