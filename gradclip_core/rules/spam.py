@@ -139,9 +139,8 @@ class Spam(Rule):
             return parts.norms
         for moment, grad in zip(self._moments(found), found.grads, strict=True):
             if moment is not None:
-                bound = moment.sqrt() * math.sqrt(self.ratio)
-                over = (moment > 0) & (grad.abs() > bound)
-                grad.copy_(torch.where(over, grad.sign() * bound, grad))
+                bound = _root(moment).mul_(math.sqrt(self.ratio))
+                grad.copy_(grad.clamp(-bound, bound))
         return torch.minimum(parts.norms, thresholds)
 
     def _measure(self, gradients: Gradients) -> tuple[Parts, Tensor]:
@@ -150,10 +149,7 @@ class Spam(Rule):
         ratios = []
         for moment, grad in zip(self._moments(gradients), gradients.grads, strict=True):
             # Zero where there is nothing to compare with, but NaN where the gradient is not finite.
-            ratio = grad * 0.0
-            if moment is not None:
-                ratio = torch.where(moment > 0, grad / moment.sqrt(), ratio)
-            ratios.append(ratio)
+            ratios.append(grad / (math.inf if moment is None else _root(moment)))
         parts, each = super()._measure(replace(gradients, grads=ratios))
         return replace(parts, gradients=gradients), each
 
@@ -173,3 +169,8 @@ class Spam(Rule):
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_during": None}
+
+
+def _root(moment: Tensor) -> Tensor:
+    """The root of a second moment; inf where it is 0, as an element had no gradient so far."""
+    return torch.where(moment > 0, moment.sqrt(), math.inf)

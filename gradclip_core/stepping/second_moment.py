@@ -76,4 +76,9 @@ def mark_overflow(gradients: Gradients, optimizer: Optimizer) -> None:
     if key_of(optimizer) is None and not isinstance(optimizer, Adagrad):
         return
     for grad in gradients.grads:
-        grad.masked_fill_(grad.abs() > torch.finfo(grad.dtype).max ** 0.5, torch.inf)
+        largest = torch.finfo(grad.dtype).max ** 0.5
+        if grad.is_cpu and not grad.is_complex():
+            low, high = torch.aminmax(grad)
+            if max(-low, high) <= largest:  # in one pass, as nearly always
+                continue
+        grad.masked_fill_(grad.abs() > largest, torch.inf)
