@@ -11,6 +11,7 @@ from apps.driving.ppo import PPO, Reward, play
 from apps.driving.scenarios import Highway
 from benchmarks import actor_tails
 from benchmarks.padding import batch, seconds, task
+from benchmarks.spectral_speed import table
 
 
 def test_a_step_of_the_speech_recogniser_with_and_without_packing() -> None:
@@ -35,3 +36,9 @@ def test_clipping_the_ratio_changes_gradients_off_the_policy_alone(
         actor_tails.learn(net, optimizer, rollout)
     off = [actor_tails.norms(net, rollout, loss) for loss in (plain, clipped)]
     assert not np.array_equal(*off)
+
+
+def test_spectral_clipping_beside_its_bases() -> None:
+    lines = table(rounds=1, shapes=((140, 130), (40, 60)))
+    assert len(lines) == 2 + 1 + 2 * 5
+    assert all(line.count("|") == 6 for line in lines)

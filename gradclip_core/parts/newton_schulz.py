@@ -24,6 +24,7 @@ _POLYNOMIALS = (
     (1.881798679, -1.257533518, 0.375754147),
     (1.875000109, -1.250000121, 0.3750000121),
 )
+STEPS = len(_POLYNOMIALS)
 _MARGIN = 1 + 1e-3  # of rounding, over the largest singular value
 _SQUARINGS = 14  # powers of 2^14: the value is under the largest by log(n) / 2^15 at the worst
 

@@ -29,6 +29,7 @@ from gradclip_core.parts.responses import multiply
 from gradclip_core.parts.top_singular import TopSingular
 
 _SMALL = 128  # short side up to which all eigenvalues cost less than the largest few
+_HOPELESS = 4.0  # times the bound: the second bound is seldom so much better, and reads all twice
 # Sizes between which neither a float32 square nor a sum of such vanishes or overflows.
 _TINY, _HUGE = 1e-12, 1e12
 # How many bounds a matrix may be, for errors of 1e-4 of one: in eigenvalues of squares, 1e-16 x^2,
@@ -49,7 +50,7 @@ def spectral_norms(found: Gradients, enough: float = 0.0) -> Tensor:
     if _on_cpu(found):
         wanted = [i for i in wanted if enough < each[found.present[i]] < math.inf]
         if enough:
-            wanted = [i for i in wanted if _least_bound(found, i, each) > enough]
+            wanted = [i for i in wanted if _least_bound(found, i, each, enough) > enough]
     for group in groups(found, wanted):
         sizes = torch.stack([result[found.present[i]] for i in group])
         for i, value in zip(group, _largest(found, group, sizes).unbind(), strict=True):
@@ -99,14 +100,17 @@ def _softened(values: Tensor, bounds: Tensor) -> Tensor:
     return huber(values, bounds, 2.0)
 
 
-def _least_bound(found: Gradients, index: int, each: list[Tensor]) -> float:
+def _least_bound(found: Gradients, index: int, each: list[Tensor], enough: float) -> float:
     """A second bound from above; the lesser of both is put in the place of the first."""
-    sizes = _wide(matrix(found, index)).abs()
-    peak = sizes.amax().double()
-    shares = sizes / peak  # sums of shares do not overflow
-    bound = peak * (shares.sum(0).amax().double() * shares.sum(1).amax().double()).sqrt()
     position = found.present[index]
-    each[position] = torch.minimum(each[position], bound)
+    if each[position] > _HOPELESS * enough:
+        return math.inf
+    values, scale = _in_range(matrix(found, index), each[position])
+    columns, rows = (torch.linalg.vector_norm(values, 1, dim=d).amax().double() for d in (0, 1))
+    bound = (columns * rows).sqrt() * scale
+    # A float32 sum may be short of the bound by its rounding.
+    rounding = 1 + values.shape[0] * torch.finfo(values.dtype).eps
+    each[position] = torch.minimum(each[position], bound * rounding)
     return each[position].item()
 
 
@@ -153,7 +157,10 @@ def _clamp_large(found: Gradients, index: int, size: Tensor, bound: Tensor) -> N
     elif len(pairs[0]):
         singular, vectors = pairs
         lost = (values @ vectors) * (1 - limit / singular).to(vectors.dtype)
-        write(found, index, torch.addmm(values, lost, vectors.T, alpha=-1) * scale)
+        if values.data_ptr() == found.grads[index].data_ptr():  # a view of the gradient
+            values.addmm_(lost, vectors.T, alpha=-1)
+        else:
+            write(found, index, torch.addmm(values, lost, vectors.T, alpha=-1).mul_(scale))
 
 
 def _change(
@@ -208,9 +215,9 @@ def _divisors(sizes: Tensor) -> Tensor:
 
 def _in_range(values: Tensor, size: Tensor, *, wide: bool = False) -> tuple[Tensor, float]:
     """A matrix whose squares are in the range of its dtype, and what it is to be multiplied by."""
-    if not wide and values.dtype is not torch.float64 and _TINY < size < _HUGE:
+    if not wide and values.real.dtype is not torch.float64 and _TINY < size < _HUGE:
         return _wide(values), 1.0
-    return values.double() / size, size.item()
+    return values.to(torch.complex128 if values.is_complex() else torch.float64) / size, size.item()
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -12,44 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from gradclip_core import ClipNorm, NoClip, Percentile, RandomClip, Relative
-from gradclip_core.parts import spectral
+from gradclip_core import ClipNorm, Percentile, RandomClip, Relative
+from tests.core.rules.singular_values import clip, expected, largest, of_rank
 
 Holding = Callable[..., list[nn.Parameter]]
 
 SHAPES = [(), (5,), (1, 6), (6, 1), (3, 3), (4, 7), (7, 4), (4, 3, 2, 2), (1, 3, 2), (20, 3)]
 RESPONSES = ["clamp", "soft_clamp", "hard"]
-
-
-def decomposed(grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    wide = grad.to(torch.complex128 if grad.is_complex() else torch.float64)
-    matrix = wide.reshape(len(grad) if grad.ndim > 1 else 1, -1)
-    return tuple(torch.linalg.svd(matrix, full_matrices=False))
-
-
-def largest(grad: Tensor) -> float:
-    return decomposed(grad)[1][0].item()
-
-
-def expected(grad: Tensor, bound: float, response: str) -> Tensor:
-    left, values, right = decomposed(grad)
-    factors = {
-        "clamp": (bound / values).clamp(max=1.0),
-        "soft_clamp": (1 + (values / bound) ** 2) ** -0.5,
-        "hard": (bound / values[0]).clamp(max=1.0).expand(len(values)),
-    }[response]
-    kept = torch.where(values == 0, values, values * factors)
-    return ((left * kept) @ right).reshape(grad.shape)
-
-
-def clip(grad: Tensor, bound: Any, response: Any = "clamp", **settings: Any) -> tuple[Tensor, Any]:
-    weight = nn.Parameter(torch.zeros_like(grad))
-    weight.grad = grad.clone()
-    settings = {"by": "parameter", "eps": 0.0} | settings
-    clipper = ClipNorm(bound, measure="spectral", response=response, **settings)
-    report = clipper([("layer.weight", weight)])
-    assert weight.grad is not None
-    return weight.grad, report
 
 
 def assert_near(found: Tensor, wanted: Tensor, size: float) -> None:
@@ -60,15 +29,6 @@ def assert_near(found: Tensor, wanted: Tensor, size: float) -> None:
     eps = torch.finfo(found.dtype).eps
     error = torch.linalg.vector_norm(found.to(wanted.dtype) - wanted).item()
     assert error <= (4 * eps + 1e-12) * size
-
-
-def of_rank(shape: tuple[int, ...], rank: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    rows = shape[0] if len(shape) > 1 else 1
-    columns = math.prod(shape) // rows
-    left = torch.randn(rows, rank, generator=generator, dtype=torch.float64)
-    right = torch.randn(rank, columns, generator=generator, dtype=torch.float64)
-    return (left @ right).reshape(shape)
 
 
 @settings(max_examples=60, deadline=None)
@@ -205,27 +165,6 @@ def test_a_share_of_the_weights_is_of_their_largest_singular_value(holding: Hold
     assert report.threshold.item() == pytest.approx(0.1 * largest(weight.data))
 
 
-def test_under_a_fixed_threshold_the_norm_is_a_bound_and_nothing_is_written() -> None:
-    grad = of_rank((6, 4), 4, 0)
-    size = torch.linalg.vector_norm(grad).item()
-    for bound in (1.01 * size, 1.5 * largest(grad)):
-        found, report = clip(grad, bound)
-        assert torch.equal(found, grad)
-        assert largest(grad) <= report.norm.item() <= bound
-        assert not report.clipped
-        assert report.clipped_norm == report.norm
-    weight = nn.Parameter(grad)
-    weight.grad = grad
-    assert NoClip(measure="spectral")([weight]).norm.item() == pytest.approx(largest(grad))
-
-
-def test_the_second_bound_serves_where_the_first_does_not() -> None:
-    grad = torch.eye(6)  # of 2-norm sqrt(6)
-    _, report = clip(grad, 1.0)
-    assert report.norm.item() == pytest.approx(1.0, abs=1e-12)
-    assert not report.clipped
-
-
 @pytest.mark.parametrize("response", ["clamp", "soft_clamp"])
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 def test_what_is_not_finite_passes_as_in_clipping_by_norm(bad: float, response: str) -> None:
@@ -235,31 +174,6 @@ def test_what_is_not_finite_passes_as_in_clipping_by_norm(bad: float, response: 
     finite = torch.zeros_like(grad) if math.isinf(bad) else torch.full_like(grad, math.nan)
     finite[1, 2] = math.nan
     torch.testing.assert_close(found, finite, equal_nan=True)
-
-
-@pytest.mark.parametrize("response", RESPONSES)
-def test_devices_go_another_way_to_the_same_end(
-    response: Any, monkeypatch: pytest.MonkeyPatch, holding: Holding
-) -> None:
-    monkeypatch.setattr(spectral, "_on_cpu", lambda found: False)
-    grads = [of_rank(s, 3, i).float() for i, s in enumerate([(5, 7), (7, 5), (5, 7), (4,), (3, 3)])]
-    grads += [
-        torch.zeros(5, 7),
-        1e30 * of_rank((4, 4), 2, 9).float(),
-        of_rank((4, 6), 2, 8).bfloat16(),
-    ]
-    params = holding(*grads)
-    ClipNorm(1.0, measure="spectral", by="parameter", response=response, eps=0)(params)
-    for param, grad in zip(params, grads, strict=True):
-        assert param.grad is not None
-        wanted = expected(grad, 1.0, response)
-        error = torch.linalg.matrix_norm(
-            param.grad.double().reshape(len(grad), -1) - wanted.reshape(len(grad), -1), 2
-        )
-        # Float32 has eps of the matrix beside the bound. Where that is more than the bound the
-        # singular vectors are those of rounding, and two matrices under one bound differ by two.
-        eps = torch.finfo(param.grad.dtype).eps
-        assert error.item() <= min(2.01, 100 * eps + 4 * eps * largest(grad) + 2e-4)
 
 
 @pytest.mark.parametrize(
@@ -286,10 +200,3 @@ def test_random_clipping_scales_by_singular_values(holding: Holding) -> None:
     clipper = RandomClip(1e-3, beta=0.999, by="parameter", measure="spectral", eps=0)
     clipper([weight])
     torch.testing.assert_close(weight.grad, expected(grad, 1e-3, "hard"))
-
-
-def test_only_scaling_folds_into_a_step() -> None:
-    weight = nn.Parameter(torch.ones(3, 3))
-    optimizer = torch.optim.Adam([weight], fused=True)
-    assert ClipNorm(1.0, measure="spectral").fold_into(optimizer)
-    assert not ClipNorm(1.0, measure="spectral", response="clamp").fold_into(optimizer)
