@@ -63,6 +63,7 @@ docs: $(DEV) ## build the documentation into build/site; a broken link or an und
 bench: $(DEV) ## time clipping against torch and other libraries (a few minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.clip_speed --threads 1 2 --write docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.training_steps --write docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.spectral_speed --write docs
 
 clean: ## remove the environment, caches and build products; data, runs and reports stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,8 +37,9 @@ from torch import nn
 from benchmarks.accuracy import accuracy_rows
 from benchmarks.contenders import Clip, Params, Rule, rules
 from benchmarks.history import history_rows
+from benchmarks.machine import load
 from benchmarks.measured import Measured, Row
-from benchmarks.page import load, page, picture
+from benchmarks.page import page, picture
 
 # A small LSTM, a Transformer, many tiny tensors, one large one; and rounds for each.
 SETS: dict[str, tuple[list[tuple[int, ...]], int]] = {

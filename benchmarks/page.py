@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
-
 import altair as alt
-import torch
 
 from apps.report.charts.theme import png, specification
 from benchmarks.accuracy import SIZES
 from benchmarks.history import LENGTHS
+from benchmarks.machine import machine
 from benchmarks.measured import Measured, Row
 from benchmarks.reach import reach
 
@@ -110,23 +107,3 @@ def _short(name: str) -> str:
 
 def _cell(row: Row | None) -> str:
     return "" if row is None else f"{row.median:.2f} ({row.low:.2f} to {row.high:.2f})"
-
-
-def load() -> str:
-    """The load of the machine in the last minute."""
-    return f"load {os.getloadavg()[0]:.0f}"
-
-
-def machine() -> str:
-    """Cores, processor and torch version of this machine, for the head of a page."""
-    names = [line for line in _cpuinfo() if line.startswith("model name")]
-    name = names[0].partition(":")[2].strip() if names else platform.machine()
-    return f"{os.cpu_count()} cores of {name}, torch {torch.__version__}"
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.application_steps import APPS, Steps, application_rows
+from benchmarks.machine import load, machine
 from benchmarks.optimizer_steps import BASE, Row, optimizer_rows
-from benchmarks.page import load, machine
 from gradclip_core.stepping.fused_scale import LEAST
 
 _HEAD = """# Clipping as a part of a step

@@ -17,7 +17,7 @@ from torch import Tensor
 
 _BLOCK = 8  # columns of a product: what is read of the matrix serves all of them
 _MOST = 20  # blocks, and no more than a quarter of the short side: then a decomposition is cheaper
-_SAMPLE = 4 * _BLOCK  # values that tell that many are over a bound, if all of them are
+_SAMPLE = 4 * _BLOCK  # values that tell that many are over a bound, if half of them are
 _SURE = 1e-3  # r / t^2 at which a largest value stands: it is off by half of that at the worst
 _PRECISE = 1e-4  # error of a clamped matrix, in units of the bound
 
@@ -63,7 +63,8 @@ class TopSingular:
                     return None
                 vectors = self._basis @ self._weights[:, over].to(self._basis.dtype)
                 return self._squares[over].sqrt(), vectors
-            if (len(over) >= _SAMPLE and over.all()) or not self._grow():
+            many = len(over) >= _SAMPLE and over.sum() > len(over) / 2
+            if many or not self._grow():
                 return None
 
     def _grow(self) -> bool:
