@@ -177,10 +177,11 @@ def table(rounds: int, shapes: Sequence[tuple[int, int]] = SHAPES) -> list[str]:
     return lines
 
 
-_NOTES = f"""What is timed: noise with {OUTLIERS} singular values that are {FAR:g} times as large, under
-a bound between. "Under the bound of the norm": all steps of a run in which no matrix has a 2-norm
-over its bound, so that none is decomposed. "Most values over": all eigenvalues are taken. The soft
-clamp by products is what devices do; on CPU eigenvalues in float64 cost less."""
+_NOTES = f"""\
+What is timed: noise with {OUTLIERS} singular values that are {FAR:g} times as large, under
+a bound between. "Under the bound of the norm": steps in which no matrix has a 2-norm over its
+bound, so that none is decomposed. "Most values over": all eigenvalues are taken. The soft clamp by
+products is what devices do; on CPU eigenvalues in float64 cost less."""
 
 
 def main() -> None:
