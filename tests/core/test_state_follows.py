@@ -28,6 +28,7 @@ from gradclip_core import (
     Median,
     NoiseAware,
     Percentile,
+    PowerClip,
     QuantileTracker,
     Scheduled,
     StableSpam,
@@ -57,6 +58,7 @@ RULES: dict[str, Make] = {
         for name, make in THRESHOLDS.items()
     },
     "elements": lambda by: ClipValue(Median(1.1), by=by),
+    "power": lambda by: PowerClip(Median(1.1), by=by),
     "acclip": lambda by: ACClip(),
     "stable spam": lambda by: StableSpam(reset_every=None),
     "u-clip": lambda by: UClip(ClipNorm(0.3, by=by)),

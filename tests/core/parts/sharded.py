@@ -31,6 +31,7 @@ from gradclip_core import (
     NoClip,
     NonFiniteGradientError,
     Percentile,
+    PowerClip,
     Relative,
     TrailingNorm,
 )
@@ -136,6 +137,8 @@ STRATEGIES: dict[str, Make] = {
     "band of the average": lambda: ClipNorm(
         ClippedEma(1.1), by="module", band=Band(0.9, 0.1, 0.3, 2.0)
     ),
+    "power": lambda: PowerClip(0.7, by="module"),
+    "power by row": lambda: PowerClip(Percentile(20), by="row", min_exponent=0.5),
     "zero": lambda: ClipNorm(1.0, nonfinite="zero"),
     "pass": lambda: ClipNorm(1.0, nonfinite="pass"),
     "pass inf by parameter": lambda: ClipNorm(
