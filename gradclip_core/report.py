@@ -40,7 +40,8 @@ class ClipReport:
         'head'
 
     Args:
-        norms: norm of each part of the gradient before clipping; (k,).
+        norms: norm of each part of the gradient before clipping; (k,). Of singular values it may be
+            an upper bound where that is under a fixed threshold, on CPU.
         clipped_norms: the same after clipping; (k,).
         thresholds: the threshold of each part, inf where there is none; (k,).
         over: whether the part was over its threshold; (k,) bool. A smooth response changes parts
