@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -214,3 +215,46 @@ def test_a_matrix_is_lifted_by_its_largest_singular_value(holding: Holding) -> N
     (param,) = holding(torch.diag(torch.tensor([0.1, 0.05])))
     clipper([param])
     torch.testing.assert_close(param.grad, torch.diag(torch.tensor([1.0, 0.5])))
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("threshold", [Fixed(2.0), ClippedEma(1.2)], ids=["fixed", "learnt"])
+def test_a_fused_step_lifts_as_the_clipper_does(threshold: Threshold, scaled: bool) -> None:
+    nets = [nn.Linear(3, 2, bias=False) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    band = Band(lower=0.8, min_norm=0.5, max_factor=30.0)
+    clippers = [ClipNorm(copy.deepcopy(threshold), band=copy.deepcopy(band)) for _ in nets]
+    steps = [torch.optim.SGD(net.parameters(), 0.1, fused=fused) for net, fused in both(nets)]
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, enabled=scaled)
+    assert clippers[0].fold_into(steps[0], scaler if scaled else None)
+    scaler.scale(torch.ones(()))
+    paths = []
+    for size in (1.0, 1e-3, 40.0, 0.0, 1.0):
+        grad = torch.arange(6.0).view(2, 3) * size
+        nets[0].weight.grad = grad * scaler.get_scale()
+        nets[1].weight.grad = grad.clone()
+        reports = [clipper(net) for clipper, net in zip(clippers, nets, strict=True)]
+        scaler.step(steps[0])
+        scaler.update()
+        steps[1].step()
+        torch.testing.assert_close(nets[0].weight, nets[1].weight)
+        torch.testing.assert_close(reports[0].clipped_norms, reports[1].clipped_norms)
+        paths.append(reports[0].path)
+    assert "folded" in paths
+
+
+def both(nets: list[nn.Linear]) -> list[tuple[nn.Linear, bool]]:
+    return list(zip(nets, (True, False), strict=True))
+
+
+def test_an_update_after_clipping_is_averaged(holding: Holding) -> None:
+    (param,) = holding(torch.tensor([3.0, 4.0]))
+    optimizer = torch.optim.SGD([param], lr=1.0)
+    clipper = ClipUpdate(ClippedEma(1.5)).attach(optimizer=optimizer)
+    for size, left in ((1.0, 5.0), (10.0, 7.5), (0.0, 0.0), (1.0, 5.0)):
+        param.grad = size * torch.tensor([3.0, 4.0])
+        clipper([param])
+        optimizer.step()
+        assert clipper.last_report is not None
+        assert clipper.last_report.clipped_norm.item() == pytest.approx(left, rel=1e-5)
+    assert clipper.threshold.count.item() == 3
