@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from apps.cli.former_keys import present_key
-from apps.cli.schema import whole
+from apps.cli.values import whole
 from apps.errors import UserError
 from data_scripts.manifest import DataError
 

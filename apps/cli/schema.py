@@ -7,78 +7,21 @@ are checked against the annotations of the class that `_target_` names, when it 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from apps.cli.choices import known_choices
+from apps.cli.values import Devices, Flag, Id, NotHere, Part, Place, Steps, in_range
 from apps.errors import UserError
 
 MAX_THREADS = 1024  # more end the process, with no error that could be caught
-_MOST_PROCESSES = max(16, 2 * (os.cpu_count() or 1))
 # Where a number may be nan or inf: gradients that go wrong, and thresholds without limit.
 _ANY_NUMBER = ("callbacks", "clipping")
-
-
-def whole(value: Any, least: int, most: int | None = None) -> int:
-    """The value if it is an integer in a range; ValueError otherwise."""
-    if type(value) is not int or value < least or (most is not None and value > most):
-        limits = f">= {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"must be an integer {limits}")
-    return value
-
-
-def _whole(least: int, most: int | None = None) -> BeforeValidator:
-    return BeforeValidator(lambda value: whole(value, least, most))
-
-
-def _share_or_count(value: Any) -> Any:
-    """A part of the batches: a number of them, or a share."""
-    if (type(value) is int and value >= 1) or (type(value) is float and 0 < value <= 1):
-        return value
-    raise ValueError("must be an integer >= 1 or a share > 0 and <= 1.0")
-
-
-def _steps(value: Any) -> Any:
-    if type(value) is int and (value == -1 or value >= 1):
-        return value
-    raise ValueError("must be an integer >= 1, or -1 for no limit")
-
-
-def _devices(value: Any) -> Any:
-    if value == "auto" or (type(value) is int and 1 <= value <= _MOST_PROCESSES):
-        return value
-    if isinstance(value, list) and value and all(type(x) is int and x >= 0 for x in value):
-        return value
-    raise ValueError(f"must be an integer from 1 to {_MOST_PROCESSES}, auto, or a list of numbers")
-
-
-def _set_by_gradclip(value: Any) -> Any:
-    raise ValueError("is set by gradclip; leave it out")
-
-
-def _folder(value: Any) -> Any:
-    named = isinstance(value, (str, int, float)) and not isinstance(value, bool)
-    if value is None or (named and str(value).strip()):
-        return value
-    raise ValueError("must be the name of a folder or file")
-
-
-def _id(value: Any) -> Any:
-    if value is None or type(value) in (int, str):
-        return value
-    raise ValueError("must be a whole number or a word")
-
-
-Place = Annotated[Any, BeforeValidator(_folder)]
-Part = Annotated[Any, BeforeValidator(_share_or_count)]
-NotHere = Annotated[Any, BeforeValidator(_set_by_gradclip)]
-Flag = StrictBool
 
 
 class Section(BaseModel):
@@ -108,15 +51,15 @@ class Trainer(Section):
     target: str = Field(alias="_target_")
     partial: Literal[True] = Field(alias="_partial_")
     accelerator: str = "auto"
-    devices: Annotated[Any, BeforeValidator(_devices)] = "auto"
-    num_nodes: Annotated[int, _whole(1)] = 1
+    devices: Devices = "auto"
+    num_nodes: Annotated[int, in_range(1)] = 1
     precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed", 16, 32, 64] = "32-true"
-    max_epochs: Annotated[int, _whole(1)]
-    max_steps: Annotated[Any, BeforeValidator(_steps)] = -1
-    accumulate_grad_batches: Annotated[int, _whole(1)] = 1
-    num_sanity_val_steps: Annotated[int, _whole(-1)] = -1
-    check_val_every_n_epoch: Annotated[int, _whole(1)] = 1
-    log_every_n_steps: Annotated[int, _whole(1)] = 1
+    max_epochs: Annotated[int, in_range(1)]
+    max_steps: Steps = -1
+    accumulate_grad_batches: Annotated[int, in_range(1)] = 1
+    num_sanity_val_steps: Annotated[int, in_range(-1)] = -1
+    check_val_every_n_epoch: Annotated[int, in_range(1)] = 1
+    log_every_n_steps: Annotated[int, in_range(1)] = 1
     limit_train_batches: Part = 1.0
     limit_val_batches: Part = 1.0
     val_check_interval: Part = 1.0
@@ -144,8 +87,8 @@ class Training(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    epochs: Annotated[int, _whole(1)]
-    min_steps: Annotated[int, _whole(0)] = 0
+    epochs: Annotated[int, in_range(1)]
+    min_steps: Annotated[int, in_range(0)] = 0
     keep: Literal["best", "last"] = "best"
     start_from: Place = None
 
@@ -166,8 +109,8 @@ class FirstSteps(DataSettings):
     training: Training
     trainer: Trainer
     callbacks: dict[str, Described]
-    seed: Annotated[int, _whole(0, 2**32 - 1)]
-    num_threads: Annotated[int, _whole(1), Field(le=MAX_THREADS)]
+    seed: Annotated[int, in_range(0, 2**32 - 1)]
+    num_threads: Annotated[int, in_range(1), Field(le=MAX_THREADS)]
     checkpoint_minutes: Annotated[float, Field(gt=0)] | None = None
     output_dir: Place = None
 
@@ -200,7 +143,7 @@ class PredictSettings(Section):
     app: str | None
     overwrite: Flag
     raw: Flag
-    ego: Annotated[Any, BeforeValidator(_id)] = None
+    ego: Id = None
     units: Literal["metres", "feet"] | None = None
     frame_rate: Annotated[float, Field(gt=0)] | None = None
     decoder: Described | None = None
