@@ -25,6 +25,8 @@ from apps.report.model.results import Metric, Results
 from apps.report.model.step_records import Records
 from apps.report.statistics.summaries import scores
 
+_LEAST_ROOM = 0.02  # to each side of the mean of the runs, as a share of it
+
 
 def scores_figure(results: Results, compared: Comparison) -> Figure | None:
     """Every seed's test score beside the classical baselines."""
@@ -39,7 +41,7 @@ def scores_figure(results: Results, compared: Comparison) -> Figure | None:
     data = pd.DataFrame(rows).astype({"score": float}).dropna(subset=["score"])
     if data.empty:
         return None
-    low, high = _reach(data)
+    low, high = axis_range(data)
     data = data.assign(
         drawn=data["score"].clip(low, high), text=[fixed(v, metric.decimals) for v in data["score"]]
     )
@@ -60,14 +62,18 @@ def _point(
     return {"strategy": strategy, "kind": kind, "score": score, "seed": seed}
 
 
-def _reach(data: pd.DataFrame) -> tuple[float, float]:
-    """The axis range: a far baseline must not squeeze the seeds into one point."""
+def axis_range(data: pd.DataFrame) -> tuple[float, float]:
+    """The axis range.
+
+    A far baseline must not squeeze the seeds into one point, and an axis of less than 4 % of the
+    scores would make differences look large that are none.
+    """
     runs = data.loc[data["kind"] != "baseline", "score"]
     if runs.empty:
         return float(data["score"].min()), float(data["score"].max())
     near = (data["score"] - runs.mean()).abs().nsmallest(len(runs) + 1).max()
-    room = 1.6 * max(float(near), 1e-9)
     centre = float(runs.mean())
+    room = max(1.6 * float(near), _LEAST_ROOM * abs(centre), 1e-9)
     return max(float(data["score"].min()), centre - room), min(
         float(data["score"].max()), centre + room
     )
