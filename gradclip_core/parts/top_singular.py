@@ -33,7 +33,7 @@ class TopSingular:
         self._limit = min(_MOST * _BLOCK, matrix.shape[1] // 4)
         self._basis = matrix.new_empty(matrix.shape[1], 0)
         self._gram = torch.zeros(0, 0, dtype=torch.float64)
-        self._next = start_block(matrix.shape[1]).to(matrix.dtype)
+        self._next = start_block(matrix.shape[1], matrix.dtype)
         self._squares = self._residuals = self._gram.new_zeros(0)
 
     def largest(self) -> float | None:
@@ -96,8 +96,8 @@ def _tied(squares: Tensor) -> bool:
 
 
 @functools.cache
-def start_block(length: int) -> Tensor:
-    """Orthonormal columns, the same at every call, so that a run can be made again."""
-    columns = torch.randn(length, _BLOCK, generator=torch.Generator().manual_seed(0))
+def start_block(length: int, dtype: torch.dtype) -> Tensor:
+    """Columns, orthonormal in this dtype, the same at every call: a run can be made again."""
+    columns = torch.randn(length, _BLOCK, generator=torch.Generator().manual_seed(0), dtype=dtype)
     block: Tensor = torch.linalg.qr(columns)[0]
     return block

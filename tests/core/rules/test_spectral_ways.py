@@ -55,6 +55,17 @@ def test_the_second_bound_serves_where_the_first_does_not() -> None:
     assert not report.clipped
 
 
+@pytest.mark.parametrize("bound", [1.0, 1e-3, 1e-6])
+@pytest.mark.parametrize("rank", [1, 3, 12])
+def test_large_matrices_of_low_rank_far_over_the_bound(rank: int, bound: float) -> None:
+    grad = of_rank((170, 150), rank, 0) if rank > 1 else torch.ones(170, 150, dtype=torch.float64)
+    found, _ = clip(grad, bound)
+    values = torch.linalg.svdvals(found)
+    # `beyond` promises 1e-4 of the bound in each direction, and no direction is added.
+    assert values[:rank].tolist() == pytest.approx([bound] * rank, rel=2e-4)
+    assert values[rank:].sum() <= 2e-4 * bound
+
+
 @pytest.mark.parametrize("response", RESPONSES)
 def test_devices_go_another_way_to_the_same_end(
     response: Any, monkeypatch: pytest.MonkeyPatch, holding: Holding
