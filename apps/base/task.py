@@ -74,7 +74,8 @@ class Task(pl.LightningModule, ABC):
     divergence, sets `may_stall`. One whose network begins as a fitted model, so that there may be
     little to gain, sets `divergence_ratio`: how many times the validation loss of the untrained
     network that of a run must exceed to count as diverged. One that measures more of a step than
-    its loss names that in `measures`, and sets it in `loss` in `measured`, 0-d tensors by name.
+    its loss names that in `measures`, and its `training_step` sets it in `measured`, as 0-d tensors
+    by name.
     """
 
     divergence_ratio: float = 1.0

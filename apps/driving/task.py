@@ -41,6 +41,7 @@ class DrivingTask(Task):
         self.highway = highway
         self.learning = learning
         self.reward = reward
+        self._divergence = torch.tensor(float("nan"))
         self._played: tuple[int, Rollout] | None = None
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -69,9 +70,15 @@ class DrivingTask(Task):
     def loss(self, batch: Rollout) -> Tensor:
         """The loss of some episodes, 0-d."""
         output, _ = self.net(batch.features)
-        total, divergence = losses(output, batch, self.learning)
-        self.measured = {"kl": divergence}
+        total, self._divergence = losses(output, batch, self.learning)
         return total
+
+    def training_step(self, batch: Rollout, batch_idx: int) -> Tensor:
+        """The loss, beside which the approximate KL divergence is measured."""
+        loss = super().training_step(batch, batch_idx)
+        # Not in `loss`, which a clipper of samples calls again for each of them.
+        self.measured = {"kl": self._divergence}
+        return loss
 
     def validation_loss(self, batch: Tensor) -> Tensor:
         """1 less the score as a share on scenarios of some numbers, 0-d."""

@@ -125,6 +125,7 @@ def test_advice_on_its_first_steps(tmp_path: Path) -> None:
 def test_clipping_by_episodes(tmp_path: Path) -> None:
     run = train(tmp_path / "run", "clipping=per_sample", "model=mlp", "training.epochs=1")
     assert metrics(run)["status"] == "completed"
+    assert steps(run)["kl"].notna().all()
 
 
 @pytest.mark.parametrize(
