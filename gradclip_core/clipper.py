@@ -21,8 +21,10 @@ from gradclip_core.short_help import ShortHelpModule
 from gradclip_core.stepping.no_effect import warn_of_steps
 from gradclip_core.stepping.step_hooks import StepHooks, hooked
 
-# Whether a clipper's state is being collected, of which that of others may be a part.
-_saving: ContextVar[bool] = ContextVar("saving", default=False)
+_OUTSIDE, _INSIDE = 0, 1
+# Whether a clipper's state is being collected, of which that of others may be a part; else the id
+# of the mapping into which that of the last one went, and how many of its keys are of clippers.
+_clippers_keys: ContextVar[tuple[int, int]] = ContextVar("keys", default=(_OUTSIDE, 0))
 
 
 class Clipper(ShortHelpModule):
@@ -104,22 +106,24 @@ class Clipper(ShortHelpModule):
     def state_dict(self, *args: Any, **settings: Any) -> Any:
         """The state of the clipper and of what it is made of, as plain tensors.
 
-        Warns (UserWarning) where it is asked for as a part of a model's state.
+        Warns (UserWarning) where it is asked for among the weights of a model.
         """
-        inside = _saving.get()
-        if not inside and (args or settings.get("destination") is not None):
-            warnings.warn(
-                f"a {type(self).__name__} is an attribute of a model, so that its state is among "
-                "the model's weights: keep the clipper beside the model, and save "
-                "clipper.state_dict() by itself",
-                UserWarning,
-                stacklevel=1,  # of one place, so that Python shows it once
-            )
-        token = _saving.set(True)
-        try:
+        whose, number = _clippers_keys.get()
+        if whose == _INSIDE:
             return super().state_dict(*args, **settings)
+        held = args[0] if args else settings.get("destination")
+        number = number if whose == id(held) else 0
+        before = 0 if held is None else len(held)
+        if before > number:  # and not a container of clippers alone
+            _warn_among_weights(type(self).__name__)
+        _clippers_keys.set((_INSIDE, 0))
+        try:
+            state = super().state_dict(*args, **settings)
         finally:
-            _saving.reset(token)
+            _clippers_keys.set((_OUTSIDE, 0))
+        if held is not None:
+            _clippers_keys.set((id(held), number + len(held) - before))
+        return state
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Work on this model and this optimizer from now on; returns the clipper itself.
@@ -256,3 +260,12 @@ class Clipper(ShortHelpModule):
 @_disable_dynamo
 def _outside_of_graphs(clipper: Clipper, *args: Any, **settings: Any) -> Any:
     return clipper.forward(*args, **settings)
+
+
+def _warn_among_weights(name: str) -> None:
+    warnings.warn(
+        f"a {name} is an attribute of a model, so that its state is among the model's weights: "
+        "keep the clipper beside the model, and save clipper.state_dict() by itself",
+        UserWarning,
+        stacklevel=1,  # of one place, so that Python shows it once
+    )

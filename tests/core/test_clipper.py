@@ -99,6 +99,8 @@ def test_a_clipper_among_the_weights_says_so_when_they_are_saved() -> None:
 
 
 def test_a_clipper_beside_the_model_says_nothing() -> None:
+    several = nn.ModuleDict({"g": ClipNorm(Ema()), "d": chain(ClipNorm(1.0), ClipValue(1.0))})
+    several.load_state_dict(several.state_dict())
     clipper = chain(ClipNorm(Ema()), ClipNorm(1.0))
     state = clipper.state_dict()
     assert next(iter(clipper.state_dict(prefix="a."))).startswith("a.")
