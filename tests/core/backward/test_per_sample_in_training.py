@@ -47,7 +47,7 @@ def test_each_policy_for_a_sample_that_is_not_finite(kind: str, bad: float, resp
     assert not all(param.grad.isfinite().all() for param in net.parameters())
     report = run("zero")
     others = [0, 1, 3]
-    expected, norms = by_hand(net, (x[others], y[others]), FACTORS[response], 0.5)
+    expected, norms = by_hand(net, (x[others], y[others]), FACTORS[response], [0.5] * 3)
     for param, value in zip(net.parameters(), expected, strict=True):
         torch.testing.assert_close(param.grad, value * 3 / 4)
     assert report.skipped.item() is False
