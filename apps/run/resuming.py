@@ -113,14 +113,17 @@ class RandomState(pl.Callback):
         if batch_idx == 0:
             torch.manual_seed(hash((self.seed, trainer.current_epoch, 1 + rank)) % 2**63)
         elif rank < len(self._states):
-            cpu, *devices = self._states[rank]
+            cpu, *device = self._states[rank]
             torch.set_rng_state(cpu)
-            torch.cuda.set_rng_state_all(devices)
+            if device and _uses_cuda():
+                torch.cuda.set_rng_state(device[0])
         self._states = []
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of the generators of each process."""
-        own = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+        """The states of the generators of each process: of the CPU, and of the device it uses."""
+        own = [torch.get_rng_state()]
+        if _uses_cuda():
+            own.append(torch.cuda.get_rng_state())
         states: list[Any] = [own]
         if dist.is_available() and dist.is_initialized():
             states = [None] * dist.get_world_size()
@@ -130,3 +133,8 @@ class RandomState(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self._states = state_dict["states"]
+
+
+def _uses_cuda() -> bool:
+    """Whether this process uses a CUDA device; to ask one for its state would take its memory."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
