@@ -67,7 +67,7 @@ def clamp(found: Gradients, bounds: Tensor) -> None:
     wanted = set(matrix_indices(found))
     if _on_cpu(found):
         wanted &= set((sizes.isfinite() & (sizes > bounds)).nonzero().view(-1).tolist())
-    _scale_others(found, wanted, hard(sizes, bounds, 0.0))
+    _scale_others(found, wanted, clamped(sizes, bounds))
     for group in groups(found, sorted(wanted)):
         if _is_large(found, group):
             for i in group:
@@ -82,7 +82,7 @@ def soft_clamp(found: Gradients, bounds: Tensor) -> None:
     wanted, on_cpu = set(matrix_indices(found)), _on_cpu(found)
     if on_cpu:
         wanted &= set((sizes.isfinite() & (sizes > 0)).nonzero().view(-1).tolist())
-    _scale_others(found, wanted, _softened(sizes, bounds))
+    _scale_others(found, wanted, softened(sizes, bounds))
     for group in groups(found, sorted(wanted)):
         change = _soft if on_cpu else newton_schulz.soft_clamp
         _change(found, group, sizes[group], bounds[group], change)
@@ -92,11 +92,13 @@ _Factors = Callable[[Tensor, Tensor], Tensor]  # singular values, bounds: factor
 _Change = Callable[[Tensor, Tensor], Tensor]  # matrices, bounds: matrices
 
 
-def _clamped(values: Tensor, bounds: Tensor) -> Tensor:
+def clamped(values: Tensor, bounds: Tensor) -> Tensor:
+    """The factors by which `clamp` scales singular values."""
     return hard(values, bounds, 0.0)
 
 
-def _softened(values: Tensor, bounds: Tensor) -> Tensor:
+def softened(values: Tensor, bounds: Tensor) -> Tensor:
+    """The factors by which `soft_clamp` scales singular values."""
     return huber(values, bounds, 2.0)
 
 
@@ -175,7 +177,7 @@ def _change(
     finite, scale = sizes.isfinite().view(-1, 1, 1), _divisors(sizes)
     divisors = scale.view(-1, 1, 1).to(values.real.dtype)
     new = change(torch.where(finite, values, 0.0) / divisors, bounds / scale) * divisors
-    factors = _clamped(sizes, bounds).view(-1, 1, 1).to(divisors)
+    factors = clamped(sizes, bounds).view(-1, 1, 1).to(divisors)
     for i, value in zip(group, torch.where(finite, new, values * factors), strict=True):
         write(found, i, value)
 
@@ -198,7 +200,7 @@ def _scaled(factors: _Factors, values: Tensor, bounds: Tensor) -> Tensor:
     return whole
 
 
-_hard, _soft = functools.partial(_scaled, _clamped), functools.partial(_scaled, _softened)
+_hard, _soft = functools.partial(_scaled, clamped), functools.partial(_scaled, softened)
 
 
 def _stacked(found: Gradients, group: Sequence[int], *, wide: bool) -> Tensor:

@@ -164,10 +164,8 @@ class NormRule(Rule):
         if self.response == "huber":
             return factors.huber(norms, thresholds, self.sharpness)
         if self.clamps:  # of the largest singular value
-            one = self.response == "clamp"
-            return (
-                factors.hard(norms, thresholds, 0.0) if one else factors.huber(norms, thresholds, 2)
-            )
+            of_values = spectral.clamped if self.response == "clamp" else spectral.softened
+            return of_values(norms, thresholds)
         if self.response in factors.SMOOTH:
             return factors.SMOOTH[self.response](norms, thresholds)
         return factors.hard(norms, thresholds, self.eps)
