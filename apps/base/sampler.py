@@ -53,9 +53,9 @@ class SharedSampler(ResumableSampler[Item]):
     """An order of samples, or of batches, that is dealt out among the processes.
 
     The order depends on the seed and the epoch alone, so that a resumed run continues with the
-    batches it would have seen. Of W processes each takes every W-th
-    item, so that their batches together are those of one process with batches W times as large;
-    up to W - 1 items at the end are left out, so that all of them take as many.
+    batches it would have seen. Of W processes each takes every W-th item, so that their batches
+    together are those of one process with batches W times as large; up to W - 1 items at the end
+    are left out, so that all of them take as many.
     """
 
     def __init__(self, seed: int) -> None:

@@ -225,7 +225,8 @@ def _line(error: ValidationError, plain: Mapping[str, Any]) -> str:
     first = error.errors()[0]
     key = _key(first["loc"], plain)
     if first["type"] == "missing":
-        name = app.get("name") if isinstance(app := plain.get("app"), Mapping) else None
+        app = plain.get("app")
+        name = app.get("name") if isinstance(app, Mapping) else None
         known = known_choices(key, [name] if isinstance(name, str) else [])
         return f"{key}: is missing" + (f"; choose one of {', '.join(known)}" if known else "")
     message = first["msg"].removeprefix("Value error, ")
