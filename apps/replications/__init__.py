@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from apps.replications import autoclip, heavy_tails, pascanu2013
+from apps.replications import autoclip, heavy_tails, pascanu2013, spectral
 from apps.replications.claims import Repetition
 from apps.report.model.results import Results
 
@@ -16,6 +16,7 @@ EXPERIMENTS: Mapping[str, Repeat] = {
     "pascanu2013": pascanu2013.repeat,
     "heavy_tails": heavy_tails.repeat,
     "autoclip": autoclip.repeat,
+    "spectral": spectral.repeat,
 }
 
 
