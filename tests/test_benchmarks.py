@@ -10,7 +10,6 @@ from apps.driving.model import NUM_FEATURES, RecurrentDriver
 from apps.driving.ppo import PPO, Reward, play
 from apps.driving.scenarios import Highway
 from benchmarks import actor_tails
-from benchmarks.low_rank_noise import exponent, row
 from benchmarks.padding import batch, seconds, task
 from benchmarks.spectral_speed import table
 
@@ -43,9 +42,3 @@ def test_spectral_clipping_beside_its_bases() -> None:
     lines = table(rounds=1, shapes=((140, 130), (40, 60)))
     assert len(lines) == 2 + 1 + 2 * 5
     assert all(line.count("|") == 6 for line in lines)
-
-
-def test_under_noise_of_low_rank_clamping_does_better_than_not_clipping() -> None:
-    found = {rule: row(rule, 1.5, (10, 20), seeds=1)[1] for rule in ("unclipped", "clamp")}
-    assert all(c < u for c, u in zip(found["clamp"], found["unclipped"], strict=True))
-    assert exponent((10, 100), (5.0, 0.5)) == pytest.approx(1.0)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from apps.grid.experiment import with_experiment
-from apps.replications import autoclip, heavy_tails, pascanu2013, repeat
+from apps.replications import autoclip, heavy_tails, pascanu2013, repeat, spectral
 from apps.report.model.grids import Grid
 from apps.report.model.results import Metric, Results, read_results
 from apps.report.model.runs import Run
@@ -111,6 +111,40 @@ def test_percentiles_stand_against_unclipped_seed_by_seed():
     assert "better than unclipped in 3 of 3 seeds, by 1 on average" in said
     nothing = repeat("autoclip", results_of(runs[:3], {}, metric), None)
     assert [claim.agrees for claim in nothing.claims] == [None, None]
+
+
+def of_low_rank(means, factors=(0.1, 1.0)):
+    """Results of two seeds; means: strategy -> (the first score, its exponent, its best t)."""
+    axes = {"data.tail_index": [1.5], "app.steps": [10, 40], "clipping.t": [*factors]}
+    runs = []
+    for name, (first, power, best) in means.items():
+        for t in factors if best else [None]:
+            worse = 1.0 if t == best else 2.0
+            for k in axes["app.steps"]:
+                score = worse * first * (k / 10) ** -power
+                settings = {"data.tail_index": 1.5, "app.steps": k}
+                settings |= {"clipping.t": t} if t else {}
+                for seed in range(2):
+                    test = {"mean": score * (1 + 0.1 * seed)}
+                    runs.append(a_run(name, seed, settings, test, val_loss=score))
+    return results_of(runs, axes, Metric("mean", "Mean"), ["clipping.t"])
+
+
+def test_each_way_to_clip_a_matrix_has_the_factor_that_validates_best():
+    found = of_low_rank({"none": (9, 0, None), "clamp": (2, 0.4, 1.0), "norm": (3, 0.5, 0.1)})
+    known = spectral.repeat(found, None)
+    assert [claim.agrees for claim in known.claims] == [True, True, True]
+    assert "index 1.5 (proven 0.40): clamp 0.40, none 0.00, norm 0.50" in known.claims[0].measured
+    assert "K 10: clamp 2.1 (t 1), norm 3.15 (t 0.1)" in known.claims[1].measured
+    assert "K 40: 9.45 against 1.21" in known.claims[2].measured
+
+
+def test_claims_on_singular_values_that_do_not_hold_or_cannot_be_told():
+    worse = {"none": (1, 0, None), "clamp": (2, 0.2, 1.0), "element": (2, 0.5, 1.0)}
+    known = spectral.repeat(of_low_rank(worse), None)
+    assert [claim.agrees for claim in known.claims] == [False, False, False]
+    known = spectral.repeat(of_low_rank({"none": (9, 0, None), "norm": (3, 0.5, 0.1)}), None)
+    assert [claim.agrees for claim in known.claims] == [None, None, None]
 
 
 def test_other_experiments_repeat_nothing():

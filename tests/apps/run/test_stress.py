@@ -19,6 +19,7 @@ from apps.run.trainer import make_trainer
 from apps.sentiment.task import SentimentTask
 from apps.speech.batches import Batch
 from apps.speech.task import CTCTask
+from apps.synthetic.low_rank_noise.task import Matrices, MatricesTask
 from apps.synthetic.noisy_quadratic.task import QuadraticTask
 from apps.synthetic.temporal_order.task import OrderTask
 from tests.apps.runs import assert_same_run, steps
@@ -77,6 +78,7 @@ def batches():
         "speech": (CTCTask(net, OPTIMIZATION, 3), speech),
         "temporal_order": (OrderTask(net, OPTIMIZATION), (words, rows.long())),
         "noisy_quadratic": (QuadraticTask(net, OPTIMIZATION), torch.ones(4, 2)),
+        "low_rank_noise": (MatricesTask(Matrices(4, 2), OPTIMIZATION), torch.ones(4, 2, 2)),
     }
 
 
@@ -110,7 +112,7 @@ def test_outliers_scale_what_are_numbers(app):
     hit = [fault.spoil(task, batch, number) is not batch for number in range(6)]
     assert hit == [False, True, False, False, True, False]
     spoilt = fault.spoil(task, batch, 1)
-    if app == "noisy_quadratic":
+    if app in ("noisy_quadratic", "low_rank_noise"):
         assert torch.equal(spoilt, 10 * batch)
         return
     factors = {"energy": (10, 1, 10), "finance": (10, 1, 10), "sentiment": (1, 10)}
