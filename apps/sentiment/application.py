@@ -31,10 +31,10 @@ from apps.sentiment.scoring import score
 from apps.sentiment.sources import Source
 from apps.sentiment.task import SentimentTask, num_outputs
 from apps.sentiment.text_reader import Reading, fit_reading, read_reading
-from apps.sentiment.user_file import read_texts, texts_of
 from apps.sentiment.vectors import Vectors
 from apps.sentiment.vocabulary import VocabularySource, check_sizes
 from apps.tables.answers import beside
+from apps.tables.texts import read_texts, texts_of
 
 
 class Sentiment(Application):

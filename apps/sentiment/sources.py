@@ -11,20 +11,12 @@ from apps.base.source import DataSet
 from apps.base.source import Source as BaseSource
 from apps.errors import UserError
 from apps.sentiment.corpus import PARTS, SCALE, Corpus, check, choose_domains
-from apps.sentiment.user_file import (
-    LABEL_NAMES,
-    RATING_NAMES,
-    TEXT_NAMES,
-    as_label,
-    find_column,
-    in_order,
-    near_copy,
-    texts_of,
-)
+from apps.sentiment.user_file import LABEL_NAMES, RATING_NAMES, as_label, in_order
 from apps.tables.numbers import read_numbers
 from apps.tables.read import read_table
 from apps.tables.reading import Reading
 from apps.tables.table import Table
+from apps.tables.texts import TEXT_NAMES, find_column, near_copy, texts_of, with_texts
 from data_scripts.sentiment import bucket, prepare
 
 _LABELS = ("negative", "positive")
@@ -132,7 +124,7 @@ class File(Source):
         table = read_table(self.path, self.reading)
         table.require([name for name in (self.domain, self.document) if name is not None])
         self.text, judged, is_label = self._columns(table)
-        table, left_out = _with_texts(table, self.text)
+        table, left_out = with_texts(table, self.text)
         frame = pd.DataFrame({"text": texts_of(table, self.text)})
         frame["domain"] = _names(table, self.domain) or "file"
         copies = frame["text"].map(near_copy)
@@ -213,16 +205,6 @@ class File(Source):
         half = max((high - low) / 2, 1e-12)
         read_as = f"ratings in {name!r}, {low:g} to {high:g} read as {-SCALE:g} to {SCALE:g}"
         return SCALE * (ratings - (low + high) / 2) / half, "; ".join([read_as, *found.notes])
-
-
-def _with_texts(table: Table, name: str) -> tuple[Table, list[str]]:
-    """The rows that have a text, and a note on those left out."""
-    empty = np.array([not text.strip() for text in texts_of(table, name)])
-    if not empty.any():
-        return table, []
-    if empty.all():
-        raise UserError(f"{table.path}: column {name!r} holds no text")
-    return table.take(~empty), [f"{int(empty.sum())} rows without a text left out"]
 
 
 def _names(table: Table, name: str | None) -> list[str] | None:

@@ -13,7 +13,8 @@ import pytest
 from apps.errors import UserError
 from apps.sentiment.corpus import Corpus
 from apps.sentiment.sources import File
-from apps.sentiment.user_file import as_label, in_order, near_copy, read_texts, texts_of
+from apps.sentiment.user_file import as_label, in_order
+from apps.tables.texts import near_copy, read_texts, texts_of
 from tests.apps.sentiment.conftest import reviews
 
 CASES = Path(__file__).parents[4] / "shared/cases/apps"
