@@ -127,7 +127,8 @@ def _figure(results: Results, means: pd.DataFrame) -> Figure:
     table = means.drop(columns=["t", "log_val"])
     table["strategy"] = [label(name) for name in table["clipping"]]
     table["which"] = [f"tail index {index:g}" for index in table["index"]]
-    x = alt.X("steps:Q", title="steps K", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4))
+    scale = alt.Scale(type="log", nice=False)
+    x = alt.X("steps:Q", title="steps K", scale=scale, axis=alt.Axis(tickCount=4))
     # Rows without a value would break a line into points.
     lines = (
         alt.Chart()
@@ -135,7 +136,7 @@ def _figure(results: Results, means: pd.DataFrame) -> Figure:
         .mark_line(strokeWidth=2, point=True)
         .encode(
             x,
-            alt.Y("mean:Q", title="mean squared gradient norm", scale=alt.Scale(type="log")),
+            alt.Y("mean:Q", title="mean squared gradient norm", scale=scale),
             colours(results.grid.strategies),
             tooltip=["strategy:N", "steps:Q", "mean:Q"],
         )
