@@ -99,21 +99,26 @@ class EpochSampler(SharedSampler[int]):
 
 
 class LengthSampler(SharedSampler[list[int]]):
-    """Batches of samples of similar length, all samples once, in a new order in every epoch.
+    """Batches of samples of similar length, each sample once, in a new order in every epoch.
 
     The samples are shuffled, cut into stretches of 50 batches, and each stretch is sorted by
     length; so little of a batch is padding, and no two epochs have the same batches. For a
     DataLoader with `batch_size=None`, whose data set takes a list of indices.
+
+    num_samples: of all, drawn anew in every epoch; None takes all.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+    def __init__(
+        self, lengths: Sequence[int], batch_size: int, seed: int, num_samples: int | None = None
+    ) -> None:
         super().__init__(seed)
         self.lengths = torch.as_tensor(lengths)
         self.batch_size = batch_size
+        self.num_samples = min(num_samples or len(lengths), len(lengths))
 
     def order(self, generator: torch.Generator) -> list[list[int]]:
         """The sample numbers of each batch of the epoch."""
-        order = torch.randperm(len(self.lengths), generator=generator)
+        order = torch.randperm(len(self.lengths), generator=generator)[: self.num_samples]
         batches: list[list[int]] = []
         for stretch in torch.split(order, 50 * self.batch_size):
             ranked = stretch[self.lengths[stretch].argsort(stable=True)]
@@ -122,7 +127,7 @@ class LengthSampler(SharedSampler[list[int]]):
 
     def count(self) -> int:
         """Number of batches in an epoch."""
-        return -(-len(self.lengths) // self.batch_size)
+        return -(-self.num_samples // self.batch_size)
 
 
 class TrainLoader(DataLoader[Item]):

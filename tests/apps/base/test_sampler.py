@@ -61,6 +61,15 @@ def test_batches_of_similar_length_hold_every_sample_once(lengths, batch_size):
     assert batches(LengthSampler(lengths, batch_size, seed=3), 0) == found
 
 
+def test_an_epoch_of_some_samples_draws_other_ones_each_time():
+    sampler = LengthSampler(range(100), 8, seed=0, num_samples=20)
+    assert len(sampler) == 3
+    drawn = [{i for batch in batches(sampler, epoch) for i in batch} for epoch in (0, 1)]
+    assert [len(found) for found in drawn] == [20, 20]
+    assert drawn[0] != drawn[1]
+    assert len(LengthSampler(range(5), 2, seed=0, num_samples=20)) == 3, "no more than there are"
+
+
 def test_batches_differ_by_epoch_and_seed_and_hold_little_padding():
     lengths = [(17 * i) % 101 for i in range(1000)]
     one, two = LengthSampler(lengths, 10, seed=0), LengthSampler(lengths, 10, seed=1)
