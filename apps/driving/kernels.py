@@ -22,6 +22,7 @@ from apps.driving.traffic import (
     LENGTH,
     TOP_SPEED,
     WIDTH,
+    Cars,
     Flags,
     Floats,
     Integers,
@@ -35,6 +36,7 @@ LEAST_GAIN, MOST_IMPOSED = 0.2, 2.0  # m/s2, of a change of lanes
 THINKING = 1.0  # s between two thoughts of changing lanes
 SPEED_LAG, HEADING_LAG, SIDE_LAG = 0.6, 0.2, 0.6  # s, of the controllers
 STEEPEST, SHARPEST = math.pi / 4, math.pi / 3  # rad, of heading and wheels
+_MOST_SLIP = math.sin(math.atan(math.tan(SHARPEST) / 2))
 _HALF_LENGTH, _HALF_WIDTH = LENGTH / 2, WIDTH / 2
 _REACH2 = LENGTH**2 + WIDTH**2  # squared distance at which two cars can touch at most
 _TINY = 1e-2  # in the place of a divisor of zero
@@ -43,8 +45,19 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(function: _Function) -> _Function:
-    """The function compiled at its first call."""
-    return cast(_Function, numba.njit(cache=True)(function))
+    """The function compiled at its first call, into those that call it.
+
+    A call would count references to every array of the traffic, which takes longer than most of
+    what is called.
+    """
+    return cast(_Function, numba.njit(cache=True, forceinline=True)(function))
+
+
+@compiled
+def blank(count: int) -> Cars:
+    """Room for so many cars."""
+    lane, leader = np.empty(count, np.int64), np.empty(count, np.int64)
+    return Cars(np.arange(count), lane, leader, np.empty(count), np.empty(count))
 
 
 @compiled
@@ -76,12 +89,18 @@ def idm(traffic: Traffic, b: int, i: int, ahead: int, exponent: float) -> float:
 
 
 @compiled
+def _is_on(y: float, lane: int) -> bool:
+    """Whether a car at a position across the road is on a lane, with a metre to spare."""
+    return abs(y - LANE_WIDTH * lane) <= LANE_WIDTH / 2 + 1.0
+
+
+@compiled
 def neighbours(traffic: Traffic, b: int, i: int, lane: int) -> tuple[int, int]:
     """The next cars on a lane before and behind car i; -1 where there is none."""
     front, rear = -1, -1
     place, nearest, hindmost = traffic.x[b, i], 0.0, 0.0
     for j in range(traffic.x.shape[1]):
-        if j == i or abs(traffic.y[b, j] - LANE_WIDTH * lane) > LANE_WIDTH / 2 + 1.0:
+        if j == i or not _is_on(traffic.y[b, j], lane):
             continue
         other = traffic.x[b, j]
         if other >= place:
@@ -96,6 +115,33 @@ def neighbours(traffic: Traffic, b: int, i: int, lane: int) -> tuple[int, int]:
 def lane_of(y: float, lanes: int) -> int:
     """The lane nearest to a position across the road."""
     return min(max(round(y / LANE_WIDTH), 0), lanes - 1)
+
+
+@compiled
+def _sort(order: Integers, place: Floats) -> None:
+    """Order cars from the last to the first, by insertion: the order hardly changes in a frame."""
+    for k in range(1, len(order)):
+        i, before = order[k], k - 1
+        while before >= 0 and place[order[before]] > place[i]:
+            order[before + 1] = order[before]
+            before -= 1
+        order[before + 1] = i
+
+
+@compiled
+def look_ahead(traffic: Traffic, cars: Cars, lanes: int, b: int) -> None:
+    """Find the lane of each car and the next one ahead there, in one pass from the first car on.
+
+    `neighbours` finds the same at a cost that grows with the square of the number of cars.
+    """
+    _sort(cars.order, traffic.x[b])
+    hindmost = np.full(lanes, -1)
+    for i in cars.order[::-1]:
+        cars.lane[i] = lane_of(traffic.y[b, i], lanes)
+        cars.leader[i] = hindmost[cars.lane[i]]
+        for lane in range(lanes):
+            if _is_on(traffic.y[b, i], lane):
+                hindmost[lane] = i
 
 
 @compiled
@@ -130,45 +176,47 @@ def _mobil(traffic: Traffic, b: int, i: int, lane: int, lanes: int, own: float) 
 
 
 @compiled
-def _drive(traffic: Traffic, lane: Integers, lanes: int, b: int, i: int) -> float:
-    """The acceleration of a car that drives by IDM and MOBIL; may change the lane it aims at."""
-    exponent = traffic.exponent[b, i]
-    front, _ = neighbours(traffic, b, i, lane[i])
-    acceleration = idm(traffic, b, i, front, exponent)
-    if lane[i] != traffic.lane[b, i]:
-        if _is_cut_off(traffic, lane, b, i):
-            traffic.lane[b, i] = lane[i]
-    elif traffic.timer[b, i] > THINKING:
+def _reconsider(traffic: Traffic, cars: Cars, lanes: int, b: int, i: int, own: float) -> float:
+    """The acceleration of a car that changes lanes, or thinks of it.
+
+    own: the acceleration in the lane where it is. May change the lane it aims at.
+    """
+    lane = cars.lane[i]
+    if lane != traffic.lane[b, i]:
+        if _is_cut_off(traffic, cars.lane, b, i):
+            traffic.lane[b, i] = lane
+    else:
         traffic.timer[b, i] = 0.0
         if abs(traffic.speed[b, i]) >= 1.0:
-            _mobil(traffic, b, i, lane[i], lanes, acceleration)
-    if lane[i] != traffic.lane[b, i]:
-        front, _ = neighbours(traffic, b, i, traffic.lane[b, i])
-        acceleration = min(acceleration, idm(traffic, b, i, front, exponent))
-    return clamp(acceleration, -MOST_ACCELERATION, MOST_ACCELERATION)
+            _mobil(traffic, b, i, lane, lanes, own)
+    if lane == traffic.lane[b, i]:
+        return own
+    front, _ = neighbours(traffic, b, i, traffic.lane[b, i])
+    return min(own, idm(traffic, b, i, front, traffic.exponent[b, i]))
 
 
 @compiled
-def _slip(traffic: Traffic, b: int, i: int) -> float:
-    """The angle between a car's heading and its path, as it steers to the lane it aims at."""
+def slip_of(traffic: Traffic, b: int, i: int) -> float:
+    """The sine of the angle between a car's heading and its path, as it steers to its lane.
+
+    Wheels at an angle w make a car slip by atan(tan(w) / 2), which is here solved for the slip.
+    """
     speed = traffic.speed[b, i]
     if abs(speed) <= _TINY:
         speed = _TINY
     aside = traffic.y[b, i] - LANE_WIDTH * traffic.lane[b, i]
     wanted = clamp(math.asin(clamp(-aside / SIDE_LAG / speed, -1.0, 1.0)), -STEEPEST, STEEPEST)
     turning = (wanted - traffic.heading[b, i]) / HEADING_LAG
-    sideways = math.asin(clamp(_HALF_LENGTH / speed * turning, -1.0, 1.0))
-    wheels = clamp(math.atan(2.0 * math.tan(sideways)), -SHARPEST, SHARPEST)
-    return math.atan(0.5 * math.tan(wheels))
+    return clamp(_HALF_LENGTH / speed * turning, -_MOST_SLIP, _MOST_SLIP)
 
 
 @compiled
 def _move(traffic: Traffic, b: int, i: int, acceleration: float, slip: float) -> None:
-    """Move a car by one frame."""
-    speed, heading = traffic.speed[b, i], traffic.heading[b, i]
-    traffic.x[b, i] += speed * math.cos(heading + slip) * FRAME_SECONDS
-    traffic.y[b, i] += speed * math.sin(heading + slip) * FRAME_SECONDS
-    traffic.heading[b, i] += speed * math.sin(slip) / _HALF_LENGTH * FRAME_SECONDS
+    """Move a car by one frame; slip: the sine of its angle."""
+    speed, path = traffic.speed[b, i], traffic.heading[b, i] + math.asin(slip)
+    traffic.x[b, i] += speed * math.cos(path) * FRAME_SECONDS
+    traffic.y[b, i] += speed * math.sin(path) * FRAME_SECONDS
+    traffic.heading[b, i] += speed * slip / _HALF_LENGTH * FRAME_SECONDS
     traffic.speed[b, i] += acceleration * FRAME_SECONDS
     traffic.timer[b, i] += FRAME_SECONDS
 
@@ -188,23 +236,24 @@ def _touch(dx: float, dy: float, heading: float, other: float) -> bool:
 
 
 @compiled
-def _frame(traffic: Traffic, b: int, lanes: int, by_rule: bool, work: Floats) -> bool:
+def _frame(traffic: Traffic, b: int, lanes: int, by_rule: bool, cars: Cars) -> bool:
     """Move all cars of a scenario by one frame; whether the driver's touches another then."""
-    cars = traffic.x.shape[1]
-    lane = np.empty(cars, np.int64)
-    for i in range(cars):
-        lane[i] = lane_of(traffic.y[b, i], lanes)
-    for i in range(cars):
+    look_ahead(traffic, cars, lanes, b)
+    count = len(cars.lane)
+    for i in range(count):
         if i > 0 or by_rule:
-            acceleration = _drive(traffic, lane, lanes, b, i)
+            acceleration = idm(traffic, b, i, cars.leader[i], traffic.exponent[b, i])
+            if cars.lane[i] != traffic.lane[b, i] or traffic.timer[b, i] > THINKING:
+                acceleration = _reconsider(traffic, cars, lanes, b, i, acceleration)
+            acceleration = clamp(acceleration, -MOST_ACCELERATION, MOST_ACCELERATION)
         else:
             acceleration = (traffic.wish[b, i] - traffic.speed[b, i]) / SPEED_LAG
         if traffic.speed[b, i] > FASTEST:
             acceleration = min(acceleration, FASTEST - traffic.speed[b, i])
-        work[0, i], work[1, i] = acceleration, _slip(traffic, b, i)
-    for i in range(cars):
-        _move(traffic, b, i, work[0, i], work[1, i])
-    for j in range(1, cars):
+        cars.acceleration[i], cars.slip[i] = acceleration, slip_of(traffic, b, i)
+    for i in range(count):
+        _move(traffic, b, i, cars.acceleration[i], cars.slip[i])
+    for j in range(1, count):
         dx, dy = traffic.x[b, j] - traffic.x[b, 0], traffic.y[b, j] - traffic.y[b, 0]
         if _touch(dx, dy, traffic.heading[b, 0], traffic.heading[b, j]):
             return True
@@ -218,11 +267,11 @@ def advance(traffic: Traffic, lanes: int, by_rule: bool, active: Flags) -> Flags
     by_rule: the driver's car drives by IDM and MOBIL like the others, and knows everything.
     """
     crashed = np.zeros(len(active), np.bool_)
-    work = np.empty((2, traffic.x.shape[1]))
+    cars = blank(traffic.x.shape[1])
     for b in range(len(active)):
         for _ in range(FRAMES):
             if active[b] and not crashed[b]:
-                crashed[b] = _frame(traffic, b, lanes, by_rule, work)
+                crashed[b] = _frame(traffic, b, lanes, by_rule, cars)
     return crashed
 
 

@@ -44,6 +44,20 @@ class Traffic(NamedTuple):
         return Traffic._make(array.copy() for array in self)
 
 
+class Cars(NamedTuple):
+    """What is worked out of the cars (V,) of a scenario in a frame.
+
+    order: from the last car to the first. lane: the nearest. leader: the next car ahead there, or
+    -1. acceleration: m/s2. slip: the sine of the angle between heading and path.
+    """
+
+    order: Integers
+    lane: Integers
+    leader: Integers
+    acceleration: Floats
+    slip: Floats
+
+
 class Road(NamedTuple):
     """A straight road without end.
 
