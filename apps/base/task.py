@@ -133,8 +133,19 @@ class Task(pl.LightningModule, ABC):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         loss = self.loss(batch)
-        self.log("train/loss", loss, batch_size=self.batch_size(batch), sync_dist=True)
+        if self._is_logged_now:
+            self.log("train/loss", loss, batch_size=self.batch_size(batch), sync_dist=True)
         return loss
+
+    @property
+    def _is_logged_now(self) -> bool:
+        """Whether this step is one that loggers take, or the last of an epoch, for monitors.
+
+        Lightning would take every value, and leave the others out: a tenth of a small training.
+        """
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        due = every > 0 and (self.global_step + 1) % every == 0
+        return due or bool(self.trainer.is_last_batch)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the validation loss, averaged over the samples of the epoch."""
