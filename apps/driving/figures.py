@@ -216,10 +216,9 @@ def _scatter(points: pd.DataFrame, names: Sequence[str], title: str) -> alt.Char
         alt.Chart(points)
         .mark_point(filled=True, size=80, opacity=0.85)
         .encode(
-            alt.X("collisions:Q", title="collisions, % of drives", axis=alt.Axis(tickCount=5)),
-            alt.Y(
-                "score:Q", title="score", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6)
-            ),
+            # As many ticks as the scale is rounded to, so that it ends with one.
+            alt.X("collisions:Q").title("collisions, % of drives").scale(nice=5).axis(tickCount=5),
+            alt.Y("score:Q").title("score").scale(zero=False, nice=6).axis(tickCount=6),
             colours(names),
             tooltip=["strategy:N", "seed:N", "score:Q", "collisions:Q"],
         )
