@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from apps.base.networks import check_sizes
 
 
 class Transformer(nn.Module):
-    """A causal Transformer, layers normalised before attention and before the perceptron.
+    """A causal Transformer, normalised before attention and before the perceptron of each layer.
 
-    Positions are sines and cosines (Vaswani et al. 2017, arXiv:1706.03762, section 3.5), so that
-    it reads any length.
+    Positions are angles by which queries and keys are turned (Su et al. 2021, arXiv:2104.09864), so
+    that it reads any length.
     """
 
     def __init__(
@@ -27,25 +26,15 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(hidden_size, num_layers, dropout)
-        if num_heads < 1 or hidden_size % num_heads:
+        if num_heads < 1 or hidden_size % (2 * num_heads):
             raise ValueError(
-                f"hidden_size={hidden_size} must be a multiple of num_heads={num_heads}, >= 1"
+                f"hidden_size must be a multiple of 2 * num_heads, num_heads >= 1, got "
+                f"hidden_size={hidden_size}, num_heads={num_heads}"
             )
-        if hidden_size % 2:
-            raise ValueError(f"hidden_size must be even, got {hidden_size}")
         self.embedding = nn.Embedding(num_characters, hidden_size)
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                hidden_size,
-                num_heads,
-                4 * hidden_size,
-                dropout,
-                activation="gelu",
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(num_layers)
+            Layer(hidden_size, num_heads, dropout) for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(hidden_size)
         self.head = nn.Linear(hidden_size, num_characters)
@@ -53,23 +42,47 @@ class Transformer(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Scores (B, L, V) of the characters that follow those of inputs (B, L), int64."""
         states = self.embedding(inputs)
-        length, size = states.shape[1:]
-        states = states + _positions(length, size).to(states)
-        mask = nn.Transformer.generate_square_subsequent_mask(
-            length, device=states.device, dtype=states.dtype
-        )
         for layer in self.layers:
-            states = layer(states, src_mask=mask, is_causal=True)
+            states = layer(states)
         scores: Tensor = self.head(self.norm(states))
         return scores
 
 
-def _positions(length: int, size: int) -> Tensor:
-    """The positions' vectors (L, D), scaled as the embedding's."""
-    places = torch.arange(length)[:, None]
-    rates = torch.exp(torch.arange(0, size, 2) * (-math.log(10_000.0) / size))
-    angles = places * rates
-    return 0.1 * torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+class Layer(nn.Module):
+    """Attention to the characters so far and a perceptron, each added to what it reads."""
+
+    def __init__(self, size: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.before_attention = nn.LayerNorm(size)
+        self.query_key_value = nn.Linear(size, 3 * size)
+        self.out = nn.Linear(size, size)
+        self.perceptron = nn.Sequential(
+            nn.LayerNorm(size), nn.Linear(size, 4 * size), nn.GELU(), nn.Linear(4 * size, size)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """States (B, L, size) to states of the same shape."""
+        read = self.query_key_value(self.before_attention(states))
+        query, key, value = read.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        heads = scaled_dot_product_attention(turned(query), turned(key), value, is_causal=True)
+        states = states + self.dropout(self.out(heads.transpose(1, 2).flatten(2)))
+        more: Tensor = self.dropout(self.perceptron(states))
+        return states + more
+
+
+def turned(vectors: Tensor) -> Tensor:
+    """Vectors (..., L, D) turned in D / 2 planes, each by an angle that grows with its place.
+
+    The product of two of them depends on how far apart they stand, and not on where.
+    """
+    length, size = vectors.shape[-2:]
+    rates = 10_000.0 ** (-torch.arange(size // 2, device=vectors.device) / (size // 2))
+    angles = torch.arange(length, device=vectors.device)[:, None] * rates
+    cosines, sines = angles.cos().to(vectors), angles.sin().to(vectors)
+    one, other = vectors.chunk(2, dim=-1)
+    return torch.cat([one * cosines - other * sines, one * sines + other * cosines], dim=-1)
 
 
 class LSTM(nn.Module):

@@ -152,7 +152,7 @@ def test_lines_get_their_bits(trained_text, tmp_path):
         ("data.encoding=x", "encoding='x'"),
         ("app.context=1", "context must be >= 2"),
         ("app.batch_size=0", "batch_size must be >= 1"),
-        ("model.num_heads=3", "multiple of num_heads=3"),
+        ("model.num_heads=3", "hidden_size=8, num_heads=3"),
         ("stress=label_noise", "what can: outliers"),
         ("data=reviews", "data=reviews: unknown; known: human_rated, text"),
     ],

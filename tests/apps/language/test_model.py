@@ -11,7 +11,7 @@ import torch
 from apps.base.task import Optimization
 from apps.language.alphabet import END, PADDING, Alphabet, cut
 from apps.language.data import Pieces
-from apps.language.model import LSTM, Transformer
+from apps.language.model import LSTM, Transformer, turned
 from apps.language.scoring import bits_per_character, surprise, table
 from apps.language.task import LanguageTask
 
@@ -37,9 +37,21 @@ def test_scores_depend_on_what_went_before_alone(kind):
     assert torch.allclose(before[:, :4], shorter, atol=1e-5), "padding after a text changes nothing"
 
 
-def test_the_transformer_knows_where_a_character_stands():
-    states = task().net(torch.full((1, 6), 4))
-    assert not torch.allclose(states[0, 1], states[0, 4], atol=1e-4)
+def test_attention_sees_how_far_apart_characters_are_and_not_where():
+    one, other = torch.randn(2, 4)
+    placed = [turned(torch.stack([vector] * 9)) for vector in (one, other)]
+    products = placed[0] @ placed[1].T
+    # Angles of float32 are exact to some 1e-6 at these places, products of order one.
+    for apart in range(-3, 4):
+        assert torch.allclose(products.diagonal(apart), products.diagonal(apart)[0], atol=1e-5)
+    assert products[0, 0] == pytest.approx((one @ other).item(), rel=1e-5)
+    assert not torch.allclose(products[0, 0], products[0, 3], atol=1e-2)
+
+
+def test_the_transformer_knows_the_order_of_characters():
+    net = task().net
+    one, other = (net(torch.tensor([[END, *ids, 5]]))[0, -1] for ids in ((3, 4), (4, 3)))
+    assert not torch.allclose(one, other, atol=1e-4)
 
 
 def test_an_outlier_is_garbage_of_the_same_shape_with_a_larger_gradient():
@@ -91,12 +103,7 @@ def test_batches_are_padded_after_the_text():
     assert read.by_length() == [[1, 0]]
 
 
-@pytest.mark.parametrize(
-    ("sizes", "said"),
-    [({"num_heads": 3}, "multiple of num_heads=3"), ({"num_heads": 0}, "num_heads=0")],
-)
-def test_sizes_that_do_not_fit(sizes, said):
-    with pytest.raises(ValueError, match=said):
-        Transformer(9, hidden_size=8, **sizes)
-    with pytest.raises(ValueError, match="must be even"):
-        Transformer(9, hidden_size=5, num_heads=1)
+@pytest.mark.parametrize("heads", [0, 3, 8])
+def test_heads_that_do_not_fit(heads):
+    with pytest.raises(ValueError, match=f"got hidden_size=8, num_heads={heads}"):
+        Transformer(9, hidden_size=8, num_heads=heads)
