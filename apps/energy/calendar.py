@@ -68,7 +68,11 @@ def detect_frequency(times: pd.DatetimeIndex, given: str | None, where: str) -> 
     else:
         steps, counts = np.unique(np.diff(times.to_numpy()), return_counts=True)
         step = pd.Timedelta(steps[np.argmax(counts)])
-    if not SHORTEST <= step <= DAY or DAY % step != pd.Timedelta(0):
+    if step > DAY:
+        raise UserError(
+            f"{where}: a row each {step.days} days; the rows must be a day or less apart"
+        )
+    if step < SHORTEST or DAY % step != pd.Timedelta(0):
         raise UserError(
             f"{where}: a time step of {step} is neither 15 min to 12 h dividing a day nor a day;"
             " average the rows to one such step, or set data.frequency if it is another"

@@ -61,8 +61,8 @@ def choose_columns(
     others = [name for name in others if name not in counters]
     numeric = [name for name in others if looks_numeric(table, name)]
     if target is None:
-        target = _only(table, numeric)
-        numeric.remove(target)
+        target = _only(table, numeric or others[: len(others) == 1])
+        numeric = [name for name in numeric if name != target]
     left_out = [name for name in others if name not in (target, *numeric)]
     notes = [
         *([f"{', '.join(counters)} left out: it counts the rows"] if counters else []),

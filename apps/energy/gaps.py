@@ -137,7 +137,8 @@ def _on_grid(
     if (table.index[0] - table.index[0].normalize()) % frequency != pd.Timedelta(0):
         raise UserError(
             f"{where}: times such as {table.index[0]} at steps of {step_name(frequency)} never"
-            " fall on midnight; shift them so that days start at 00:00"
+            " fall on midnight; shift them so that days start at 00:00 (data.utc_offset=Z where"
+            " they have offsets)"
         )
     return table.reindex(pd.date_range(table.index[0], table.index[-1], freq=frequency))
 

@@ -1,7 +1,7 @@
 """Days on which the price was counted anew: splits, and changes of the unit.
 
 Such a day's return is far outside those around it, and within their reach of the logarithm of
-a simple ratio.
+a simple ratio, or beyond what a price can do in a day.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ RATIOS = np.array([1.5, *range(2, 11), 12, 15, 16, 20, 25, 30, 40, 50, 100, 1000
 WINDOW = 30  # days on either side that say how volatile the price is
 FAR = 8.0  # standard deviations that a split is outside the returns around it
 NEAR = 3.5  # standard deviations that its return is from that of the ratio
+LARGE = np.log(10.0)  # log return beyond which no ratio has to be simple
 _LEAST = 0.002  # log return; a price that hardly moves has some volatility, too
 
 
@@ -52,8 +53,10 @@ def find_jumps(close: Floats) -> list[Jump]:
         spread = max(spread, _LEAST)
         size = abs(returns[row])
         ratio = RATIOS[np.argmin(np.abs(np.log(RATIOS) - size))]
-        if size > FAR * spread and abs(size - np.log(ratio)) < NEAR * spread:
-            found.append(Jump(int(row) + 1, float(ratio if returns[row] < 0 else 1.0 / ratio)))
+        is_near = abs(size - np.log(ratio)) < NEAR * spread
+        if size > FAR * spread and (is_near or size > LARGE):
+            factor = float(ratio) if is_near else float(f"{np.exp(size):.3g}")
+            found.append(Jump(int(row) + 1, factor if returns[row] < 0 else 1.0 / factor))
     return found
 
 

@@ -8,6 +8,7 @@ English and Polish, Alpha Vantage, nasdaq.com, investing.com in some languages, 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,19 @@ _KLINES = [
     "taker_buy_quote_volume",
     "ignore",
 ]
-_FIELDS = frozenset(["adj close", "close", "high", "low", "open", "volume"])
+_FIELDS = frozenset(
+    [
+        "adj close",
+        "close",
+        "high",
+        "low",
+        "open",
+        "volume",
+        "dividends",
+        "stock splits",
+        "capital gains",
+    ]
+)
 
 # What a column is called elsewhere, in the form of `plain`.
 COLUMNS: Mapping[str, Sequence[str]] = {
@@ -50,23 +63,38 @@ COLUMNS: Mapping[str, Sequence[str]] = {
         "last",
         "zamkniecie",
         "zuletzt",
+        "schluss",
+        "schlusskurs",
+        "kurs",
         "dernier",
+        "cloture",
         "cierre",
         "ultimo",
+        "settle",
+        "settlement",
+        "closing_price",
+        "close_price",
+        "last_price",
+        "px_last",
+        "nav",
+        "prc",
         "c",
     ],
     "adj_close": ["adj_close", "adjusted_close", "adjclose", "close_adjusted", "adj_close_"],
-    "open": ["open", "otwarcie"],
-    "high": ["high", "najwyzszy", "hoch"],
-    "low": ["low", "najnizszy", "tief"],
-    "volume": ["volume", "vol", "wolumen"],
+    "open": ["open", "otwarcie", "apertura", "abertura", "o"],
+    "high": ["high", "najwyzszy", "hoch", "plus_haut", "maximo", "maxima", "massimo", "h"],
+    "low": ["low", "najnizszy", "tief", "plus_bas", "minimo", "minima", "l"],
+    "volume": ["volume", "vol", "wolumen", "volumen", "v"],
 }
 
 
 def plain(name: str) -> str:
-    """A column's name without case, numbering (`1. open`), brackets and blanks."""
+    """A column's name without case, accents, numbering (`1. open`), brackets and blanks."""
     bare = re.sub(r"^\d+\.\s*", "", name.strip().lower().strip("<>"))
-    return re.sub(r"\W+", "_", bare).strip("_")
+    letters = "".join(
+        c for c in unicodedata.normalize("NFKD", bare) if not unicodedata.combining(c)
+    )
+    return re.sub(r"\W+", "_", letters).strip("_")
 
 
 def known_column(names: Sequence[str], what: str) -> str | None:
@@ -79,8 +107,10 @@ def known_column(names: Sequence[str], what: str) -> str | None:
 def layout(rows: Rows) -> tuple[Rows, str] | None:
     """Rows with one header of a file that has another number of them; None for one that has not."""
     first = [str(cell).strip() for cell in rows[0]]
-    if first and first[0] in ("Price", "Ticker") and len(rows) > 2:
-        return _yfinance(rows)
+    if first and first[0] in ("Price", "Ticker", "") and len(rows) > 2:
+        known = _yfinance(rows)
+        if known is not None:
+            return known
     if len(first) == len(_KLINES) and all(re.fullmatch(r"[\d.]+", cell) for cell in first):
         return [_KLINES, *rows], "Binance klines"
     return None
@@ -88,11 +118,10 @@ def layout(rows: Rows) -> tuple[Rows, str] | None:
 
 def _yfinance(rows: Rows) -> tuple[Rows, str] | None:
     """One row a day and ticker, from the columns of every pair of field and ticker."""
-    heads = {str(row[0]).strip(): row for row in rows[:2] if len(row)}
-    fields = heads.get("Price")
-    tickers = heads.get("Ticker")
-    if fields is None:
+    heads = _heads(rows)
+    if heads is None:
         return None
+    fields, tickers = heads
     above = 1 if tickers is None else 2
     if len(rows) > above and _names_the_index(rows[above]):
         above += 1
@@ -110,6 +139,18 @@ def _yfinance(rows: Rows) -> tuple[Rows, str] | None:
             if len(row)
         ]
     return body, f"yfinance, {len(names)} ticker{'s' * (len(names) > 1)}"
+
+
+def _heads(rows: Rows) -> tuple[Sequence[Any], Sequence[Any] | None] | None:
+    """The row of fields and that of tickers, which older versions of yfinance do not name."""
+    named = {str(row[0]).strip(): row for row in rows[:2] if len(row)}
+    if "Price" in named:
+        return named["Price"], named.get("Ticker")
+    unnamed = [row for row in rows[:2] if len(row) > 1 and row[0] in ("", None)]
+    fields = [row for row in unnamed if {str(cell).lower() for cell in row[1:]} <= _FIELDS]
+    if len(unnamed) < 2 or len(fields) != 1:
+        return None
+    return fields[0], next(row for row in unnamed if row is not fields[0])
 
 
 def _names_the_index(row: Sequence[Any]) -> bool:

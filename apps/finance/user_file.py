@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -84,13 +84,7 @@ def read_prices(path: Path, options: PriceOptions | None = None) -> Prices:
     cells = read_table(path, options.reading, layout).without_blank_rows()
     date = _named(cells, options.date) or known_column(cells.names, "date")
     times = read_times(cells, [date] if date else find_times(cells))
-    close = _named(cells, options.close) or known_column(cells.names, "adj_close")
-    close = close or known_column(cells.names, "close")
-    if close is None:
-        raise UserError(
-            f"{path}: no column 'close'; there are {', '.join(cells.names)}; name it with "
-            "data.close=COLUMN"
-        )
+    close = _named(cells, options.close) or _close(cells, times.names)
     cells, times = choose_entity(cells, times, close, options.id, options.id_column)
     cells, times = oldest_first(cells, times, sort=options.sort)
     days = times.wall.normalize()
@@ -111,6 +105,22 @@ def panel_of(prices: Prices, path: Path, borders: Mapping[str, pd.Timestamp]) ->
         prices.table.assign(asset=path.stem), borders, "; ".join(prices.notes), str(path)
     )
     return replace(panel, found=prices.found, options=prices.options.to_dict())
+
+
+def _close(table: Table, times: Sequence[str]) -> str:
+    """The column of closes by its name, the adjusted first, or else the only one of numbers."""
+    close = known_column(table.names, "adj_close") or known_column(table.names, "close")
+    if close is not None:
+        return close
+    usual = {known_column(table.names, what) for what in ("open", "high", "low", "volume")}
+    others = [name for name in table.names if name not in usual and name not in times]
+    numeric = [name for name in others if looks_numeric(table, name)]
+    if len(numeric) != 1:
+        raise UserError(
+            f"{table.path}: no column 'close'; there are {', '.join(table.names)}; name it with "
+            "data.close=COLUMN"
+        )
+    return numeric[0]
 
 
 def _named(table: Table, name: str | None) -> str | None:
@@ -157,6 +167,8 @@ def _table(
     if not kept.all():
         notes.append(f"{int((~kept).sum())} days without any price left out")
         table, days = table.take(kept), days[kept]
+    if not len(table):
+        raise UserError(f"{table.path}: column {close!r}: no day has a price")
     numbers = _prices(table, close)
     notes += numbers.notes
     frame = pd.DataFrame({"date": days, "close": numbers.values})
@@ -164,7 +176,7 @@ def _table(
     if high and low:
         frame["high"], frame["low"] = _prices(table, high).values, _prices(table, low).values
         _check_range(table, frame["high"], frame["low"])
-    idle = _without_trade(table, frame["close"])
+    idle = _without_trade(table, frame["close"]) | _stale_weekends(days, frame["close"])
     if idle.any():
         notes.append(f"{int(idle.sum())} days without trade left out")
     return frame[~idle], notes, numbers.decimal
@@ -181,6 +193,14 @@ def _without_trade(table: Table, close: pd.Series) -> NDArray[np.bool_]:
         return np.zeros(len(table), dtype=bool)
     idle: NDArray[np.bool_] = (values == 0) & ~moved.to_numpy() & (np.arange(len(close)) > 0)
     return idle
+
+
+def _stale_weekends(days: pd.DatetimeIndex, close: pd.Series) -> NDArray[np.bool_]:
+    """Saturdays and Sundays (N,) of a series in which each only repeats the day before."""
+    weekend = np.asarray(days.day_of_week >= 5)
+    moved = (close.diff().abs() > _SAME * close).to_numpy()
+    stale = weekend & (np.arange(len(close)) > 0)
+    return stale if not moved[stale].any() else np.zeros(len(close), dtype=bool)
 
 
 def _prices(table: Table, name: str) -> Numbers:

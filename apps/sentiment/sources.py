@@ -11,7 +11,7 @@ from apps.base.source import DataSet
 from apps.base.source import Source as BaseSource
 from apps.errors import UserError
 from apps.sentiment.corpus import PARTS, SCALE, Corpus, check, choose_domains
-from apps.sentiment.user_file import LABEL_NAMES, RATING_NAMES, as_label, in_order
+from apps.sentiment.user_file import LABEL_NAMES, RATING_NAMES, as_label, in_order, one_spelling
 from apps.tables.numbers import read_numbers
 from apps.tables.read import read_table
 from apps.tables.reading import Reading
@@ -133,8 +133,9 @@ class File(Source):
         classes = None
         notes = [table.found, *table.notes, f"texts in {self.text!r}", *left_out]
         if is_label:
-            frame["target"], classes = self._labels(table, judged)
-            notes.append(f"labels in {judged!r}")
+            labels, note = one_spelling(_as_labels(table, judged), self.classes)
+            frame["target"], classes = self._labels(table, judged, labels)
+            notes.append(f"labels in {judged!r}{note}")
         else:
             frame["target"], note = self._ratings(table, judged)
             notes.append(note)
@@ -167,9 +168,10 @@ class File(Source):
         number = bucket("file", document)
         return PARTS[2] if number < self.limits[0] else PARTS[number < self.limits[1]]
 
-    def _labels(self, table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    def _labels(
+        self, table: Table, name: str, labels: list[str | None]
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
         """The number of each row's class, and the classes."""
-        labels = _as_labels(table, name)
         classes = tuple(self.classes or in_order({label for label in labels if label is not None}))
         if len(classes) > MOST_CLASSES:
             raise UserError(

@@ -75,7 +75,10 @@ def _read(utterance: Utterance) -> tuple[Samples, int]:
     if utterance.duration is not None:
         lacking = max(lacking, int((utterance.duration - TOLERANCE) * rate) - len(samples))
     if lacking > 0 or is_cut(path):
-        raise UserError(f"{path}: truncated: ends after {(start + len(samples)) / rate:.2f} s")
+        told = f", its manifest says duration={utterance.duration:g}" if utterance.duration else ""
+        raise UserError(
+            f"{path}: truncated: ends after {(start + len(samples)) / rate:.2f} s{told}"
+        )
     return samples, rate
 
 

@@ -50,7 +50,7 @@ def with_size(path: Path) -> Path | BinaryIO:
     return io.BytesIO(content)
 
 
-def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(file: BinaryIO, order: str = "<") -> Iterator[tuple[bytes, int, int]]:
     """The chunks of a WAV: name, where the content begins, and its size."""
     place = _FIRST_CHUNK
     while True:
@@ -58,18 +58,25 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         head = file.read(8)
         if len(head) < 8:
             return
-        name, size = struct.unpack("<4sI", head)
+        name, size = struct.unpack(f"{order}4sI", head)
         yield name, place + 8, size
         place += 8 + size + size % 2
 
 
 def _riff(order: str) -> Callable[[bytes, BinaryIO], int | None]:
     def size(head: bytes, file: BinaryIO) -> int | None:
-        # The size counts from the eighth byte on; some writers count the whole file instead.
-        (found,) = struct.unpack_from(f"{order}I", head, 4)
-        return _told(found)
+        chunks = _chunks(file, order)
+        return next(
+            (at + told for name, at, told in chunks if name == b"data" and _told(told)), None
+        )
 
     return size
+
+
+def _form(head: bytes, file: BinaryIO) -> int | None:
+    # The size counts from the eighth byte on; some writers count the whole file instead.
+    (found,) = struct.unpack_from(">I", head, 4)
+    return _told(found)
 
 
 def _au(head: bytes, file: BinaryIO) -> int | None:
@@ -115,7 +122,7 @@ def _told(size: int) -> int | None:
 _SIZES: dict[bytes, Callable[[bytes, BinaryIO], int | None]] = {
     b"RIFF": _riff("<"),
     b"RIFX": _riff(">"),
-    b"FORM": _riff(">"),
+    b"FORM": _form,
     b".snd": _au,
     b"riff": _w64,
     b"RF64": _rf64,

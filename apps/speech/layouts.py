@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,8 @@ AUDIO = frozenset(
 )
 # What libsndfile does not read, in which people have recordings all the same.
 _FOREIGN = frozenset({".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".3gp", ".shn"})
+# TIMIT's texts begin with their first and last sample.
+_TIMIT = re.compile(r"0 \d+ ")
 # Common Voice's own parts; `validated.tsv` and others overlap with them.
 _COMMON_VOICE: dict[Part, str] = {"train": "train.tsv", "val": "dev.tsv", "test": "test.tsv"}
 
@@ -96,7 +101,7 @@ def _libri_speech(folder: Path) -> Parts | None:
             audio = _beside(file.parent / name)
             if audio is None:
                 raise UserError(f"{where}: no audio file {name} beside it")
-            found.append(Utterance(audio, normalize(text), name.partition("-")[0]))
+            found.append(Utterance(audio, _spoken(where, text), name.partition("-")[0]))
     return {"train": found} if found else None
 
 
@@ -142,7 +147,9 @@ def _kaldi(folder: Path) -> Parts | None:
             raise UserError(f"{where}: {place} is not in wav.scp")
         duration = None if begin is None or end is None else end - begin
         found.append(
-            Utterance(recordings[place], normalize(text), speakers.get(name, ""), duration, begin)
+            Utterance(
+                recordings[place], _spoken(where, text), speakers.get(name, ""), duration, begin
+            )
         )
     return {"train": found} if found else None
 
@@ -173,15 +180,30 @@ def _segment(where: str, fields: str) -> tuple[str, float | None, float | None]:
 
 
 def _texts_beside(folder: Path) -> Parts | None:
-    found = []
-    for audio in audio_files(folder):
-        text = audio.with_suffix(".txt")
-        if text.is_file():
-            found.append(Utterance(audio, normalize(read_text(text))))
-    empty = [utterance.path for utterance in found if not utterance.text]
-    if empty:
-        raise UserError(f"{empty[0].with_suffix('.txt')}: empty transcript")
+    texts = {_key(text): text for text in sorted(folder.rglob("*")) if _is_text(text)}
+    pairs = [(audio, texts.get(_key(audio))) for audio in audio_files(folder)]
+    spoken = [(audio, text, read_text(text)) for audio, text in pairs if text is not None]
+    if spoken and all(_TIMIT.match(words) for _, _, words in spoken):
+        spoken = [(audio, text, _TIMIT.sub("", words)) for audio, text, words in spoken]
+    found = [Utterance(audio, _spoken(str(text), words)) for audio, text, words in spoken]
     return {"train": found} if found else None
+
+
+def _is_text(path: Path) -> bool:
+    return path.suffix.lower() == ".txt" and not path.name.startswith("._") and path.is_file()
+
+
+def _key(path: Path) -> tuple[Path, str]:
+    """What an audio file and its text share, however systems write the letters of a name."""
+    return path.parent, unicodedata.normalize("NFC", path.stem).casefold()
+
+
+def _spoken(where: str, text: str) -> str:
+    """A normalised transcript; UserError for an empty one."""
+    words = normalize(text)
+    if not words:
+        raise UserError(f"{where}: empty transcript")
+    return words
 
 
 _FOLDERS: dict[str, Callable[[Path], Parts | None]] = {
@@ -206,5 +228,6 @@ def _keyed_if_any(path: Path) -> Iterator[tuple[str, str, str]]:
 
 def _beside(stem: Path) -> Path | None:
     """The audio file of a name without its suffix."""
-    found = [path for path in stem.parent.glob(f"{stem.name}.*") if path.suffix.lower() in AUDIO]
+    others = stem.parent.glob(f"{glob.escape(stem.name)}.*")
+    found = [path for path in others if path.suffix.lower() in AUDIO]
     return min(found, default=None)

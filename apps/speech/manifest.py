@@ -80,7 +80,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
         try:
             line = json.loads(text)
         except ValueError as error:
-            raise UserError(f"{where}: not JSON ({error})") from error
+            raise UserError(f"{where}: not JSON ({error}); a line holds one object") from error
         if not isinstance(line, dict):
             raise UserError(f"{where}: must be an object with audio_filepath and text")
         yield where, line
@@ -99,4 +99,4 @@ def _table(path: Path) -> Iterator[tuple[str, Row]]:
         where = f"{path}, line {reader.line_num}"
         if None in row or None in row.values():
             raise UserError(f"{where}: has not as many fields as the header")
-        yield where, row
+        yield where, {name.strip().lower(): value for name, value in row.items()}

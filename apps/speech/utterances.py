@@ -14,7 +14,9 @@ from apps.errors import UserError
 Part = Literal["train", "val", "test"]
 
 # The ways to write an apostrophe, which are one letter to a recogniser.
-_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u00b4`\uff07", "'"))
+_APOSTROPHES = dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u00b4`\uff07"), "'")
+# Marks that nobody sees or says: of the order of bytes, and of where a word may be broken.
+_UNSEEN = dict.fromkeys(map(ord, "\ufeff\u200b\u00ad"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ Corpus = Mapping[Part, list[Utterance]]
 
 def normalize(text: str) -> str:
     """Lower case in Unicode's composed form (NFC), one kind of apostrophe, single blanks."""
-    lowered = unicodedata.normalize("NFC", text.translate(_APOSTROPHES).lower())
+    lowered = unicodedata.normalize("NFC", text.translate(_APOSTROPHES | _UNSEEN).lower())
     return " ".join(lowered.split())
 
 

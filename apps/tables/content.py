@@ -13,9 +13,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from charset_normalizer import from_bytes
+import chardet
 
 from apps.errors import UserError
+
+# What a table's name ends with, which tells it from other files of a folder or an archive.
+SUFFIXES = frozenset(
+    [
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".psv",
+        ".tab",
+        ".dat",
+        ".json",
+        ".jsonl",
+        ".ndjson",
+        ".parquet",
+        ".pq",
+        ".xlsx",
+        ".xlsm",
+        ".xls",
+        ".xlsb",
+        ".ods",
+    ]
+)
 
 _PACKED: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
     b"\x1f\x8b": ("gzip", gzip.decompress),
@@ -30,9 +52,10 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# Tried where a text is neither Unicode nor Western: what people's programs still write.
-_LEGACY = ["cp1250", "cp1251", "cp1253", "cp932", "gb18030", "euc_kr", "big5"]
-_LIKELY = 0.1  # charset-normalizer's measure of disorder, 0 to 1; its own limit is 0.2
+_LAYERS = 3  # a table may be packed in a package
+_LIKELY = 0.08  # chardet's confidence; below it stand a few letters that many encodings fit
+_SIGNS = "°²³µ·€£§\u2019\u2026\u2013"  # beside letters what a little Western text has outside ASCII
+_SAMPLE = 200_000  # bytes by which an encoding is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,36 +68,52 @@ class Content:
 
 
 def read_content(path: Path) -> Content:
-    """The bytes of a file, out of gzip, xz, bzip2 or a zip of one file; UserError if it cannot."""
+    """The bytes of a file, out of gzip, xz, bzip2 or a zip of one table; UserError if it cannot.
+
+    A package in a package is unpacked, too.
+    """
     try:
-        data = path.read_bytes()
+        content = Content(path.read_bytes(), PurePath(path.name))
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise UserError(f"{path}: {reason}") from None
+    for _ in range(_LAYERS):
+        inner = _unpacked(path, content)
+        if inner is None:
+            break
+        packing = f"{inner.packing}, {content.packing}" if content.packing else inner.packing
+        content = Content(inner.data, inner.name, packing)
+    return content
+
+
+def _unpacked(path: Path, content: Content) -> Content | None:
+    """What is inside a package; None for bytes that are none."""
+    if content.data.startswith(_ZIP):
+        return _from_zip(path, content.data)
     for magic, (packing, unpack) in _PACKED.items():
-        if data.startswith(magic):
+        if content.data.startswith(magic):
             try:
-                return Content(unpack(data), PurePath(path.stem), packing)
+                return Content(unpack(content.data), PurePath(content.name.stem), packing)
             except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
                 raise UserError(f"{path}: damaged {packing} file ({error})") from None
-    if data.startswith(_ZIP):
-        return _from_zip(path, data)
-    return Content(data, PurePath(path.name))
+    return None
 
 
-def _from_zip(path: Path, data: bytes) -> Content:
-    """The one table in a zip archive; an Excel file is a zip archive, too, and stays one."""
+def _from_zip(path: Path, data: bytes) -> Content | None:
+    """The one table in a zip archive; None for a spreadsheet, which is such an archive, too."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [name for name in archive.namelist() if _counts(name)]
-            if any(name.startswith("xl/") for name in names):
-                return Content(data, PurePath(path.name))
-            if len(names) != 1:
+            if "content.xml" in names or any(name.startswith("xl/") for name in names):
+                return None
+            tables = [name for name in names if PurePath(name).suffix.lower() in SUFFIXES]
+            chosen = names if len(names) == 1 else tables
+            if len(chosen) != 1:
                 raise UserError(
                     f"{path}: an archive of {len(names)} files ({', '.join(names[:5])}); unpack "
                     "it and give one of them, or their folder, as data.path"
                 )
-            return Content(archive.read(names[0]), PurePath(names[0]), "zip")
+            return Content(archive.read(chosen[0]), PurePath(chosen[0]), "zip")
     except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
         raise UserError(f"{path}: damaged or encrypted zip file ({error})") from None
 
@@ -88,8 +127,8 @@ def _counts(name: str) -> bool:
 def decode(data: bytes, path: Path, encoding: str | None = None) -> tuple[str, str]:
     """The text of a file and the name of its encoding: the given one, or as detected.
 
-    A byte order mark decides, else UTF-8 where it fits, else Windows-1252 (which Latin-1 is part
-    of) where charset-normalizer finds that likely, else what it finds best.
+    A byte order mark decides, else UTF-8 where it fits, else what chardet finds, and Windows-1252
+    (which Latin-1 is part of) for the few letters of a header, which tell no language.
 
     Raises UserError for bytes that are no text, or not of the given encoding.
     """
@@ -107,12 +146,14 @@ def decode(data: bytes, path: Path, encoding: str | None = None) -> tuple[str, s
             f"{path}: line {line}: not {encoding} text ({error.reason}); set data.encoding, such "
             "as cp1252"
         ) from None
-    return text.removeprefix("\ufeff"), encoding
+    return text.lstrip("\ufeff").rstrip(
+        "\0\x1a"
+    ), encoding  # marks of ends of old systems and disks
 
 
 def _is_utf8(data: bytes) -> bool:
     """Whether bytes are UTF-8, or mostly: then what does not fit is damage to be named."""
-    if b"\0" in data:
+    if b"\0" in data or b"\x1b$" in data:  # UTF-16, and the Japanese that shifts between signs
         return False
     text = data.decode("utf-8", errors="replace")
     damaged = text.count("\ufffd")
@@ -120,11 +161,26 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _detected(data: bytes) -> str | None:
-    if b"\0" in data:
-        wide = from_bytes(data, cp_isolation=["utf_16_le", "utf_16_be", "utf_32"]).best()
-        return None if wide is None else wide.encoding
-    western = from_bytes(data, cp_isolation=["cp1252"]).best()
-    if western is not None and western.chaos < _LIKELY:
-        return "cp1252"
-    found = from_bytes(data, cp_isolation=_LEGACY).best() or western
-    return None if found is None else found.encoding
+    """The name of an encoding other than UTF-8; None for what is no text."""
+    sample = data[:_SAMPLE]
+    known = chardet.EncodingEra.ALL & ~chardet.EncodingEra.MAINFRAME
+    found = chardet.detect(sample, encoding_era=known)
+    if b"\0" not in data and found["encoding"] is not None:
+        # Plain lines tell nothing, and hide the others.
+        lines = (line for line in data.splitlines(keepends=True) if not line.isascii())
+        sample = b"".join(lines)[:_SAMPLE] or sample
+        found = max(found, chardet.detect(sample, encoding_era=known), key=_confidence)
+    if found["encoding"] is None:
+        return None
+    name = codecs.lookup(found["encoding"]).name
+    return "cp1252" if name == "iso8859-1" or _is_western(found["confidence"], sample) else name
+
+
+def _confidence(found: chardet.DetectionDict) -> float:
+    return found["confidence"] if found["encoding"] is not None else 0.0
+
+
+def _is_western(confidence: float, sample: bytes) -> bool:
+    """Whether a few letters, which tell no language, are likely those of a Western header."""
+    foreign = {char for char in sample.decode("cp1252", errors="replace") if not char.isascii()}
+    return confidence < _LIKELY and all(char.isalpha() or char in _SIGNS for char in foreign)

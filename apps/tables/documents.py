@@ -12,14 +12,17 @@ import pandas as pd
 from apps.errors import UserError
 
 _JSON = re.compile(r"\s*(\{|\[\s*[\[{])")
+_NAMED_JSON = re.compile(r"\s*[\[{]")
 _LINES = (".jsonl", ".ndjson")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def looks_like_json(text: str, path: Path) -> bool:
     """Whether a text begins as an object, or as a list of objects or of rows, or is named so."""
-    named = path.suffix.lower() in _LINES and bool(text.strip())
-    return named or _JSON.match(text) is not None
+    suffix = path.suffix.lower()
+    if suffix in _LINES:
+        return bool(text.strip())
+    return (_NAMED_JSON if suffix == ".json" else _JSON).match(text) is not None
 
 
 def read_json(text: str, path: Path) -> tuple[pd.DataFrame | list[list[Any]], str]:
@@ -36,7 +39,7 @@ def read_json(text: str, path: Path) -> tuple[pd.DataFrame | list[list[Any]], st
         document = None
     if document is None:
         return _frame([_record(path, number, line) for number, line in lines]), "JSON lines"
-    if isinstance(document, dict) and len(lines) == 1 and not _holds_table(document):
+    if isinstance(document, dict) and len(lines) == 1 and _is_record(document):
         return _frame([document]), "JSON lines"
     return _table(document, path), "JSON"
 
@@ -55,8 +58,9 @@ def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(records, dtype=object)
 
 
-def _holds_table(document: dict[str, Any]) -> bool:
-    return any(isinstance(value, dict | list) for value in document.values())
+def _is_record(document: dict[str, Any]) -> bool:
+    """Whether an object is a row: it has names, which are no times, and plain values."""
+    return bool(document) and not _deep(document) and not all(map(_TIME.match, document))
 
 
 def _table(document: Any, path: Path) -> pd.DataFrame | list[list[Any]]:
@@ -65,29 +69,37 @@ def _table(document: Any, path: Path) -> pd.DataFrame | list[list[Any]]:
             return _frame(document)
         if all(isinstance(row, list) for row in document):
             return document
-    if isinstance(document, dict) and _holds_table(document):
+    if isinstance(document, dict) and document:
         if {"columns", "data"} <= set(document):
             return [document["columns"], *document["data"]]
         inner = list(document.values())
-        if all(isinstance(value, dict) for value in inner):
+        if all(map(_TIME.match, document)) and not _deep(document):
+            return _frame([{"timestamp": time, "value": x} for time, x in document.items()])
+        if all(isinstance(value, dict) and not _deep(value) for value in inner):
             return _of_objects(document)
-        if all(isinstance(value, list) for value in inner) and len({len(v) for v in inner}) == 1:
+        if all(isinstance(value, list) and not _deep(value) for value in inner) and (
+            len({len(value) for value in inner}) == 1
+        ):
             return pd.DataFrame(document, dtype=object)
         tables = [value for value in inner if isinstance(value, dict | list)]
-        return _table(max(tables, key=len), path)
+        if tables:
+            return _table(max(tables, key=lambda value: (_deep(value), len(value))), path)
     raise UserError(
         f"{path}: JSON without a table; a list of objects, an object a line, or an object of "
         "columns is one"
     )
 
 
+def _deep(value: dict[str, Any] | list[Any]) -> bool:
+    """Whether objects or lists are inside: then it is no column of values."""
+    inside = value.values() if isinstance(value, dict) else value
+    return any(isinstance(item, dict | list) for item in inside)
+
+
 def _of_objects(document: dict[str, dict[str, Any]]) -> pd.DataFrame | list[list[Any]]:
-    """An object of objects: rows by their time, or columns by their name, or one table inside."""
+    """An object of objects: rows by their time, or columns by their name."""
     if all(_TIME.match(key) for key in document):
         return _frame([{"timestamp": key} | row for key, row in document.items()])
-    dated = [value for value in document.values() if value and all(map(_TIME.match, value))]
-    if len(dated) == 1 and all(isinstance(row, dict) for row in dated[0].values()):
-        return _of_objects(dated[0])  # such as Alpha Vantage, with a description beside it
     frame = pd.DataFrame(document, dtype=object)
     if all(isinstance(key, str) and _TIME.match(key) for key in frame.index):
         return frame.rename_axis("timestamp").reset_index()

@@ -13,6 +13,9 @@ import pandas as pd
 from apps.errors import UserError
 
 Rows = Sequence[Sequence[Any]]
+_COMMENTS = ("#", "%", "//")
+_DIGIT = re.compile(r"\d")
+_SAMPLE = 20  # rows by which a row of units is known
 _VALUE = re.compile(r"[+-]?\d[\d.,]*([eE][+-]?\d+)?|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?")
 
 
@@ -21,8 +24,9 @@ def to_frame(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Named columns of cells, empty ones None, and notes on what was skipped.
 
-    The header is the first row, after lines of one cell above a wider table; `columns` names the
-    columns of a table without one.
+    The header is the first row, after comments (`#`, `%`, `//`) and lines of one cell above a wider
+    table; `columns` names the columns of a table without one. A row of units below the header, and
+    the header once more, as joined files have it, become empty rows.
 
     Raises UserError for repeated names, no rows, a first row of values where `columns` is not
     given, and naming the row for one that is longer than the header.
@@ -36,8 +40,11 @@ def to_frame(
             notes.append(f"{above} lines above the header skipped")
         names, rows = _names(rows[above], path), rows[above + 1 :]
         _check_header(names, rows, path)
+        rows = _blank_headers(names, rows, notes)
     else:
         names = list(columns)
+        while len(rows) > 1 and _is_comment(rows[0]) and _width(rows[0]) != len(names):
+            rows = rows[1:]
         if len(names) < (width := _width(rows[0])):
             raise UserError(
                 f"{path}: data.columns names {len(names)} columns, the first row has {width}"
@@ -60,26 +67,68 @@ def to_frame(
 
 def _width(row: Sequence[Any]) -> int:
     """The number of cells up to the last that is not empty."""
-    return max((i for i, cell in enumerate(row, 1) if cell not in (None, "")), default=0)
+    filled = (i for i, cell in enumerate(row, 1) if cell is not None and str(cell).strip())
+    return max(filled, default=0)
+
+
+def _is_comment(row: Sequence[Any]) -> bool:
+    return bool(row) and str(row[0]).lstrip().startswith(_COMMENTS)
 
 
 def _lines_above(rows: Rows) -> int:
-    """How many lines of a title or an address stand above a table of several columns."""
-    common = Counter(_width(row) for row in rows[:200]).most_common(1)[0][0]
-    above = 0
+    """How many comments, and lines of a title or an address, stand above the header."""
+    comments = next((i for i, row in enumerate(rows) if row and not _is_comment(row)), 0)
+    common = Counter(_width(row) for row in rows[comments:200]).most_common(1)[0][0]
+    above = comments
     while common > 1 and above < len(rows) - 1 and _width(rows[above]) <= 1:
         above += 1
-    return 0 if any(_is_value(str(cell).strip()) for cell in rows[above]) else above
+    if not _holds_values(rows[above]):
+        return above
+    # The header may be a comment itself, `# time,load`.
+    return comments - 1 if comments and _width(rows[comments - 1]) == common else comments
 
 
 def _names(header: Sequence[Any], path: Path) -> list[str]:
     given = [str(cell or "").strip() for cell in header]
+    if _is_comment(header):
+        given[0] = given[0].lstrip("#%/ ") or given[0]
     free = (f"Unnamed: {i}" for i in range(2 * len(given)) if f"Unnamed: {i}" not in given)
     names = [name or next(free) for name in given]
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise UserError(f"{path}: column {repeated[0]!r} is there twice")
+        raise UserError(f"{path}: column {repeated[0]!r} is there twice; give each its own name")
     return names
+
+
+def _blank_headers(names: Sequence[str], rows: Rows, notes: list[str]) -> Rows:
+    """Rows without what belongs to the header, each left as an empty one so that all keep their
+    numbers."""
+    again = [len(names) > 1 and [str(cell).strip() for cell in row] == names for row in rows]
+    if any(again):
+        notes.append(f"{sum(again)} rows that repeat the header left out")
+    units = bool(rows) and _is_units(rows)
+    if units:
+        notes.append(f"the row of units ({', '.join(map(str, filter(None, rows[0])))}) left out")
+    return [
+        [] if repeated or (units and number == 0) else row
+        for number, (row, repeated) in enumerate(zip(rows, again, strict=True))
+    ]
+
+
+def _is_units(rows: Rows) -> bool:
+    """Whether the first row has words without a digit where all below have numbers or times."""
+    words = [i for i, cell in enumerate(rows[0]) if cell is not None and str(cell).strip()]
+    below = [str(row[i] or "") for row in rows[1:_SAMPLE] for i in words if i < len(row)]
+    filled = [cell for cell in below if cell.strip()]
+    return (
+        len(filled) >= max(2, len(below) // 2)
+        and not any(_DIGIT.search(str(rows[0][i])) for i in words)
+        and all(map(_DIGIT.search, filled))
+    )
+
+
+def _holds_values(row: Sequence[Any]) -> bool:
+    return any(_is_value(str(cell).strip()) for cell in row)
 
 
 def _check_header(names: Sequence[str], rows: Rows, path: Path) -> None:

@@ -16,13 +16,17 @@ from numpy.typing import NDArray
 from apps.errors import UserError
 from apps.tables.table import Table
 
-_CURRENCY = r"[$€£¥₹]|USD|EUR|GBP|CHF|JPY"
+_CURRENCY = r"(?:US|R|A|C|HK|NZ|S)?\$|[€£¥₹₽₩₺₪₫฿₦₴₱]|zł|Kč|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD"
+_CURRENCY += "|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|TRY|RUB|KRW|SGD|HKD"
+_MINUS = r"[+\-\u2212\u2013]"
 _CELL = (
-    rf"^(?P<open>\()?(?P<sign>[+\-\u2212]?)\s*(?P<before>{_CURRENCY})?\s*(?P<inner>[+\-\u2212]?)"
+    rf"^(?P<open>\()?(?P<sign>{_MINUS}?)\s*(?P<before>{_CURRENCY})?\s*(?P<inner>{_MINUS}?)"
     r"(?P<digits>(?:\d[\d.,'\u2019\s]*|[.,]\d+))(?P<power>[eE][+\-]?\d+)?\s*"
-    rf"(?P<suffix>[KkMmBb]|bn|mn|%)?\s*(?P<after>{_CURRENCY})?\)?$"
+    rf"(?P<suffix>(?:[KkMmBb]|bn|mn)(?!\w)|%)?\s*(?P<after>{_CURRENCY})?"
+    r"(?P<unit>°[^\W\d_]?|[^\W\d_]+(?:/[^\W\d_]+)?)?\)?(?P<behind>[\-\u2212\u2013])?$"
 )
 _FACTORS = {"k": 1e3, "m": 1e6, "mn": 1e6, "b": 1e9, "bn": 1e9, "%": 1.0, "": 1.0}
+_SENTINELS = (-999.0, -9999.0, -99999.0)
 _GROUP_BLANKS = re.compile(r"(?<=\d)['\u2019\s](?=\d{3}(?!\d))")
 
 # What the digits of a cell say about its decimal sign: each pattern with its reading.
@@ -46,13 +50,21 @@ class Numbers:
 def read_numbers(table: Table, name: str) -> Numbers:
     """A column as numbers, true and false being 1 and 0.
 
-    Decimal commas, thousands, one currency, per cent and the suffixes K, M and B are read where
-    the whole column has them. Raises UserError naming the row for a cell that is no finite number,
-    and the option where several readings fit.
+    Decimal commas, thousands, one currency, one unit, per cent and the suffixes K, M and B are
+    read where the whole column has them. Raises UserError naming the row for a cell that is no
+    finite number or stands for a missing one, and the option where several readings fit.
     """
+    found = _read(table, name)
+    _refuse_sentinels(table, name, found.values)
+    return found
+
+
+def _read(table: Table, name: str) -> Numbers:
     column = table.cells[name]
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
-        return Numbers(_finite(table, name, column.to_numpy(np.float64, na_value=np.nan)))
+        values = _finite(table, name, column.to_numpy(np.float64, na_value=np.nan, copy=True))
+        values[np.isin(values, _as_floats(pd.Series(table.reading.missing, dtype=str)))] = np.nan
+        return Numbers(values)
     text = table.text(name)
     known = text.dropna()
     plain = _as_floats(known)
@@ -68,7 +80,8 @@ def read_numbers(table: Table, name: str) -> Numbers:
         _refuse(table, name, text, values.index[bad][0], f"with the decimal sign {decimal!r}")
     notes = _affixes(table, name, text, parts)
     factors = parts["suffix"].fillna("").str.lower().map(_FACTORS)
-    negative = parts["open"].notna() | (parts["sign"] + parts["inner"]).str.contains("[-\u2212]")
+    signs = parts["sign"] + parts["inner"] + parts["behind"].fillna("")
+    negative = parts["open"].notna() | signs.str.contains("[-\u2212\u2013]")
     values = values * factors * np.where(negative, -1.0, 1.0)
     if digits.str.contains(",").any() or decimal == ",":
         notes.insert(0, f"decimal {'comma' if decimal == ',' else 'point'}")
@@ -85,7 +98,9 @@ def looks_numeric(table: Table, name: str) -> bool:
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         return bool(column.notna().any())
     known = table.text(name).dropna()
-    digits = known.str.extract(_CELL)["digits"].str.replace(_GROUP_BLANKS, "", regex=True)
+    parts = known.str.extract(_CELL)
+    one_unit = parts["unit"].isna() | (parts["unit"].nunique() == 1)
+    digits = parts["digits"].where(one_unit).str.replace(_GROUP_BLANKS, "", regex=True)
     forms = [_PLAIN, *_DECIDED.values(), *_OPEN.values()]
     sound = _as_floats(known).notna() | digits.str.strip().str.fullmatch("|".join(forms))
     return len(known) > 0 and bool(sound.mean() > 0.5)
@@ -104,6 +119,21 @@ def _finite(table: Table, name: str, values: NDArray[np.float64]) -> NDArray[np.
         cell = str(table.cells[name].iloc[row])
         raise UserError(f"{table.at(row, name)}: {cell!r} is not a finite number")
     return values
+
+
+def _refuse_sentinels(table: Table, name: str, values: NDArray[np.float64]) -> None:
+    """UserError for -999 and the like, far below all other values: a missing one, of a logger."""
+    known = values[~np.isnan(values)]
+    others = known[~np.isin(known, _SENTINELS)]
+    if not len(others) or len(others) == len(known):
+        return
+    for sentinel in _SENTINELS:
+        rows = np.flatnonzero(values == sentinel)
+        if len(rows) and others.min() - sentinel > np.ptp(others):
+            raise UserError(
+                f"{table.at(int(rows[0]), name)}: {sentinel:g} ({len(rows)} times) is far below "
+                f"all others; if it stands for a missing value: data.missing=['{sentinel:g}']"
+            )
 
 
 def _refuse(table: Table, name: str, text: pd.Series, label: object, why: str) -> None:
@@ -217,7 +247,13 @@ def _affixes(table: Table, name: str, text: pd.Series, parts: pd.DataFrame) -> l
     percent = suffix.where(suffix == "%")
     scaled = suffix.mask(suffix == "%")
     notes = []
-    for what, found in (("the currency", currency), ("the sign", percent), ("the suffix", scaled)):
+    every = {
+        "the currency": currency,
+        "the sign": percent,
+        "the suffix": scaled,
+        "the unit": parts["unit"],
+    }
+    for what, found in every.items():
         there = found.dropna()
         if there.empty:
             continue

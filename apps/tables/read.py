@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,35 +13,16 @@ import numpy as np
 import pandas as pd
 
 from apps.errors import UserError
-from apps.tables.content import Content, decode, read_content
+from apps.tables.content import SUFFIXES, Content, decode, read_content
 from apps.tables.documents import looks_like_json, read_json
 from apps.tables.header import Rows, to_frame
 from apps.tables.reading import Reading
 from apps.tables.separated import read_rows, separator_name
 from apps.tables.table import Table
 
-SUFFIXES = frozenset(
-    [
-        ".csv",
-        ".tsv",
-        ".txt",
-        ".psv",
-        ".tab",
-        ".dat",
-        ".json",
-        ".jsonl",
-        ".ndjson",
-        ".parquet",
-        ".pq",
-        ".xlsx",
-        ".xlsm",
-        ".xls",
-        ".xlsb",
-        ".ods",
-    ]
-)
 _PACKINGS = frozenset([".gz", ".zip", ".xz", ".bz2"])
 _PARQUET, _OLD_EXCEL, _ZIP = b"PAR1", b"\xd0\xcf\x11\xe0", b"PK\x03\x04"
+_MARKUP = re.compile(r"\s*(<(!doctype|html|head|body|table|\?xml)\b|%PDF-)", re.IGNORECASE)
 
 # A layout turns the rows of a file that it knows into rows with one header, and names itself.
 Layout = Callable[[Rows], tuple[Rows, str] | None]
@@ -99,7 +81,7 @@ def _read_file(path: Path, reading: Reading, layout: Layout | None) -> Table:
     notes: list[str] = []
     if not isinstance(cells, pd.DataFrame):
         columns = reading.columns
-        known = layout(cells) if layout is not None and columns is None else None
+        known = layout(cells) if layout is not None and columns is None and cells else None
         if known is not None:
             cells, name = known
             found = f"{found}, layout of {name}"
@@ -120,6 +102,11 @@ def _cells(content: Content, path: Path, reading: Reading) -> tuple[pd.DataFrame
     if data.startswith((_OLD_EXCEL, _ZIP)):
         return _excel(data, path, reading.sheet)
     text, encoding = decode(data, path, reading.encoding)
+    if _MARKUP.match(text):
+        raise UserError(
+            f"{path}: a web page or another document, and no table; download the data themselves, "
+            "or save the table in it as CSV"
+        )
     if looks_like_json(text, path):
         cells, found = read_json(text, path)
     else:
@@ -135,9 +122,16 @@ def _parquet(data: bytes, path: Path) -> pd.DataFrame:
         frame: pd.DataFrame = pd.read_parquet(io.BytesIO(data))
     except Exception as error:  # damaged bytes fail anywhere in pyarrow
         raise UserError(f"{path}: damaged Parquet file ({str(error).splitlines()[0]})") from None
+    for level in reversed(range(frame.columns.nlevels)):
+        if frame.columns.nlevels > 1 and frame.columns.get_level_values(level).nunique() == 1:
+            frame.columns = frame.columns.droplevel(level)
+    frame.columns = [
+        "_".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in frame.columns
+    ]
+    if isinstance(frame.index, pd.MultiIndex):
+        return frame.reset_index()
     if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.reset_index(names=frame.index.names[0] or "timestamp")
-    frame.columns = [str(name) for name in frame.columns]
+        frame = frame.reset_index(names=frame.index.name or "timestamp")
     return frame
 
 
@@ -154,11 +148,14 @@ def _excel(data: bytes, path: Path, sheet: str | None) -> tuple[Rows, str]:
             names = [str(name) for name in book.sheet_names]
             if sheet is not None and sheet not in names:
                 raise UserError(f"{path}: no sheet {sheet!r}; there are {', '.join(names)}")
-            frame = pd.read_excel(book, sheet_name=sheet or names[0], header=None, dtype=object)
+            for name in [sheet] if sheet else names:  # the first that is not empty
+                frame = pd.read_excel(book, sheet_name=name, header=None, dtype=object)
+                if not frame.empty:
+                    break
     except UserError:
         raise
     except Exception as error:  # damaged bytes fail anywhere in calamine
         raise UserError(f"{path}: damaged Excel file ({str(error).splitlines()[0]})") from None
     others = f" of {len(names)} (data.sheet)" if len(names) > 1 and sheet is None else ""
     rows: list[list[Any]] = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
-    return rows, f"Excel, sheet {sheet or names[0]!r}{others}"
+    return rows, f"Excel, sheet {name!r}{others}"

@@ -41,6 +41,7 @@ class Reading:
     def __post_init__(self) -> None:
         object.__setattr__(self, "sep", _sign(self.sep))
         object.__setattr__(self, "decimal", _sign(self.decimal))
+        object.__setattr__(self, "missing", tuple(map(str, self.missing)))
         if self.sep is not None and len(self.sep) != 1:
             raise ValueError(f"sep={self.sep!r}: one sign, or comma, semicolon, tab, pipe or blank")
         if self.decimal not in (None, ",", "."):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,11 @@ MISSING = frozenset(
         ],
     ]
 )
+
+
+def is_nested(cell: object) -> bool:
+    """Whether a cell holds several values, or bytes: nothing that can be read as one."""
+    return isinstance(cell, list | tuple | dict | np.ndarray | bytes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,12 +110,13 @@ class Table:
     def text(self, name: str) -> pd.Series:
         """A column as text without blanks around it, missing values and words for them as NaN.
 
-        Raises UserError naming the row for a list or an object.
+        Raises UserError naming the row for a list, an object or bytes.
         """
         column = self.cells[name]
-        nested = column.map(lambda cell: isinstance(cell, list | dict | np.ndarray)).to_numpy(bool)
+        nested = column.map(is_nested).to_numpy(bool)
         if nested.any():
             row = int(np.argmax(nested))
-            raise UserError(f"{self.at(row, name)}: {column.iloc[row]!r} is no single value")
+            cell = shorten(str(column.iloc[row]), 60, placeholder=" ...")
+            raise UserError(f"{self.at(row, name)}: {cell} is no single value")
         text = column.map(str, na_action="ignore").astype("str").str.strip()
         return text.mask(text.isin(MISSING | set(self.reading.missing)))

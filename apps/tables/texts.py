@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,13 @@ from apps.errors import UserError
 from apps.tables.content import decode, read_content
 from apps.tables.read import read_table
 from apps.tables.reading import Reading
-from apps.tables.table import Table
+from apps.tables.table import Table, is_nested
 
 # What people call a column of texts; the first that is there is taken.
 TEXT_NAMES = (
     *("text", "review", "sentence", "content", "body", "comment", "tweet", "message", "document"),
     *("reviewtext", "review_text", "review_body", "review_content", "full_text"),
+    *("reviews", "comment_text", "tweet_text", "phrase", "headline"),
 )
 _LETTERS = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 
@@ -59,8 +61,9 @@ def texts_of(table: Table, name: str) -> list[str]:
     """A column of texts as they stand; "" where there is none. UserError for lists and objects."""
     texts = []
     for row, cell in enumerate(table.cells[name]):
-        if isinstance(cell, list | dict):
-            raise UserError(f"{table.at(row, name)}: {cell!r} is no single text")
+        if is_nested(cell):
+            shown = shorten(str(cell), 60, placeholder=" ...")
+            raise UserError(f"{table.at(row, name)}: {shown} is no single text")
         missing = cell is None or cell is pd.NA or (isinstance(cell, float) and math.isnan(cell))
         texts.append("" if missing else str(cell))
     return texts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from textwrap import shorten
 
 import numpy as np
 import pandas as pd
@@ -22,18 +23,29 @@ _HOURS = frozenset(
         "hourending",
         "hourbeginning",
         "hourstarting",
+        "hourstart",
+        "starttime",
+        "start",
+        "from",
         "time",
         "period",
         "settlementperiod",
         "uhrzeit",
         "stunde",
         "zeit",
+        "anfang",
+        "beginn",
+        "von",
         "heure",
         "heures",
         "hora",
         "ora",
     ]
 )
+_INTERVAL = r"^(\d\d?:\d\d(?::\d\d)?)\s*[-\u2013].*$"  # from - to; the start counts
+_CALENDAR = ("year", "month", "day")
+_MIDNIGHT = r"[T ]0?0:00(:00(\.0+)?)?$"  # of a spreadsheet's days
+_SHEET_DAYS = (2e4, 8e4)  # 1954 to 2119 as spreadsheets count days
 _SAMPLE = 40  # rows by which a column of times is known
 
 
@@ -58,25 +70,30 @@ class Times:
 
 
 def find_times(table: Table) -> list[str]:
-    """The column of times, or those of the date and of the hour.
+    """The column of times, or those of the date and of the hour, or of year, month, day and hour.
 
     A column of a usual name comes first, then the first one that holds dates. UserError where
     there is none.
     """
     dated = [name for name in table.names if _holds_dates(table, name)]
     usual = [name for name in table.names if _plain(name) in (*_FIRST, "date", "time")]
+    hours = [other for other in table.names if _plain(other) in _HOURS and other not in dated]
+    by_name = {_plain(name): name for name in reversed(table.names)}
+    if not dated and all(name in by_name for name in _CALENDAR):
+        return [*(by_name[name] for name in _CALENDAR), *hours[:1]]
     if not dated and usual:
         return usual[:1]  # whose first cell will be named
     if not dated:
         cure = "name it with data.timestamp=COLUMN"
-        if len(table.names) == 1:
+        if table.found.startswith("Excel"):
+            cure = "name it with data.timestamp=COLUMN, or its sheet with data.sheet=SHEET"
+        elif len(table.names) == 1:
             cure = "if they are several, name what separates them, such as data.sep=blank"
         raise UserError(
             f"{table.path}: no column of times such as 2024-01-31 13:30; there are "
-            f"{', '.join(table.names)}; {cure}"
+            f"{shorten(', '.join(table.names), 500, placeholder=' ...')}; {cure}"
         )
     name = min(dated, key=lambda name: _rank(name))
-    hours = [other for other in table.names if _plain(other) in _HOURS and other not in dated]
     if hours and _is_date(table, name):
         return [name, hours[0]]
     return [name]
@@ -113,24 +130,25 @@ def _is_date(table: Table, name: str) -> bool:
 
 
 def read_times(table: Table, names: Sequence[str]) -> Times:
-    """The times in one column, or in one of dates and one of hours or times of the day.
+    """The times in one column, or in one of dates (or year, month and day) and one of hours.
 
-    Hours from 1 to 24 name the end of an hour, and half hours from 1 to 48 that of a half hour;
-    their start is taken. Raises UserError naming the row for a cell that is no time, for a UTC
-    offset that some rows lack, and where day and month cannot be told apart.
+    Instead of hours there may be times of the day. Hours from 1 to 24 name the end of an hour, and
+    half hours from 1 to 48 that of a half hour; their start is taken. Raises UserError naming the
+    row for a cell that is no time, for a UTC offset that some rows lack, and where day and month
+    cannot be told apart.
     """
     table.require(names)
-    if len(names) > 2:
-        raise UserError(f"timestamp={list(names)}: one column, or one of dates and one of hours")
-    column = table.cells[names[0]]
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        text = _iso(column)
-    else:
-        text = table.text(names[0])
+    if len(names) > 4:
+        raise UserError(
+            f"timestamp={list(names)}: one column, or one of dates and one of hours, or those of "
+            "year, month, day and hour"
+        )
+    text = _dates(table, names)
     hours: pd.TimedeltaIndex | None = None
     notes: list[str] = []
-    if len(names) == 2:
-        text, hours, notes = _joined(table, text, names[1])
+    if len(names) in (2, 4):
+        days = text.str.replace(_MIDNIGHT, "", regex=True)
+        text, hours, notes = _joined(table, days, names[-1])
     written = parse(text.reset_index(drop=True), table.reading.dayfirst)
     if written.ambiguous and table.reading.seen_dayfirst is not None:
         written = parse(text.reset_index(drop=True), table.reading.seen_dayfirst)
@@ -144,7 +162,16 @@ def read_times(table: Table, names: Sequence[str]) -> Times:
     return Times(tuple(names), wall, offsets, written, tuple(notes))
 
 
-def _iso(column: pd.Series) -> pd.Series:
+def _dates(table: Table, names: Sequence[str]) -> pd.Series:
+    """The text of a column of times or dates, or of dates in three columns."""
+    if len(names) > 2:
+        year, month, day = (
+            table.text(name).str.removesuffix(".0").str.zfill(2) for name in names[:3]
+        )
+        return year + "-" + month + "-" + day
+    column = table.cells[names[0]]
+    if not pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return table.text(names[0])
     return column.map(lambda time: time.isoformat(), na_action="ignore").astype("str")
 
 
@@ -152,7 +179,7 @@ def _joined(
     table: Table, dates: pd.Series, name: str
 ) -> tuple[pd.Series, pd.TimedeltaIndex | None, list[str]]:
     """Dates with the times of the day beside them, or hours to add to the dates."""
-    times = table.text(name)
+    times = table.text(name).str.replace(_INTERVAL, r"\1", regex=True)
     numbers = pd.to_numeric(times, errors="coerce")
     if not (numbers.notna() | times.isna()).all():
         whole = times.str.replace(r"^(\d):", r"0\1:", regex=True)
@@ -160,6 +187,12 @@ def _joined(
     first, last = float(numbers.min()), float(numbers.max())
     if last > 50:  # 0 to 2300, or 100 to 2400
         numbers, first, last = numbers // 100 + numbers % 100 / 60, first // 100, last // 100
+    if last in (25, 49, 50):
+        row = int(np.argmax(numbers > (24 if last == 25 else 48)))
+        raise UserError(
+            f"{table.at(row, name)}: {times.iloc[row]!r}: on the day when clocks go back the hours "
+            "are counted on, so that no time of the day is sure; write times with their UTC offset"
+        )
     notes, length, shift = [], 1.0, 0
     if first == 1 and last >= 24:
         length, shift = (0.5 if last > 24 else 1.0), 1
@@ -171,6 +204,18 @@ def _joined(
     return dates, pd.TimedeltaIndex(hours), notes
 
 
+def _cure(cell: object) -> str:
+    """What to do about a cell that is no time, where its form tells."""
+    try:
+        number = float(str(cell))
+    except ValueError:
+        foreign = re.search(r"\d.*[^\W\d_]{3}|[^\W\d_]{3}.*\d", str(cell))
+        return "; months are read in English, zones as offsets such as +01:00" if foreign else ""
+    if _SHEET_DAYS[0] < number < _SHEET_DAYS[1]:
+        return "; it looks like a spreadsheet's count of days: save the column as dates in it"
+    return ""
+
+
 def _check(table: Table, name: str, text: pd.Series, written: Written) -> None:
     if written.wall.hasnans:
         row = int(np.argmax(written.wall.isna()))
@@ -179,7 +224,7 @@ def _check(table: Table, name: str, text: pd.Series, written: Written) -> None:
         like = "a time such as 2024-01-31 13:30"
         if form is not None and written.wall.notna().sum() > 1:
             like = f"a time like the others, such as {written.wall[written.wall.notna()][0]:{form}}"
-        raise UserError(f"{table.at(row, name)}: {cell} is not {like}")
+        raise UserError(f"{table.at(row, name)}: {cell} is not {like}{_cure(text.iloc[row])}")
     if written.ambiguous:
         row = int(np.argmax(np.asarray(written.wall.day != written.wall.month)))
         raise UserError(

@@ -12,17 +12,23 @@ import pandas as pd
 from pandas.tseries.api import guess_datetime_format
 
 # A UTC offset after a time of the day; alone `-31` would be a day.
-_OFFSET = r"^(?P<wall>.*\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?[AaPp][Mm])?|.*[T ]\d\d)\s*"
+_OFFSET = r"^(?P<wall>.*\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?[AaPp][Mm])?|.*[T ]\d\d(?:\d\d){0,2})\s*"
 _OFFSET += r"(?P<offset>Z|z|UTC|GMT|[+\-\u2212]\d\d(?::?\d\d)?)$"
 _INTERVAL = re.compile(
     r"^(.*\d:\d\d.*?)\s+[-\u2013]\s+\S.*\d:\d\d.*$"
 )  # from - to; the start counts
-_MIDNIGHT = re.compile(r"\b24:00(?::00)?$")
+_TIGHT_INTERVAL = re.compile(r"(\d:\d\d(?::\d\d)?)\s*[-\u2013]\s*\d\d?:\d\d(?::\d\d)?$")
+_FARTHEST = pd.Timedelta(hours=14)  # from UTC that a clock can be
+_MIDNIGHT = re.compile(r"(?<!\d)24:00(?::00(?:\.0+)?)?$")
+_HALVES = re.compile(r"\s*([ap])\.\s?m\.?$", re.IGNORECASE)
+_FRACTION = re.compile(r"(:\d\d),(\d{1,9})$")
+_SHORT = r"\d\d([-/])\d\d\1\d\d(?!\d)"
 _COMPACT = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _TRIED = 50  # cells that a format is found by
 _EPOCHS = (3e8, 4.2e9)  # 1979 to 2103 in seconds
-_DATES = {
+_DATES: dict[bool | None, tuple[str, ...]] = {
+    None: ("%y/%m/%d",),
     True: ("%d/%m/%Y", "%d/%m/%y", "%Y/%m/%d"),
     False: ("%m/%d/%Y", "%m/%d/%y", "%Y/%m/%d"),
 }
@@ -38,6 +44,7 @@ _CLOCKS = (
             "%I:%M %p",
             "%I:%M:%S %p",
             "%I:%M%p",
+            "%I %p",
             "%H.%M",
             "%H",
         )
@@ -76,7 +83,12 @@ def parse(text: pd.Series, dayfirst: bool | None = None) -> Written:
     text = text.str.replace(_INTERVAL, r"\1", regex=True)
     parts = text.str.extract(_OFFSET)
     offsets = _offsets(parts["offset"])
+    if (abs(offsets) > _FARTHEST).any():  # 01:00-02:00 is no offset, where 22:00-23:00 stands, too
+        return parse(text.str.replace(_TIGHT_INTERVAL, r"\1", regex=True), dayfirst)
     wall = parts["wall"].fillna(text).str.strip()
+    wall = wall.str.replace(_HALVES, r" \1m", regex=True).str.replace(
+        _FRACTION, r"\1.\2", regex=True
+    )
     late = wall.str.contains(_MIDNIGHT).fillna(False).to_numpy(bool)
     wall = wall.str.replace(_MIDNIGHT, "00:00", regex=True)
     written = _walls(wall, offsets, dayfirst)
@@ -114,6 +126,8 @@ def _offsets(text: pd.Series) -> pd.TimedeltaIndex:
 def _walls(text: pd.Series, offsets: pd.TimedeltaIndex, dayfirst: bool | None) -> Written:
     first = text.dropna().iloc[0] if text.notna().any() else ""
     iso = pd.to_datetime(text, format="ISO8601", errors="coerce")
+    if iso.dtype.kind != "M" or iso.dt.tz is not None:  # with an offset that no clock has
+        iso = pd.Series(np.datetime64("NaT", "us"), text.index)
     if iso.notna().sum() > 0 and re.match(r"\d{4}", first):
         form = guess_datetime_format(first, dayfirst=False)
         if iso.notna().sum() == text.notna().sum() or not _has_other_form(text[iso.isna()]):
@@ -124,6 +138,11 @@ def _walls(text: pd.Series, offsets: pd.TimedeltaIndex, dayfirst: bool | None) -
     read = {order: _in_order(text, order) for order in orders}
     best = max(orders, key=lambda order: int(read[order][0].notna().sum()))
     wall, form = read[best]
+    if dayfirst is None and text.dropna().str.match(_SHORT).all():
+        first_year, short_form = _in_order(text, None)
+        whole = first_year.notna().sum() == text.notna().sum()
+        if whole and np.ptp(first_year.dropna()) < np.ptp(wall.dropna()):
+            return Written(_index(first_year), offsets, short_form)
     other = read.get(not best)
     whole = wall.notna().sum()
     same = other is not None and other[0].equals(wall)
@@ -135,8 +154,8 @@ def _has_other_form(text: pd.Series) -> bool:
     return bool(text.dropna().str.match(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}").all())
 
 
-def _in_order(text: pd.Series, dayfirst: bool) -> tuple[pd.Series, str | None]:
-    """The times with the day first, or the month; and the format of the first cell."""
+def _in_order(text: pd.Series, dayfirst: bool | None) -> tuple[pd.Series, str | None]:
+    """The times with the day first, the month, or (None) a short year; the first cell's format."""
     found = pd.Series(np.datetime64("NaT", "us"), text.index)
     shapes = text.str.replace(r"\d+", "0", regex=True).str.replace(r"[^\W\d_]+", "a", regex=True)
     first: str | None = None
@@ -149,15 +168,19 @@ def _in_order(text: pd.Series, dayfirst: bool) -> tuple[pd.Series, str | None]:
     return found, first
 
 
-def _format(cells: pd.Series, dayfirst: bool) -> str | None:
+def _format(cells: pd.Series, dayfirst: bool | None) -> str | None:
     """The format of some cells of one shape: that which the first of them fits that fits any."""
     mark = re.match(r"\d{1,4}([-/.])\d{1,2}[-/.]\d{1,4}", cells.iloc[0])
     if mark is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a day that cannot stand first
-            guessed: str | None = guess_datetime_format(cells.iloc[0], dayfirst=dayfirst)
+            guessed: str | None = guess_datetime_format(cells.iloc[0], dayfirst=bool(dayfirst))
+        if guessed:
             return guessed
-    forms = [date.replace("/", mark[1]) + clock for date in _DATES[dayfirst] for clock in _CLOCKS]
+        dates: list[str] = [f"%d{gap}%b{gap}{year}" for gap in "- /" for year in ("%y", "%Y")]
+    else:
+        dates = [date.replace("/", mark[1]) for date in _DATES[dayfirst]]
+    forms = [date + clock for date in dates for clock in _CLOCKS]
     fitting = (form for cell in cells for form in forms if _fits(cell, form))
     return next(fitting, None)
 

@@ -169,6 +169,17 @@ TIMES = [f"2024-01-{day:02d} {hour:02d}:00" for day in range(1, 4) for hour in r
             {},
             "'4' is not a finite number like the others of its column: it lacks the suffix 'M'",
         ),
+        (
+            "2024-01-01 00:00,5\n2024-01-01 01:00,-999\n2024-01-01 02:00,6\n",
+            {},
+            "data row 2: -999 (1 times) is far below all others; if it stands for a missing value: "
+            "data.missing=['-999']",
+        ),
+        ("2024-01-01 00:00,5 kWh\n2024-01-01 01:00,6 MWh\n", {}, "in kWh, as the first of its"),
+        ("2024-01-01 00:00,=5\n2024-01-01 01:00,=6\n", {}, "data row 1: '=5' is not a finite"),
+        ("45292.0,5\n45292.0416,6\n", {}, "it looks like a spreadsheet's count of days: save"),
+        ("1 mars 2024 10:00,5\n2 mars 2024 11:00,6\n", {}, "months are read in English, zones as"),
+        ("2024-01-01 10:00 CET,5\n2024-01-02 11:00 CET,6\n", {}, "offsets such as +01:00"),
         ("2024-01-01 00:00,$5\n2024-01-01 01:00,€6\n", {}, "in $, as the first of its column is"),
         ("2024-01-01 00:00,5%\n2024-01-01 01:00,6\n", {}, "it lacks the sign '%'"),
         (
@@ -206,6 +217,26 @@ def test_what_is_unclear_is_refused_with_its_cure(tmp_path, content, options, ex
 def test_an_option_or_an_earlier_file_decides(tmp_path, content, reading, expected):
     found = read(text(tmp_path, content), reading)
     assert [f"{time:%Y-%m-%d}" for time in found.frame.index] == expected
+
+
+@pytest.mark.parametrize("last", [25, 50])
+def test_hours_that_are_counted_through_a_change_of_clocks_are_refused(tmp_path, last):
+    hours = dict.fromkeys(range(26, 30), 48 if last == 50 else 24) | {27: last}
+    rows = [f"2024-10-{day},{hour},{hour}" for day in hours for hour in range(1, hours[day] + 1)]
+    path = text(tmp_path, "\n".join(["date,hour,load", *rows]))
+    line = refused(read, path, target="load")
+    assert f"'{49 if last == 50 else 25}': on the day when clocks go back the hours" in line
+
+
+@pytest.mark.parametrize("written", ["-999", "-999.0"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_number_may_stand_for_a_missing_value(tmp_path, written, suffix):
+    table = pd.DataFrame({"time": pd.date_range("2024-01-01", periods=9, freq="h"), "load": 5.0})
+    table.loc[3, "load"] = -999
+    path = tmp_path / f"load.{suffix}"
+    getattr(table, f"to_{suffix}")(path, index=False)
+    found = read(path, Reading(missing=["-999.0"] if suffix == "csv" else [written]))
+    assert found.frame["target"].isna().tolist() == [i == 3 for i in range(9)]
 
 
 def test_a_file_without_a_header_asks_for_names(tmp_path):

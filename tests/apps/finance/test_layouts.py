@@ -58,6 +58,42 @@ LAYOUTS: dict[str, str] = {
         "Ticker,AAPL,AAPL,AAPL\nPrice,Close,High,Low\nDate,,,",
         lambda d, o, h, low, c, v: f"{d:%Y-%m-%d},{c},{h},{low}",
     ),
+    "yfinance without names": lines(
+        ",Adj Close,Close,High,Low\n,AAPL,AAPL,AAPL,AAPL\nDate,,,,",
+        lambda d, o, h, low, c, v: f"{d:%Y-%m-%d},{c},{2 * c},{h},{low}",
+    ),
+    "pandas without a name of its index": lines(
+        ",Close,High,Low",
+        lambda d, o, h, low, c, v: f"{d:%Y-%m-%d},{c},{h},{low}",
+    ),
+    "investing.com in Spanish": lines(
+        '"Fecha","\u00daltimo","Apertura","M\u00e1ximo","M\u00ednimo","Vol.","% var."',
+        lambda d, o, h, low, c, v: (
+            f'"{d:%d.%m.%Y}","{_german(c)}","{_german(o)}","{_german(h)}","{_german(low)}","1,2M",""'
+        ),
+        newest_first=True,
+    ),
+    "a German bank": lines(
+        "Datum;Er\u00f6ffnung;Hoch;Tief;Schlusskurs",
+        lambda d, o, h, low, c, v: f"{d.day}-{d:%b-%y};{o};{h};{low};{c}",
+    ),
+    "CoinMarketCap": lines(
+        "timeOpen;timeClose;name;open;high;low;close;volume;timestamp",
+        lambda d, o, h, low, c, v: (
+            f'"{d:%Y-%m-%d}T00:00:00.000Z";"{d:%Y-%m-%d}T23:59:59.999Z";"2781";{o};{h};{low};{c};{v};'
+            f'"{d:%Y-%m-%d}T23:59:59.999Z"'
+        ),
+        newest_first=True,
+    ),
+    "Polygon in JSON": json.dumps(
+        {
+            "ticker": "AAPL",
+            "results": [
+                {"v": 5, "o": o, "c": c, "h": h, "l": low, "t": int(d.timestamp() * 1000)}
+                for d, o, h, low, c, _ in ALL
+            ],
+        }
+    ),
     "yfinance with an index": lines(
         "Price,Close,High,Low,Open,Volume\nDate,,,,,",
         lambda d, o, h, low, c, v: f"{d:%Y-%m-%d},{c},{h},{low},{o},{v}",
@@ -124,7 +160,7 @@ def refused(folder: Path, text: str, **options: object) -> str:
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_source_is_known_by_its_header(tmp_path, name):
-    found = read(tmp_path, LAYOUTS[name], **({"close": "SP500"} if name == "FRED" else {}))
+    found = read(tmp_path, LAYOUTS[name])
     assert pd.DatetimeIndex(found.table["date"]).equals(DATES)
     np.testing.assert_allclose(found.table["close"], CLOSE)
     if name != "FRED":
@@ -170,6 +206,29 @@ def test_a_volume_of_zero_is_no_trade_only_where_the_price_stood_still(tmp_path)
     assert "1 days without trade left out" in found.notes
 
 
+def test_weekends_that_repeat_friday_are_no_days_of_trade(tmp_path):
+    days = pd.date_range(DATES[0], DATES[-1])
+    filled = pd.Series(CLOSE, DATES).reindex(days, method="ffill")
+    found = read(tmp_path, filled.rename("Close").rename_axis("Date").to_csv())
+    assert pd.DatetimeIndex(found.table["date"]).equals(DATES)
+    assert f"{len(days) - DAYS} days without trade left out" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "the file is empty"),
+        ("Date,Close\n2024-01-02,\n2024-01-03,\n", "column 'Close': no day has a price"),
+        ("Date,A,B\n2024-01-02,1,2\n2024-01-03,2,3\n", "no column 'close'; there are Date, A, B"),
+        ("Date,Volume\n2024-01-02,1\n2024-01-03,2\n", "no column 'close'; there are Date, Volume"),
+        ("Date,Close\n2024-01-02,5\n2024-01-03,-37\n", "data row 2: -37 is not above 0"),
+        ("Date,Close\n2024-01-02,5\nAverage,5\n", "data row 2: 'Average' is not a time"),
+    ],
+)
+def test_prices_that_cannot_be_read(tmp_path, text, expected):
+    assert expected in refused(tmp_path, text)
+
+
 def walk(factor: float, day: int = 150, spread: float = 0.01) -> tuple[str, pd.DataFrame]:
     """A random walk of 300 days, from one day on divided by a factor."""
     rng = np.random.default_rng(int(factor * 7) + day)
@@ -179,7 +238,9 @@ def walk(factor: float, day: int = 150, spread: float = 0.01) -> tuple[str, pd.D
     return split.to_csv(index=False), table
 
 
-@pytest.mark.parametrize("factor", [2, 3, 4, 7, 8, 10, 20, 50, 100, 1.5, 0.5, 0.25, 0.1, 0.01])
+@pytest.mark.parametrize(
+    "factor", [2, 3, 4, 7, 8, 10, 20, 50, 100, 1000, 1.5, 0.5, 0.25, 0.125, 0.1, 0.05, 0.01]
+)
 @pytest.mark.parametrize("spread", [0.003, 0.01, 0.02])
 def test_a_split_is_named_refused_or_adjusted(tmp_path, factor, spread):
     text, table = walk(factor, spread=spread)
@@ -193,6 +254,12 @@ def test_a_split_is_named_refused_or_adjusted(tmp_path, factor, spread):
     kept = read(tmp_path, text, splits="keep")
     assert any("looks like an unadjusted split" in note for note in kept.notes)
     assert np.abs(np.diff(np.log(kept.table["close"]))).max() > 0.3
+
+
+@pytest.mark.parametrize("factor", [13, 113.0, 1e6, 1 / 13])
+def test_a_jump_that_no_price_makes_is_named_without_a_simple_ratio(tmp_path, factor):
+    text, table = walk(factor)
+    assert f"on {table['date'][150]:%Y-%m-%d}, which looks like" in refused(tmp_path, text)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -13,7 +13,7 @@ import pytest
 from apps.errors import UserError
 from apps.sentiment.corpus import Corpus
 from apps.sentiment.sources import File
-from apps.sentiment.user_file import as_label, in_order
+from apps.sentiment.user_file import as_label, in_order, one_spelling
 from apps.tables.texts import near_copy, read_texts, texts_of
 from tests.apps.sentiment.conftest import reviews
 
@@ -27,6 +27,7 @@ CASES = Path(__file__).parents[4] / "shared/cases/apps"
         *[(cell, "-1") for cell in (-1, -1.0, "-1", "-1.0")],
         *[(cell, "true") for cell in (True, "true", "True", "TRUE", np.True_)],
         *[(cell, None) for cell in (None, math.nan, "", "  ", pd.NA)],
+        *[(cell, None) for cell in ("nan", "NaN", "null", "NULL", "<NA>", "#N/A")],
         ("NA", "NA"),
         ("None", "None"),
         (0.5, "0.5"),
@@ -38,10 +39,43 @@ def test_one_rule_for_labels(cell, label):
     assert as_label(cell) == label
 
 
-@pytest.mark.parametrize("cell", [[0], {"a": 1}, []])
+@pytest.mark.parametrize("cell", [[0], {"a": 1}, [], (0,), np.array([0]), b"0"])
 def test_a_list_is_no_label(cell):
     with pytest.raises(ValueError, match="is no single label"):
         as_label(cell)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "expected"),
+    [
+        (["good", "Good", "Good", "bad"], None, ["Good", "Good", "Good", "bad"]),
+        (["good", "Good", None], ["good"], ["good", "good", None]),
+        (["good", "GOOD", "Good"], ["Good", "GOOD"], ["Good", "GOOD", "Good"]),
+    ],
+)
+def test_labels_that_differ_in_case_alone_are_one(labels, classes, expected):
+    found, note = one_spelling(labels, classes)
+    assert found == expected
+    assert "good read as" in note or "good" not in set(labels) - set(expected)
+
+
+def test_spellings_of_a_label_are_one_class_and_said(tmp_path):
+    table = reviews()[["text", "label"]]
+    shout = np.arange(len(table)) % 7 == 0
+    table["label"] = table["label"].where(~shout, " " + table["label"].str.upper())
+    table.to_csv(tmp_path / "r.csv", index=False)
+    found = File(str(tmp_path / "r.csv")).read()
+    same(found)
+    assert (
+        "labels in 'label'; BAD read as bad; GOOD read as good; SO-SO read as so-so" in found.note
+    )
+
+
+@pytest.mark.parametrize("cell", [["a", "film"], b"a film"])
+def test_cells_that_are_no_single_text_are_named(tmp_path, cell):
+    pd.DataFrame({"text": [cell] * 9, "label": 1}).to_parquet(tmp_path / "r.parquet")
+    with pytest.raises(UserError, match=r"column 'text', data row 1: .* is no single text"):
+        File(str(tmp_path / "r.parquet")).read()
 
 
 def test_labels_have_an_order():
@@ -64,8 +98,8 @@ def same(found: Corpus, classes: tuple[str, ...] = ("bad", "good", "so-so")) -> 
     assert names.tolist() == reviews()["label"].tolist()
 
 
-@pytest.mark.parametrize("text", ["text", "Review", "sentence", "reviewText", "review_body"])
-@pytest.mark.parametrize("label", ["label", "Sentiment", "class"])
+@pytest.mark.parametrize("text", ["text", "Review", "reviewText", "review_body", "Phrase"])
+@pytest.mark.parametrize("label", ["label", "Sentiment", "target"])
 def test_common_names_of_columns_are_found_and_said(tmp_path, text, label):
     table = reviews()[["text", "label"]].set_axis([text, label], axis=1)
     table.assign(id=range(len(table))).to_csv(tmp_path / "r.csv", index=False)

@@ -71,6 +71,17 @@ def test_truncated_audio_is_named(tmp_path, suffix, share):
         load(Utterance(path), RATE)
 
 
+@pytest.mark.parametrize("lost", [1, 8, 800])
+@pytest.mark.parametrize("told", ["whole", "rewritten"])
+def test_a_wav_that_lacks_a_little_is_named(wav, lost, told):
+    content = bytearray(wav.path.read_bytes()[:-lost])
+    if told == "rewritten":  # by a program that looked at the file's size alone
+        content[4:8] = (len(content) - 8).to_bytes(4, "little")
+    wav.path.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.wav: truncated"):
+        load(wav, RATE)
+
+
 def test_audio_shorter_than_its_manifest_says(wav):
     assert len(load(replace(wav, duration=0.5), RATE)) > 0
     with pytest.raises(UserError, match=r"truncated: ends after 0\.6"):
@@ -106,6 +117,13 @@ FORMATS = {
     "gsm.wav": {"format": "WAV", "subtype": "GSM610"},
     "ulaw.wav": {"format": "WAV", "subtype": "ULAW"},
     "float.wav": {"format": "WAV", "subtype": "FLOAT"},
+    "byte.wav": {"format": "WAV", "subtype": "PCM_U8"},
+    "24bit.wav": {"format": "WAV", "subtype": "PCM_24"},
+    "extensible.wav": {"format": "WAVEX", "subtype": "PCM_24"},
+    "adpcm.wav": {"format": "WAV", "subtype": "IMA_ADPCM"},
+    "microsoft.wav": {"format": "WAV", "subtype": "MS_ADPCM"},
+    "flac.wav": {"format": "FLAC", "subtype": "PCM_16"},
+    "WAV": {"format": "WAV", "subtype": "PCM_16"},
 }
 
 

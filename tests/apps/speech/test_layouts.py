@@ -36,6 +36,10 @@ def test_librispeech(tmp_path):
         ("84-121123-0000.flac", "go on", "84"),
         ("84-121123-0001.flac", "no", "84"),
     ]
+    (chapter / "84-121123.trans.txt").write_text("84-121123-0000 GO ON\n84-121123-0001\n")
+    with pytest.raises(UserError, match="line 2: empty transcript"):
+        read_layout(tmp_path)
+    (chapter / "84-121123.trans.txt").write_text("84-121123-0000 GO ON\n84-121123-0001 NO\n")
     (chapter / "84-121123-0001.flac").unlink()
     with pytest.raises(UserError, match="line 2: no audio file 84-121123-0001 beside it"):
         read_layout(tmp_path)
@@ -80,6 +84,7 @@ def test_kaldi_with_segments(tmp_path):
     [
         ("wav.scp", "rec sph2pipe -f wav a.sph |\n", "line 1: is a command, which is not run"),
         ("wav.scp", "other a.wav\n", "text, line 1: rec is not in wav.scp"),
+        ("text", "utt1 ONE TWO\nutt2\n", "text, line 2: empty transcript"),
         ("segments", "utt1 rec 0 0.6\n", "text, line 2: utt2 is not in segments"),
         ("segments", "utt1 rec 0.6 0.1\nutt2 rec 0 1\n", "ends at 0.1 s, before it begins"),
         ("segments", "utt1 rec x 0.1\nutt2 rec 0 1\n", "begin='x': must be a number of seconds"),
@@ -100,6 +105,29 @@ def test_a_text_beside_each_recording(tmp_path):
     (tmp_path / "a" / "one.txt").write_text(" \n")
     with pytest.raises(UserError, match=r"one\.txt: empty transcript"):
         read_layout(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("audio", "text"), [("A.WAV", "a.TXT"), ("b.wav", "B.txt"), ("cafe\u0301.wav", "caf\u00e9.txt")]
+)
+def test_a_text_beside_a_recording_may_be_spelt_otherwise(tmp_path, audio, text):
+    write(tmp_path, audio)
+    (tmp_path / text).write_text("One")
+    assert texts(tmp_path) == [(audio, "one", "")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (("0 8000 She had your suit.", "0 900 two"), ["she had your suit.", "two"]),
+        (("0 8000 She had your suit.", "two"), ["0 8000 she had your suit.", "two"]),
+    ],
+)
+def test_the_samples_that_timit_puts_before_a_text_are_no_words(tmp_path, lines, expected):
+    for name, line in zip("ab", lines, strict=True):
+        write(tmp_path, f"{name}.wav")
+        (tmp_path / f"{name}.txt").write_text(line)
+    assert [text for _, text, _ in texts(tmp_path)] == expected
 
 
 def test_a_folder_of_no_layout(tmp_path):

@@ -28,6 +28,7 @@ def test_a_manifest_as_nemo_has_it(tmp_path):
         ({"transcript": "one", "speaker": None}, "one", ""),
         ({"text": 5, "speaker": float("nan")}, "5", ""),
         ({"text": "one\u2028two"}, "one two", ""),
+        ({"text": "\ufeffone\u200b two\u00ad"}, "one two", ""),
     ],
 )
 def test_what_fields_may_hold(tmp_path, fields, text, speaker):
@@ -49,6 +50,7 @@ def test_encodings_and_line_ends(tmp_path, encoding, end):
     ("name", "content"),
     [
         ("m.csv", 'path,sentence,duration\na.wav,"one, two",1.5\n'),
+        ("m.csv", 'Path, Sentence, Duration\na.wav,"one, two",1.5\n'),
         ("m.tsv", "client_id\tpath\tsentence\tduration\ns\ta.wav\tone, two\t1.5\n"),
         ("m.csv", 'wav_filename,wav_filesize,transcript,duration\na.wav,7,"one, two",1.5\n'),
     ],

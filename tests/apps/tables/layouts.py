@@ -45,16 +45,53 @@ def _plain(sep: str, encoding: str = "utf-8", end: str = "\n") -> Callable[[Text
     return lambda table: joined(table, sep, end).encode(encoding)
 
 
-def _zip(table: Text) -> bytes:
+def _archive(**files: str | bytes) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("inner/load.csv", joined(table))
-        archive.writestr("__MACOSX/._load.csv", "junk")
+        for name, content in files.items():
+            archive.writestr(name, content)
     return stream.getvalue()
+
+
+def _zip(table: Text) -> bytes:
+    return _archive(
+        **{"inner/load.csv": joined(table), "__MACOSX/._load.csv": "junk", "licence.pdf": "mine"}
+    )
 
 
 def _records(table: Text) -> list[dict[str, str]]:
     return [dict(zip(table[0], row, strict=True)) for row in table[1:]]
+
+
+def _ods(table: Text) -> bytes:
+    """An OpenDocument spreadsheet: its one file that matters, of text cells."""
+    cells = "".join(
+        "<table:table-row>"
+        + "".join(
+            f'<table:table-cell office:value-type="string"><text:p>{cell}</text:p>'
+            "</table:table-cell>"
+            for cell in row
+        )
+        + "</table:table-row>"
+        for row in table
+    )
+    names = "".join(
+        f' xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+        for name in ("office", "table", "text")
+    )
+    body = f'<table:table table:name="Load">{cells}</table:table>'
+    content = (
+        f"<office:document-content{names}><office:body><office:spreadsheet>{body}"
+        "</office:spreadsheet></office:body></office:document-content>"
+    )
+    kind = "application/vnd.oasis.opendocument.spreadsheet"
+    manifest = "urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"
+    files = {
+        "mimetype": kind,
+        "content.xml": content,
+        "META-INF/manifest.xml": f'<manifest:manifest xmlns:manifest="{manifest}"/>',
+    }
+    return _archive(**files)
 
 
 def _lines(table: Text) -> bytes:
@@ -89,6 +126,23 @@ FORMATS: dict[str, tuple[str, Callable[[Text], bytes], str]] = {
     "xz": ("load.csv.xz", lambda t: lzma.compress(_plain(",")(t)), "CSV, xz"),
     "bzip2": ("load.csv.bz2", lambda t: bz2.compress(_plain(",")(t)), "CSV, bzip2"),
     "zip": ("load.zip", _zip, "CSV, zip"),
+    "twice packed": (
+        "load.csv.gz",
+        lambda t: gzip.compress(_zip(t)),
+        "CSV, zip, gzip",
+    ),
+    "utf16 without mark": ("load.csv", _plain(",", "utf-16-le"), "CSV, encoding utf-16-le"),
+    "page of a book": (
+        "load.ods",
+        _ods,
+        "Excel, sheet 'Load'",
+    ),
+    "nested twice": (
+        "load.json",
+        lambda t: json.dumps({"answer": {"n": 1, "data": _records(t)}}).encode(),
+        "JSON",
+    ),
+    "data alone": ("load.json", lambda t: json.dumps({"data": _records(t)}).encode(), "JSON"),
     "misnamed": ("load.csv", lambda t: gzip.compress(_plain(",")(t)), "CSV, gzip"),
     "json": ("load.json", lambda t: json.dumps(_records(t)).encode(), "JSON"),
     "lines": ("load.jsonl", _lines, "JSON lines"),
@@ -118,6 +172,30 @@ QUIRKS: dict[str, Callable[[], Text]] = {
     "compact": lambda: rows(lambda t: f"{t:%Y%m%d%H%M}"),
     "seconds": lambda: rows(lambda t: str(int(t.timestamp()))),
     "milliseconds": lambda: rows(lambda t: str(int(t.timestamp() * 1000))),
+    "microseconds": lambda: rows(lambda t: str(int(t.timestamp() * 10**6))),
+    "24:00": lambda: rows(
+        lambda t: f"{t - pd.Timedelta('1D'):%Y-%m-%d}T24:00:00" if t.hour == 0 else t.isoformat()
+    ),
+    "compact Z": lambda: rows(lambda t: f"{t:%Y%m%dT%H%M%SZ}"),
+    "a.m.": lambda: rows(lambda t: f"{t:%m/%d/%Y %I:%M} {'ap'[t.hour // 12]}.m."),
+    "hour alone": lambda: rows(lambda t: f"{t:%m/%d/%Y %I %p}"),
+    "comma before milliseconds": lambda: rows(lambda t: f"{t:%Y-%m-%d %H:%M:%S},000"),
+    "short month": lambda: rows(lambda t: f"{t.day}-{t:%b-%y %H:%M}"),
+    "short year first": lambda: rows(lambda t: f"{t:%y-%m-%d %H:%M}"),
+    "tight interval": lambda: rows(lambda t: f"{t:%d.%m.%Y %H:%M}-{t + pd.Timedelta('1h'):%H:%M}"),
+    "weekday named": lambda: rows(lambda t: f"{t:%a, %d %b %Y %H:%M:%S} GMT"),
+    "year, month, day and hour": lambda: rows(
+        lambda t: f"{t.year}|{t.month}|{t.day}|{t.hour}",
+        header=("year", "month", "day", "hour", "load", "temperature"),
+    ),
+    "interval of hours": lambda: rows(
+        lambda t: f"{t:%d.%m.%Y}|{t:%H:%M}-{t + pd.Timedelta('1h'):%H:%M}",
+        header=("Datum", "Uhrzeit", "load", "temperature"),
+    ),
+    "begin and end": lambda: rows(
+        lambda t: f"{t:%d.%m.%Y}|{t:%H:%M}|{t + pd.Timedelta('1h'):%H:%M}",
+        header=("Datum", "Anfang", "Ende", "load", "temperature"),
+    ),
     "date and hour": lambda: rows(
         lambda t: f"{t:%Y-%m-%d}|{t.hour}", header=("date", "hour", "load", "temperature")
     ),
@@ -137,6 +215,20 @@ QUIRKS: dict[str, Callable[[], Text]] = {
     "euros after": lambda: rows(number=lambda x: f"{_german(x)} €"),
     "kilo": lambda: rows(number=lambda x: f"{x / 1000:.5f}K"),
     "per cent": lambda: rows(number=lambda x: f"{x:.2f}%"),
+    "minus behind": lambda: rows(number=lambda x: f"{-x:.2f}-" if x < 0 else f"{x:.2f}"),
+    "minus sign": lambda: rows(number=lambda x: f"{x:.2f}".replace("-", "\u2212")),
+    "dollars in brackets": lambda: rows(
+        number=lambda x: f"(${-x:,.2f})" if x < 0 else f"${x:,.2f}"
+    ),
+    "nbsp thousands": lambda: rows(number=lambda x: f"{x:,.2f}".replace(",", "\u00a0")),
+    "swiss": lambda: rows(number=lambda x: f"CHF {x:,.2f}".replace(",", "\u2019")),
+    "kroner": lambda: rows(number=lambda x: f"{_german(x)} kr"),
+    "unit": lambda: rows(number=lambda x: f"{x:.2f} kWh"),
+    "powers of ten": lambda: rows(number=lambda x: f"{x:.6e}"),
+    "comments": lambda: [["# made, by me"], ["# on, Monday, at noon"], *rows()],
+    "header in a comment": lambda: [["# made by me"], ["# timestamp", *rows()[0][1:]], *rows()[1:]],
+    "row of units": lambda: [rows()[0], ["UTC", "MW", "degrees"], *rows()[1:]],
+    "header once more": lambda: [*rows()[:150], rows()[0], *rows()[150:]],
     "brackets": lambda: rows(number=lambda x: f"({-x:.2f})" if x < 0 else f"{x:.2f}"),
     "newest first": lambda: [rows()[0], *rows()[:0:-1]],
     "index column": lambda: [[str(i - 1) if i else "", *row] for i, row in enumerate(rows())],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from apps.energy.table import TableOptions, TimeTable, read_table
 from tests.apps.tables.layouts import FORMATS, HOURS, LOAD, QUIRKS, TEMPERATURE, TIMES, rows, write
 
 # Formats whose rows cannot be ragged, or whose header must be the first of them.
-_STRICT = {"json", "lines", "columns", "nested", "excel", "parquet"}
+_STRICT = {"json", "lines", "columns", "nested", "excel", "parquet", "nested twice", "data alone"}
 _RAGGED = {"title above"}
 
 
@@ -43,6 +44,8 @@ CASES = [("csv", quirk) for quirk in QUIRKS] + [
 def test_a_layout_is_read_right(tmp_path, form, quirk):
     found = read(write(tmp_path, form, QUIRKS[quirk]()))
     check(found, (199, 200, 201) if quirk == "words missing" else ())
+    found_units = [note for note in found.notes if "the unit" in note]
+    assert len(found_units) == (2 if quirk in ("unit", "kroner") else 0)
     assert found.found == FORMATS[form][2]
     assert ("rows turned around, which were newest first" in found.notes) == (
         quirk == "newest first"
@@ -57,6 +60,30 @@ def test_typed_columns_are_read_as_they_are(tmp_path):
     table.to_json(tmp_path / "d.json", orient="records", date_format="iso")
     for path in sorted(tmp_path.iterdir()):
         check(read(path))
+
+
+def test_days_and_times_of_a_spreadsheet(tmp_path):
+    table = pd.DataFrame({"date": TIMES.normalize(), "time": TIMES.time, "load": LOAD})
+    table["temperature"] = TEMPERATURE
+    table.to_excel(tmp_path / "a.xlsx", index=False)
+    check(read(tmp_path / "a.xlsx"))
+
+
+def test_indexes_of_several_levels(tmp_path):
+    table = pd.DataFrame({"timestamp": TIMES, "load": LOAD, "temperature": TEMPERATURE})
+    both = pd.concat({"A1": table, "B7": table.assign(load=1.0)}, names=["id"])
+    both.reset_index("id").set_index(["id", "timestamp"]).to_parquet(tmp_path / "a.parquet")
+    check(read(tmp_path / "a.parquet", id="A1"))
+
+
+@pytest.mark.parametrize("form", ["time to number", "time to values"])
+def test_times_as_names_in_json(tmp_path, form):
+    numbers = dict(zip(map(str, TIMES), LOAD, strict=True))
+    document = numbers if form == "time to number" else {t: {"load": x} for t, x in numbers.items()}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    found = read_table(tmp_path / "a.json", TableOptions())
+    assert found.frame.index.equals(TIMES)
+    np.testing.assert_array_equal(found.frame["target"], LOAD)
 
 
 def test_a_folder_is_one_table_in_the_order_of_time(tmp_path):

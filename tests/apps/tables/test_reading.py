@@ -40,6 +40,13 @@ def cells(folder: Path, name: str, content: str | bytes, **options: object) -> l
         ("a.csv", "# made by me\nn,x\n1,2\n3,4\n", [["n", "x"], ["1", "2"], ["3", "4"]]),
         ("a.csv", ",Unnamed: 0,x\n0,1,2\n", [["Unnamed: 1", "Unnamed: 0", "x"], ["0", "1", "2"]]),
         ("a.csv", "n,x\r1,2\r", [["n", "x"], ["1", "2"]]),
+        ("a.csv", "#,x\n1,a\n2,b\n", [["#", "x"], ["1", "a"], ["2", "b"]]),
+        ("a.csv", "% by me, of, mine\nn,x\n1,2\n", [["n", "x"], ["1", "2"]]),
+        ("a.csv", "n,x\n1,2\n\x1a", [["n", "x"], ["1", "2"]]),
+        ("a.csv", "n,x\na,b\n1,2\n3,4\n", [["n", "x"], [None, None], ["1", "2"], ["3", "4"]]),
+        ("a.csv", "n,x\na,b\n1,c\n3,d\n", [["n", "x"], ["a", "b"], ["1", "c"], ["3", "d"]]),
+        ("a.csv", "n,x\n1,2\nn,x\n3,4\n", [["n", "x"], ["1", "2"], [None, None], ["3", "4"]]),
+        ("a.csv", "n\nn\nm\n", [["n"], ["n"], ["m"]]),
         ("a.csv", "'n','x'\n'1','2'\n'3','4'\n", [["n", "x"], ["1", "2"], ["3", "4"]]),
         ("a.tsv", 'n\tx\n1\tsaid "no" to\n', [["n", "x"], ["1", 'said "no" to']]),
         ("a.tsv", 'n\tx\n1\t"no" he said\n', [["n", "x"], ["1", '"no" he said']]),
@@ -47,6 +54,8 @@ def cells(folder: Path, name: str, content: str | bytes, **options: object) -> l
         ("a.json", '{"n": [1, 2], "x": [3, 4]}', [["n", "x"], [1, 3], [2, 4]]),
         ("a.json", '{"n": {"0": 1}, "x": {"0": 3}}', [["n", "x"], [1, 3]]),
         ("a.json", json.dumps(SPLIT), [["n", "x"], [1, 2], [3, None]]),
+        ("a.json", '{"data": [{"n": 1}, {"n": 2}]}', [["n"], [1], [2]]),
+        ("a.json", '{"a": {"page": 1, "rows": [{"n": 1}]}}', [["n"], [1]]),
         ("a.json", '{"page": 1, "data": [{"n": 1}]}', [["n"], [1]]),
         ("a.jsonl", '{"n": 0, "x": {"y": 1}}\n', [["n", "x"], [0, {"y": 1}]]),
         ("a.jsonl", '{"n": 0}\n\n{"n": 0.0}\n{"n": "0"}\n', [["n"], [0], [0.0], ["0"]]),
@@ -54,6 +63,32 @@ def cells(folder: Path, name: str, content: str | bytes, **options: object) -> l
 )  # fmt: skip
 def test_cells_are_as_they_are(tmp_path, name, content, expected):
     assert cells(tmp_path, name, content) == expected
+
+
+WORDS = {
+    "cp1251": "\u0444\u0438\u043b\u044c\u043c \u043e\u0447\u0435\u043d\u044c "
+    "\u0445\u043e\u0440\u043e\u0448\u0438\u0439",
+    "koi8_r": "\u0430\u043a\u0442\u0451\u0440\u044b \u0438\u0433\u0440\u0430\u043b\u0438 "
+    "\u043f\u0440\u0435\u043a\u0440\u0430\u0441\u043d\u043e",
+    "cp1252": "les acteurs sont \u00e0 la hauteur, o\u00f9 est l\u2019int\u00e9r\u00eat",
+    "cp1250": "film jest \u015bwietny, aktorzy s\u0105 przekonuj\u0105cy, \u017ale si\u0119",
+    "cp1254": "\u00e7ok g\u00fczel \u015fahane, k\u00f6t\u00fc de\u011fil ama "
+    "s\u0131k\u0131c\u0131yd\u0131",
+    "cp1253": "\u03c0\u03bf\u03bb\u03cd \u03ba\u03b1\u03bb\u03ae "
+    "\u03c4\u03b1\u03b9\u03bd\u03af\u03b1",
+    "shift_jis": "\u6620\u753b\u306f\u3068\u3066\u3082\u9762\u767d\u304b\u3063\u305f",
+    "euc_jp": "\u6620\u753b\u306f\u3068\u3066\u3082\u9762\u767d\u304b\u3063\u305f",
+    "gb18030": "\u7535\u5f71\u5f88\u597d\u770b\u6211\u559c\u6b22",
+    "euc_kr": "\uc601\ud654\uac00 \uc815\ub9d0 \uc7ac\ubbf8\uc788\uc5b4\uc694",
+    "utf_16_be": "\u7535\u5f71\u5f88\u597d\u770b",
+}
+
+
+@pytest.mark.parametrize("encoding", WORDS)
+def test_the_encodings_that_programs_write(tmp_path, encoding):
+    text = "n\tnote\n" + "".join(f"{i}\t{WORDS[encoding]}\n" for i in range(30))
+    found = cells(tmp_path, "a.csv", text.encode(encoding))
+    assert found[1:] == [[str(i), WORDS[encoding]] for i in range(30)]
 
 
 def test_cells_over_several_lines(tmp_path):
@@ -101,6 +136,14 @@ def archive(*names: str) -> bytes:
         ("a.csv", b"n\n\xff\n", {"encoding": "utf-8"}, "line 2: not utf-8 text"),
         ("a.csv", b"n\n" + b"\xd0\xb7" * 9 + b"\n\xff\n", {}, "line 3: not utf-8 text"),
         ("a.json", "{", {}, "not JSON"),
+        ("a.json", "[]", {}, "JSON without a table"),
+        ("a.json", "{}", {}, "JSON without a table"),
+        ("a.json", "[1, 2, 3]", {}, "JSON without a table"),
+        ("a.csv", "<!DOCTYPE html><html>404</html>", {}, "a web page or another document"),
+        ("a.xls", "<table><tr><td>1</td></tr></table>", {}, "a web page or another document"),
+        ("a.csv", b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n1 0 obj\n" * 9, {}, "neither a table in a known"),
+        ("a.csv", b"%PDF-1.4\n1 0 obj\n" * 9, {}, "a web page or another document"),
+        ("a.csv", " \n  \n", {}, "the file is empty"),
         ("a.json", '{"n": 1}', {}, ""),
         ("a.jsonl", '{"n": 1}\n[2]\n', {}, "line 2: not a JSON object"),
         ("a.csv.gz", gzip.compress(b"n\n1\n")[:-9], {}, "damaged gzip file"),
