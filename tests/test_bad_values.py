@@ -26,6 +26,11 @@ def test_threshold_of_a_norm(tiny, value):
     assert "max_norm" in line
 
 
+def test_a_threshold_is_judged_before_any_data_are_read(tiny):
+    line = refused("train", *tiny, "clipping.max_norm=-1", "data.path=nowhere.csv", "run_dir=r")
+    assert "max_norm must be a number > 0" in line
+
+
 @pytest.mark.parametrize(
     ("clipping", "optimizer", "expected"),
     [

@@ -130,9 +130,14 @@ class Experiment:
         return str(self.config.training.get("keep", "best"))
 
     @cached_property
+    def _described_clipper(self) -> Clipper:
+        clipper: Clipper = instantiate(self.config, "clipping", Clipper)
+        return clipper
+
+    @cached_property
     def clipper(self) -> Clipper:
         """The clipper, which has been found to fit the task and its optimizer."""
-        clipper: Clipper = instantiate(self.config, "clipping", Clipper)
+        clipper = self._described_clipper
         try:
             clipper.attach(model=self.task, optimizer=self.task.make_optimizer()).detach()
         except ValueError as error:
@@ -148,6 +153,7 @@ class Experiment:
 
     def check(self) -> None:
         """Make all that training needs but the Trainer, so that a mistake shows now."""
+        _ = self._described_clipper  # a wrong threshold shows before any data are read
         _ = self.task, self.clipper, self.callbacks
 
     def trainer(self, callbacks: Sequence[pl.Callback], **arguments: Any) -> pl.Trainer:
