@@ -9,13 +9,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.forked import Warm
 
 pytest.register_assert_rewrite("tests.apps.runs")
 
@@ -159,6 +162,15 @@ def trained(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "run"
     succeed("train", *tiny, f"run_dir={path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """An interpreter that has imported everything, from which verbs are forked."""
+    from tests.forked import Warm
+
+    with Warm() as interpreter:
+        yield interpreter
 
 
 @pytest.fixture

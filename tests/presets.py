@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from apps import CONF
-from apps.cli.command import search_path
 
 # Rules that not every optimizer or network suits, with one they serve.
 _SUITED = {
@@ -19,9 +20,14 @@ _SUITED = {
 
 
 def preset(name: str) -> DictConfig:
-    """The configuration of a preset, with what it has from its base."""
+    """The configuration of a preset, with what it has from its base; the caller's own."""
+    return copy.deepcopy(_composed(name))
+
+
+@functools.cache
+def _composed(name: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config: DictConfig = compose("train", [f"clipping={name}", search_path("energy")]).clipping
+        config: DictConfig = compose(f"clipping/{name}").clipping
     OmegaConf.set_struct(config, False)
     return config
 

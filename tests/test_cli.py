@@ -92,7 +92,7 @@ def test_help_imports_neither_torch_nor_lightning():
     assert done.stdout.endswith("heavy: []\n")
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", ["data", pytest.param("compare", marks=pytest.mark.slow)])
 def test_console_script_and_module_agree(verb):
     script = Path(sys.executable).with_name(f"gradclip-{verb}")
     by_script = subprocess.run([script, "-h"], capture_output=True, text=True, check=True)

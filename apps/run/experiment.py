@@ -115,8 +115,9 @@ class Experiment:
         return task
 
     def _new_task(self, description: Mapping[str, Any]) -> Task:
-        optimizer = instantiate(self.config, "optimizer", Optimizer)
-        optimization = instantiate(self.config, "optimization", Optimization, optimizer=optimizer)
+        optimization = instantiate(
+            self.config, "optimization", Optimization, optimizer=self._described_optimizer
+        )
         net = instantiate(self.config, "model", Module, **self.application.sizes(description))
         try:
             optimization.make_optimizer(net)
@@ -128,6 +129,10 @@ class Experiment:
     def keep(self) -> str:
         """Which weights a run keeps: the `best` by validation loss, or the `last`."""
         return str(self.config.training.get("keep", "best"))
+
+    @cached_property
+    def _described_optimizer(self) -> Any:
+        return instantiate(self.config, "optimizer", Optimizer)
 
     @cached_property
     def _described_clipper(self) -> Clipper:
@@ -153,7 +158,8 @@ class Experiment:
 
     def check(self) -> None:
         """Make all that training needs but the Trainer, so that a mistake shows now."""
-        _ = self._described_clipper  # a wrong threshold shows before any data are read
+        # What needs no data first: a wrong threshold shows before any are read.
+        _ = self._described_clipper, self._described_optimizer
         _ = self.task, self.clipper, self.callbacks
 
     def trainer(self, callbacks: Sequence[pl.Callback], **arguments: Any) -> pl.Trainer:

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.bad_inputs.settings import LINES, TRAIN
 from tests.conftest import Ended, snapshot
-from tests.forked import Warm
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with Warm() as interpreter:
-        yield interpreter
 
 
 def assert_refused(ended: Ended, verb: str, expected: str) -> None:

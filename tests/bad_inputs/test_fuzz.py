@@ -51,12 +51,6 @@ def keys_of(verb: str) -> list[str]:
 KEYS = keys_of("train")
 
 
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with Warm() as interpreter:
-        yield interpreter
-
-
 def check(warm: Warm, tiny: list[str], override: str) -> None:
     """No traceback, no death, no silence, whatever is given; nothing written by what is refused."""
     least = ["training.epochs=1", "app.samples_per_epoch=32", "run_dir=r", override]
@@ -78,7 +72,7 @@ changed = st.builds(
 )
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(override=changed)
 def test_any_key_with_any_value(warm, tiny, override):
     check(warm, tiny, override)

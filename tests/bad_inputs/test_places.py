@@ -6,23 +6,15 @@ import json
 import os
 import resource
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tests.conftest import Ended, snapshot
-from tests.forked import Warm
 
 LONG = "n" * 300
 HERE = __name__
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with Warm() as interpreter:
-        yield interpreter
 
 
 def in_a_folder_that_is_gone(_: str) -> None:

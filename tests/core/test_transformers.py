@@ -68,8 +68,16 @@ def weights(trainer: Any) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in trainer.model.state_dict().items()}
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
-@pytest.mark.parametrize("optimizer", ["adamw_torch", "adamw_torch_fused", "sgd"])
+@pytest.mark.parametrize(
+    ("optimizer", "accumulate"),
+    [
+        ("adamw_torch", 1),
+        ("adamw_torch_fused", 3),
+        pytest.param("adamw_torch", 3, marks=pytest.mark.slow),
+        pytest.param("adamw_torch_fused", 1, marks=pytest.mark.slow),
+        ("sgd", 3),
+    ],
+)
 def test_weights_are_those_of_the_trainers_own_clipping(
     optimizer: str, accumulate: int, tmp_path: Path
 ) -> None:

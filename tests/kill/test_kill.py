@@ -141,9 +141,8 @@ def chosen(events: list[str], most: int) -> list[int]:
     return sorted({int(i * step) + 1 for i in range(min(most, len(events)))})
 
 
-@pytest.mark.parametrize("verb", ["train", "resume", "predict"])
-def test_killed_at_some_events(warm, find, tmp_path, verb):
-    scene = find(verb)
+def test_killed_at_some_events(warm, find, tmp_path):
+    scene = find("train")
     (tmp_path / "whole").mkdir()
     events, expected = scene.whole(warm, tmp_path / "whole")
     assert events

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,8 @@ import pytest
 
 from tests.apps.runs import assert_same_run, steps
 from tests.conftest import succeed
-from tests.forked import Warm
 
 SETTINGS = ("training.epochs=4", "model.dropout=0.3")
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    with Warm() as interpreter:
-        yield interpreter
 
 
 def at_step_5(name: str) -> None:
