@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from gradclip_core.advice.record import Record, replay
 from gradclip_core.advice.statistics import percentile
+from gradclip_core.rules.band import Band
 from gradclip_core.rules.clip_norm import ClipNorm
 from gradclip_core.thresholds import (
+    ClippedEma,
     Ema,
     Fixed,
     LogZScore,
@@ -33,7 +36,7 @@ class Candidate:
 
     strategy: its name in `conf/clipping`. overrides: what differs from that file, by key.
     threshold, arguments: the class of the threshold and its arguments.
-    settings: further arguments of `ClipNorm`.
+    settings: further arguments of `ClipNorm`. band: the arguments of its `Band`, if it has one.
     """
 
     strategy: str
@@ -41,10 +44,11 @@ class Candidate:
     threshold: type[Threshold]
     arguments: Mapping[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    band: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def by(self) -> str:
-        """What shares one threshold: model, parameter or row."""
+        """What shares one threshold: model, module, parameter or row."""
         return str(self.settings.get("by", "model"))
 
     @property
@@ -62,11 +66,13 @@ class Candidate:
             first = f"{self.arguments['value']}"
         else:
             first = f"{self.threshold.__name__}({_listed(self.arguments)})"
-        return f"ClipNorm({', '.join(filter(None, [first, _listed(self.settings)]))})"
+        band = f"band=Band({_listed(self.band)})" if self.band else ""
+        return f"ClipNorm({', '.join(filter(None, [first, _listed(self.settings), band]))})"
 
     def clipper(self) -> ClipNorm:
         """The rule itself, with no history."""
-        return ClipNorm(self.threshold(**self.arguments), **self.settings)
+        band = Band(**self.band) if self.band else None
+        return ClipNorm(self.threshold(**self.arguments), band=band, **self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,8 @@ class Trial:
 
     clipped_steps: share of the usable steps in which something was over its threshold.
     clipped_parts: mean share of the parts that were; None for AGC, whose rows were not recorded.
-    coefficient: the smallest factor by which anything would have been scaled.
+    coefficient: the smallest factor by which anything would have been scaled, but for the limit
+        that a band sets.
 
     A training that had been clipped would have gone another way, so both are of the steps
     that were made, and no forecast.
@@ -123,6 +130,28 @@ def spectral(max_norm: float) -> Candidate:
     return Candidate("spectral", {"max_norm": value}, Fixed, {"value": value}, _SPECTRAL)
 
 
+def aggc(record: Record) -> Candidate:
+    """Each module in a band around its average after clipping.
+
+    Above it is what one norm in ten was over, in multiples of the average before; below it what
+    one in ten was under. Within a step a norm is moved by a tenth at most, as AGGC has it.
+    """
+    norms = record.by_module(record.parameters)
+    ratios = norms / replay(Ema(1.0, _DECAY, entry_cap=math.inf), norms)
+    ratios = ratios[ratios > 0]
+    factor, least = (percentile(ratios, q) for q in (90, 10))
+    factor, lower = (float(f"{value:.3g}") for value in (factor, least / factor))
+    return Candidate(
+        "aggc",
+        {"max_norm.threshold.factor": factor, "max_norm.end": 1.0, "band.lower": lower},
+        ClippedEma,
+        {"factor": factor, "decay": _DECAY},
+        {"by": "module"},
+        {"lower": lower, "min_factor": 0.9, "max_factor": 1.1},
+    )
+
+
+_DECAY = 0.95  # AGGC's
 _SPECTRAL = {"response": "clamp", "by": "parameter", "measure": "spectral"}
 
 
@@ -141,6 +170,8 @@ def candidates(record: Record) -> list[Candidate]:
     ]
     if (record.singular < (1 - 1e-5) * record.parameters).any():  # there are matrices
         found += [spectral(percentile(record.singular.amax(1), 90)), spectral_ema()]
+    if set(record.modules) != set(record.names):  # modules are known
+        found.append(aggc(record))
     if has_units(record):
         found += [agc(0.01), agc(percentile(record.unit_ratios, 90))]
     return found
@@ -169,10 +200,14 @@ def _compared(candidate: Candidate, record: Record) -> tuple[Tensor, Tensor]:
     if candidate.by == "row":  # the ratios were taken with the same threshold, at the factor 1
         ratios = record.unit_ratios.unsqueeze(1)
         return ratios, candidate.arguments["factor"] * torch.ones_like(ratios)
-    whole = candidate.by == "model"
-    each = record.parameters if "measure" not in candidate.settings else record.singular
-    norms = record.norms.unsqueeze(1) if whole else each
-    return norms, replay(candidate.clipper().threshold, norms)
+    clipper = candidate.clipper()
+    if candidate.by == "model":
+        norms = record.norms.unsqueeze(1)
+    elif candidate.by == "module":
+        norms = record.by_module(record.parameters)
+    else:
+        norms = record.singular if "measure" in candidate.settings else record.parameters
+    return norms, replay(clipper.threshold, norms, clipper.band)
 
 
 def _listed(arguments: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gradclip_core.parts.gradients import Gradients
 from gradclip_core.parts.norms import Parts
 from gradclip_core.parts.partition import Partition
+from gradclip_core.rules.band import Band
 from gradclip_core.thresholds import Threshold
 
 
@@ -57,16 +58,22 @@ class Record:
         return torch.stack([torch.linalg.vector_norm(c, dim=1) for c in columns], dim=1)
 
 
-def replay(threshold: Threshold, norms: Tensor) -> Tensor:
+def replay(threshold: Threshold, norms: Tensor, band: Band | None = None) -> Tensor:
     """The thresholds (t, k) that `threshold` gives for norms (t, k), one step after the other.
 
-    The threshold is used up: its statistics have seen these norms afterwards. Those that look at
-    the parameters too cannot be replayed from norms.
+    band: of a rule whose average is of the norms that the hard response and this leave. The
+    threshold is used up: its statistics have seen these norms afterwards. Those that look at the
+    parameters too cannot be replayed from norms.
     """
     steps, number = norms.shape
     partition = Partition(tuple((i,) for i in range(number)), number)
     rows = []
     for row in norms:
-        usable = row.isfinite() & (row > 0)
-        rows.append(threshold(Parts(row, usable, partition, Gradients())).expand(number))
+        parts = Parts(row, row.isfinite() & (row > 0), partition, Gradients())
+        limits = threshold(parts).expand(number)
+        if threshold.settles:
+            factors = torch.where(row > limits, limits / row, 1.0)
+            factors = factors if band is None else band(parts, limits, factors)
+            threshold.settle(parts, factors * row)
+        rows.append(limits)
     return torch.stack(rows) if rows else norms.new_zeros(steps, number)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -15,6 +17,7 @@ from gradclip_core.advice import Advisor
 from gradclip_core.advice.advice import make_advice
 from gradclip_core.advice.candidates import LAST_LAYERS, Candidate, attempt, candidates
 from gradclip_core.advice.record import Record
+from tests.core.advice.records import lognormal, record_of
 from tests.presets import preset
 
 
@@ -61,6 +64,7 @@ every = pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: c
 def test_all_kinds_are_there() -> None:
     assert {candidate.settings.get("by", "model") for candidate in CANDIDATES} == {
         "model",
+        "module",
         "parameter",
         "row",
     }
@@ -96,6 +100,31 @@ def test_line_code_and_object_are_one_rule(candidate: Candidate) -> None:
         results.append([param.grad for param in net.parameters()])
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=0, atol=0)
+
+
+def test_a_band_lies_where_one_norm_in_ten_is_above_and_one_below() -> None:
+    record = record_of(lognormal(400, sd=0.5))
+    (found,) = [c for c in candidates(record) if c.strategy == "aggc"]
+    ratios, mean, past = [], 0.0, 0.0
+    for norm in record.norms.tolist():  # both modules have the same share of every norm
+        if past:
+            ratios.append(norm * (1 - 0.95**past) / mean)
+        past += 1
+        mean = 0.95 * mean + 0.05 * norm
+    high, low = np.quantile(ratios, [0.9, 0.1])
+    # The settings have three digits.
+    assert found.arguments["factor"] == pytest.approx(high, rel=5e-3)
+    assert found.band["lower"] == pytest.approx(low / high, rel=5e-3)
+    assert found.line.startswith(f"clipping=aggc clipping.max_norm.threshold.factor={high:.3g} ")
+    trial = attempt(found, record)
+    # Norms that are lifted and cut by a tenth at most move the average but little.
+    assert trial.clipped_steps == pytest.approx(0.1, abs=0.05)
+
+
+def test_no_band_where_modules_are_unknown() -> None:
+    record = record_of(lognormal())
+    bare = replace(record, modules={name: (i,) for i, name in enumerate(record.names)})
+    assert not [c for c in candidates(bare) if c.strategy == "aggc"]
 
 
 def test_the_layers_that_agc_leaves_alone_are_those_of_its_preset() -> None:
