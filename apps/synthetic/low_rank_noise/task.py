@@ -41,9 +41,13 @@ class MatricesTask(Task):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """The loss of a step, whose squared gradient norms enter the mean."""
+        self.count()
+        return super().training_step(batch, batch_idx)
+
+    def count(self) -> None:
+        """Let the squared gradient norms of where the matrices stand enter the mean."""
         self.total += self.squares()
         self.num_steps += 1
-        return super().training_step(batch, batch_idx)
 
     def loss(self, batch: Tensor) -> Tensor:
         """The mean of f, 0-d; its gradient is X + noise for every matrix, of noise (R, D, D)."""
