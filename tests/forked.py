@@ -93,8 +93,9 @@ def serve() -> None:
         importlib.import_module(f"apps.{verb}")
     for name in ("run.folds", "grid.comparison", "report.page.front", "replications"):
         importlib.import_module(f"apps.{name}")
-    for app in ("energy", "finance", "sentiment", "speech"):
+    for app in ("driving", "energy", "finance", "language", "sentiment", "speech"):
         importlib.import_module(f"apps.{app}.application")
+    _compose_once()
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         request = json.loads(line)
@@ -103,6 +104,17 @@ def serve() -> None:
             _become(request)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
+
+
+def _compose_once() -> None:
+    """Let Hydra look for its plugins and read its grammar here, and not in each child."""
+    from hydra import initialize_config_dir
+
+    from apps import CONF
+    from apps.cli.compose import compose_run
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        compose_run("energy", ["+key={a:1}"])
 
 
 def _become(request: dict[str, Any]) -> None:
