@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from apps.report.model.results import Metric
 from apps.report.model.tables import Cell, Column, NamedTable, Table
 from apps.tables.answers import beside
 from apps.tables.texts import read_texts, texts_of
+
+MOST_BITS = 1000.0  # of which a float64 still holds the perplexity
 
 
 class Language(Application):
@@ -157,8 +160,9 @@ class Language(Application):
 def _evaluation(data: LanguageData, texts: Sequence[Ids], nats: Floats) -> Evaluation:
     found = table(texts, nats)
     bits = bits_per_character(found)
+    scores = {"bits": bits, "perplexity": 2.0**bits if bits < MOST_BITS else math.inf}
     kinds = data.part("test")[["text", "domain"]]
-    return Evaluation({"bits": bits, "perplexity": 2.0**bits}, pd.concat([kinds, found], axis=1))
+    return Evaluation(scores, pd.concat([kinds, found], axis=1))
 
 
 def _bits(frame: pd.DataFrame, kind: str) -> Cell:

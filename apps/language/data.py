@@ -115,9 +115,10 @@ class LanguageData(DataModule):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the texts and their split."""
-        rows = pd.util.hash_pandas_object(self.frame, index=False).to_numpy()
-        return hashlib.sha256(rows.tobytes()).hexdigest()[:16]
+        """A hash of the texts that are read, their split and the alphabet."""
+        read = pd.concat([self.part(part) for part in PARTS])
+        rows = pd.util.hash_pandas_object(read, index=False).to_numpy().tobytes()
+        return hashlib.sha256(rows + self.alphabet.characters.encode()).hexdigest()[:16]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training texts in batches of similar length, in a new order in each epoch."""

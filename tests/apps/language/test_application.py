@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from apps.base.task import Optimization
 from apps.language.application import Language
+from apps.language.model import Transformer
 from apps.language.sources import File, Prepared
 from apps.report.model.results import read_results
 from data_scripts.sentiment_catalogue import DATASETS
@@ -78,6 +83,28 @@ def test_longer_contexts_say_more_of_a_character(texts):
     bits = {name: found.metrics["bits"] for name, found in application.baselines(data)}
     assert next(iter(bits)) == "unigram"
     assert 0 < bits.popitem()[1] < bits["unigram"] < np.log2(len(data.alphabet))
+
+
+def test_baselines_are_kept_for_the_same_texts_and_alphabet_alone(texts):
+    found = set()
+    for settings in ({}, {"held_out": 9}, {"least_count": 60}):
+        data = Language("language", **settings).datamodule(File(str(texts)), seed=0)
+        data.setup("fit")
+        found.add(data.fingerprint)
+    assert len(found) == 3
+
+
+def test_a_score_beyond_all_numbers_is_no_crash(texts):
+    application = Language("language")
+    data = application.datamodule(File(str(texts)), seed=0)
+    data.setup("fit")
+    net = Transformer(len(data.alphabet), hidden_size=8, num_heads=2)
+    task = application.task(net, data.description, Optimization(torch.optim.SGD))
+    with torch.no_grad():
+        net.head.weight.mul_(1e6)
+    scores = application.evaluate(task, data).metrics
+    assert scores["bits"] > 1000
+    assert scores["perplexity"] == math.inf
 
 
 def test_every_fifth_batch_is_an_outlier_for_every_strategy(tiny_text, tmp_path):
