@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from apps.base.account import Account
 from apps.base.application import Application, DataModule
-from apps.base.sampler import SharedSampler
+from apps.base.sampler import SharedSampler, TrainLoader
 from apps.base.task import Optimization, Task
 from apps.cli.instantiate import instantiate
 from apps.cli.schema import DataSettings, RunSettings, check
@@ -79,9 +79,15 @@ class Experiment:
         return data
 
     @cached_property
-    def _train_loader(self) -> Any:
+    def _train_loader(self) -> TrainLoader[Any]:
         """The training data in batches, to be asked of and not read: making it takes a while."""
-        return self.data.train_dataloader()
+        loader = self.data.train_dataloader()
+        if not isinstance(loader, TrainLoader):
+            raise TypeError(
+                f"{type(self.data).__name__}.train_dataloader must return a TrainLoader of "
+                f"apps.base.sampler, after which a killed run can go on; got {loader}"
+            )
+        return loader
 
     @property
     def description(self) -> Mapping[str, Any]:

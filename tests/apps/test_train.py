@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from apps.energy.regression_encoding import read_encoding
 from apps.run.folder import RunFolder
 from tests.apps.runs import assert_same_run, metrics, steps, weights
-from tests.conftest import succeed
+from tests.conftest import run_verb, succeed
 
 # Weights of this size overflow in the very next forward pass.
 DIVERGING = ("optimizer=sgd", "optimizer.lr=1e30", "optimization.schedule=constant")
@@ -150,3 +150,14 @@ def test_a_diverged_run_is_told_in_words(tiny, tmp_path):
     out = succeed("train", *tiny, *DIVERGING, "clipping=none", f"run_dir={tmp_path / 'run'}")
     assert "diverged at step" in out
     assert "wql n/a" in out
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_training_data_that_no_run_could_go_on_with(tiny, monkeypatch):
+    from torch.utils.data import DataLoader
+
+    from apps.energy.data import SeriesData
+
+    monkeypatch.setattr(SeriesData, "train_dataloader", lambda self: DataLoader([1, 2]))
+    with pytest.raises(TypeError, match=r"^SeriesData\.train_dataloader must return a TrainLoader"):
+        run_verb("train", *tiny, "run_dir=r")

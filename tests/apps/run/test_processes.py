@@ -132,10 +132,9 @@ class TestRefusals:
         assert "~callbacks.averaging" in line
 
     def test_data_that_are_not_divided(self, tiny, monkeypatch):
-        from torch.utils.data import DataLoader
-
+        from apps.base.sampler import TrainLoader
         from apps.energy.data import SeriesData
 
-        monkeypatch.setattr(SeriesData, "train_dataloader", lambda self: DataLoader([1, 2]))
+        monkeypatch.setattr(SeriesData, "train_dataloader", lambda self: TrainLoader([1, 2]))
         line = refused("train", *tiny, "trainer=ddp_cpu")
         assert "app=energy does not divide its training data" in line
