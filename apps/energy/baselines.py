@@ -19,7 +19,13 @@ import pandas as pd
 from apps.energy.calendar import DAY
 from apps.energy.forecast import LEVELS, Floats, Forecast, check_levels, concatenate
 from apps.energy.logarithm import UNCHANGED, Logarithm, training_targets
-from apps.energy.regression_features import HISTORY_DAYS, build, target_rows, target_times
+from apps.energy.regression_features import (
+    HISTORY_DAYS,
+    build,
+    last_season,
+    target_rows,
+    target_times,
+)
 from apps.energy.regressions import BoostedTrees, Model, Ridge
 from apps.energy.series import Series
 from apps.errors import UserError
@@ -64,13 +70,9 @@ class Baseline:
 
 def fit_seasonal_naive(series: Series, until: pd.Timestamp, horizon: int, days: int) -> Baseline:
     """The last season of `days` days before the origin, repeated over the horizon."""
-    season = days * series.steps_per_day
 
     def predict(series: Series, origins: pd.DatetimeIndex) -> Floats:
-        first = series.positions(origins)[:, None]
-        rows = first - season + np.arange(horizon) % season
-        values: Floats = series.frame["target"].to_numpy()[rows]
-        return values
+        return last_season(series, origins, horizon, days)
 
     origins = _fit_origins(series, until, horizon)
     return Baseline(predict, _truth(series, origins, horizon) - predict(series, origins))

@@ -7,6 +7,7 @@ import pandas as pd
 
 from apps.energy.data import SeriesData
 from apps.energy.forecast import Floats
+from apps.energy.regression_encoding import RegressionEncoding
 from apps.energy.regressions import Linear, fit_ridge
 from apps.energy.ridge_residual import RidgeResidual
 
@@ -26,7 +27,11 @@ def begin_as_ridge(net: RidgeResidual, data: SeriesData) -> None:
 
 
 def _fit(data: SeriesData, origins: pd.DatetimeIndex) -> Linear:
-    return fit_ridge(*_arrays(data, origins))
+    step, profile, left = _arrays(data, origins)
+    if isinstance(data.encoding, RegressionEncoding) and data.encoding.naive:
+        size = step.shape[-1] + profile.shape[-1]
+        return Linear(np.zeros((left.shape[1], size)), np.zeros(left.shape[1]), left)
+    return fit_ridge(step, profile, left)
 
 
 def _arrays(data: SeriesData, origins: pd.DatetimeIndex) -> tuple[Floats, Floats, Floats]:

@@ -14,7 +14,13 @@ from apps.energy.calendar import DAY
 from apps.energy.encoding import Array, Encoding, fit_encoding
 from apps.energy.forecast import Floats
 from apps.energy.logarithm import Logarithm, training_targets
-from apps.energy.regression_features import HISTORY_DAYS, build, profile_steps, target_rows
+from apps.energy.regression_features import (
+    HISTORY_DAYS,
+    build,
+    last_season,
+    profile_steps,
+    target_rows,
+)
 from apps.energy.regressions import fit_ridge, hinge_knots, step_inputs
 from apps.energy.series import Series
 from apps.errors import UserError
@@ -81,6 +87,7 @@ class RegressionEncoding(Encoding):
     """As `Encoding`, for the inputs of a regression.
 
     floor: of the logarithm (see `Logarithm`). knots: of the hinges. width: inputs of a step.
+    naive: whether the ridge corrects yesterday's values by nothing, as it would not pay.
     later_from: the first origin (ISO 8601) of the ridge that has seen validation days, too.
     share: of the network in its forecast, the rest being the ridge's; chosen after training.
     """
@@ -90,6 +97,7 @@ class RegressionEncoding(Encoding):
     floor: float | None = None
     knots: tuple[tuple[float, ...], ...] = ()
     width: int = 0
+    naive: bool = False
     later_from: str = ""
     share: float = 1.0
 
@@ -126,7 +134,10 @@ class RegressionEncoding(Encoding):
             profile_days=self.features.lookback_days,
         )
         step = step_inputs(features, np.asarray(self.knots))
-        future = np.concatenate([features.reference[..., None], step], axis=-1)
+        reference = features.reference
+        if self.naive:
+            reference = last_season(scaled, origins, self.horizon)
+        future = np.concatenate([reference[..., None], step], axis=-1)
         rows = series.positions(origins)
         target = scaled.frame["target"].to_numpy()[rows[:, None] + np.arange(self.horizon)]
         shift = int((series.test_start - series.test_start.normalize()) // series.frequency)
@@ -198,6 +209,7 @@ def fit_regression_encoding(
         encoding,
         knots=tuple(map(tuple, knots.tolist())),
         width=width,
+        naive=_naive_is_enough(regressed, origins, encoding.horizon, features.more_lags or ()),
         later_from=series.test_start.isoformat(),
     )
 
@@ -212,6 +224,22 @@ def _lags(series: Series, horizon: int) -> tuple[int, ...]:
         return ()
     errors = [_rolling_error(series, origins, horizon, lags) for lags in ((), PLAIN_LAGS)]
     return PLAIN_LAGS if errors[1] < (1 - LEAST_GAIN) * errors[0] else ()
+
+
+def _naive_is_enough(
+    series: Series, origins: pd.DatetimeIndex, horizon: int, lags: Sequence[int]
+) -> bool:
+    """Whether a ridge saves too little of yesterday's error on training days that it did not see.
+
+    So it is with a random walk, to which every coefficient adds noise.
+    """
+    truth = series.frame["target"].to_numpy()[target_rows(series, origins, horizon)]
+    naive = np.abs(truth - last_season(series, origins, horizon))
+    usual = np.abs(truth - build(series, origins, horizon, known_ahead=False).reference)
+    if naive.mean() > usual.mean():  # a season, which the ridge will find: no need to fit it
+        return False
+    tested = np.concatenate(np.array_split(naive, 2 * BLOCKS)[BLOCKS:]).mean()
+    return _rolling_error(series, origins, horizon, lags) > (1 - LEAST_GAIN) * float(tested)
 
 
 def _rolling_error(

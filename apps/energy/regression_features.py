@@ -58,6 +58,14 @@ def target_rows(series: Series, origins: pd.DatetimeIndex, horizon: int) -> Rows
     return series.positions(origins)[:, None] + np.arange(horizon)
 
 
+def last_season(series: Series, origins: pd.DatetimeIndex, horizon: int, days: int = 1) -> Floats:
+    """The last `days` days before each origin, repeated over the horizon, (N, H)."""
+    season = days * series.steps_per_day
+    rows = series.positions(origins)[:, None] - season + np.arange(horizon) % season
+    values: Floats = series.frame["target"].to_numpy()[rows]
+    return values
+
+
 def build(
     series: Series,
     origins: pd.DatetimeIndex,

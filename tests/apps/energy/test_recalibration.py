@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.energy.forecast import Forecast
-from apps.energy.recalibration import LEAST, NEAR, recalibrate
+from apps.energy.recalibration import LEAST, NEAR, NEAR_STEPS, recalibrate
 
 LEVELS = (0.1, 0.5, 0.9)
 
@@ -25,6 +25,7 @@ def make(days: int, steps: int = 4, every: str = "6h", seed: int = 0) -> Forecas
 def slowly(forecast: Forecast, days: int) -> np.ndarray:
     """The same, one number at a time."""
     result = forecast.quantiles.copy()
+    steps = np.diff(forecast.times[0]).max(initial=np.timedelta64(0))
     for number, origin in enumerate(forecast.times[:, 0]):
         ended = [n for n in range(len(result)) if forecast.times[n, -1] < origin]
         if len(ended) < LEAST:
@@ -39,13 +40,15 @@ def slowly(forecast: Forecast, days: int) -> np.ndarray:
                         (forecast.times[n, s] - forecast.times[n, 0])
                         - (forecast.times[number, step] - origin)
                     )
-                    <= NEAR
+                    <= max(NEAR, NEAR_STEPS * steps)
                 ]
                 result[number, step, i] += np.quantile(errors, level)
     return np.sort(result, axis=-1)
 
 
-@pytest.mark.parametrize(("steps", "every"), [(4, "6h"), (12, "2h"), (1, "1D"), (7, "1D")])
+@pytest.mark.parametrize(
+    ("steps", "every"), [(4, "6h"), (12, "2h"), (26, "30min"), (1, "1D"), (7, "1D")]
+)
 @pytest.mark.parametrize("days", [1, 5, 14])
 def test_equals_a_slow_transcription(steps, every, days):
     forecast = make(25, steps, every)

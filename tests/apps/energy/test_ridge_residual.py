@@ -17,7 +17,7 @@ from apps.energy.baselines import fit
 from apps.energy.data import SeriesData
 from apps.energy.forecast import Forecast
 from apps.energy.forecasting import SHARES, choose_share, combine, forecast_origins
-from apps.energy.regression_encoding import PLAIN_LAGS, RegressionFeatures
+from apps.energy.regression_encoding import PLAIN_LAGS, RegressionEncoding, RegressionFeatures
 from apps.energy.regressions import RIDGE_PENALTIES
 from apps.energy.ridge_residual import RidgeResidual
 from apps.energy.series import Series
@@ -258,3 +258,30 @@ def test_what_lies_after_training_chooses_no_lags():
     for data in chosen:
         data.setup("fit")
     assert chosen[0].encoding.features == chosen[1].encoding.features
+
+
+def weekdays(noise: float, days: int = 500) -> Series:
+    """A random walk on days, and beside it so much of a weekly shape."""
+    rng = np.random.default_rng(5)
+    times = pd.date_range("2022-01-01", periods=days, freq="D")
+    walk = np.cumsum(rng.normal(size=days))
+    shape = (1.0 - noise) * np.tile(rng.normal(0, 5.0, 7), -(-days // 7))[:days]
+    frame = pd.DataFrame({"target": 100 + noise * walk + shape}, times)
+    end = times[-1] + times.freq
+    borders = (end - 140 * pd.Timedelta("1D"), end - 70 * pd.Timedelta("1D"), end)
+    return Series(frame, (), pd.Timedelta("1D"), *borders)
+
+
+@pytest.mark.parametrize(("noise", "naive"), [(1.0, True), (0.5, False), (0.0, False)])
+def test_a_random_walk_begins_as_yesterday(noise, naive):
+    series = weekdays(noise)
+    task, data = started(series)
+    assert data.encoding.naive is naive
+    origins = data.origins("val")
+    forecast = forecast_origins(task, data.encoding, data.inputs, series, origins)
+    baseline = fit("seasonal_naive_day" if naive else "ridge", series)
+    expected = baseline.forecast(series, origins).median
+    # float32 inputs of a size of some standard deviations.
+    np.testing.assert_allclose(forecast.median, expected, atol=1e-3 * series.frame["target"].std())
+    again = RegressionEncoding.from_dict(data.encoding.to_dict())
+    assert again.naive is naive
