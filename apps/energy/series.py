@@ -185,6 +185,9 @@ def read_file(
     table = read_table(path, options)
     index = pd.DatetimeIndex(table.frame.index)
     step = detect_frequency(index, options.frequency, str(path))
+    if table.frame["target"].nunique() == 1:
+        name = table.columns.target
+        raise UserError(f"{path}: column {name!r} never changes; there is nothing to learn")
     refuse_leaks(table.frame, table.columns, DAY // step, str(path))
     filled = fill_gaps(
         table.frame,

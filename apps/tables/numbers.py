@@ -26,6 +26,7 @@ _CELL = (
     r"(?P<unit>°[^\W\d_]?|[^\W\d_]+(?:/[^\W\d_]+)?)?\)?(?P<behind>[\-\u2212\u2013])?$"
 )
 _FACTORS = {"k": 1e3, "m": 1e6, "mn": 1e6, "b": 1e9, "bn": 1e9, "%": 1.0, "": 1.0}
+_LARGEST = float(np.finfo(np.float32).max)  # networks compute in single precision
 _SENTINELS = (-999.0, -9999.0, -99999.0)
 _GROUP_BLANKS = re.compile(r"(?<=\d)['\u2019\s](?=\d{3}(?!\d))")
 
@@ -85,7 +86,7 @@ def _read(table: Table, name: str) -> Numbers:
     values = values * factors * np.where(negative, -1.0, 1.0)
     if digits.str.contains(",").any() or decimal == ",":
         notes.insert(0, f"decimal {'comma' if decimal == ',' else 'point'}")
-    found = values.reindex(text.index).to_numpy(np.float64)
+    found = _finite(table, name, values.reindex(text.index).to_numpy(np.float64))
     said = (f"{name!r} read with {', '.join(notes)}",) if notes else ()
     return Numbers(found, said, decimal)
 
@@ -113,7 +114,7 @@ def _as_floats(text: pd.Series) -> pd.Series:
 
 
 def _finite(table: Table, name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    endless = np.isinf(values)
+    endless = np.abs(values) > _LARGEST
     if endless.any():
         row = int(np.argmax(endless))
         cell = str(table.cells[name].iloc[row])

@@ -178,6 +178,9 @@ CSV = table().to_csv(index=False)
         ),
         (CSV.replace(",10.0,10.0", ",10.0,--"), "'temperature', data row 11: '--'"),
         (CSV.replace(",10.0,10.0", ",inf,10.0"), "'inf' is not a finite number"),
+        (CSV.replace(",10.0,10.0", ",1e39,10.0"), "data row 11: '1e39' is not a finite number"),
+        ("timestamp,load\n2024-01-01,5\n2024-01-02,5\n", "column 'load' never changes; there is"),
+        ("timestamp,load\n2024-01-01,5\n2024-01-08,6\n", "a row each 7 days; the rows must be"),
         (
             CSV.replace("2024-01-01 05:00:00", "01/02/2024 05:00"),
             "'01/02/2024 05:00' is not a time like the others, such as 2024-01-01 00:00:00",
@@ -191,7 +194,7 @@ CSV = table().to_csv(index=False)
         ("timestamp,load\n2024-01-01,1\n", "1 row is too few"),
         ("timestamp,load\n2024-01-01,\n2024-01-02,\n", "the target column is empty"),
         ("timestamp,load\n2024-01-01 00:00,1\n2024-01-01 00:07,1\n", "is neither 15 min"),
-        ("timestamp,load\n2024-01-01 00:30,1\n2024-01-01 01:30,1\n", "never fall on midnight"),
+        ("timestamp,load\n2024-01-01 00:30,1\n2024-01-01 01:30,2\n", "never fall on midnight"),
     ],
 )
 def test_flaws_of_a_file_are_one_clear_line(write, content, part):
