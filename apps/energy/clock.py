@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zoneinfo
 from dataclasses import dataclass, replace
 
@@ -33,11 +34,16 @@ class Clock:
     unit: str | None = None
 
     def write(self, times: pd.DatetimeIndex) -> list[str]:
-        """Times of the fixed clock in the form and zone that the file has."""
+        """Times of the fixed clock in the form and zone that the file has.
+
+        The time of the day follows a form that has only the date, as beside a column of hours.
+        """
         if self.unit is not None:
             utc = times - parse_offset(self.utc_offset or "Z")
             return [str(time) for time in utc.as_unit(self.unit).asi8.tolist()]
         form = self.format or "%Y-%m-%d %H:%M:%S"
+        if not {"%H", "%I"} & set(re.findall("%.", form)) and (times != times.normalize()).any():
+            form += " %H:%M"
         if self.local:
             return list(to_civil(times, self.timezone, self.utc_offset).strftime(form))
         if self.written_offset is None:

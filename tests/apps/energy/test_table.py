@@ -128,6 +128,32 @@ def test_numbers_since_1970_are_written_as_such(tmp_path):
     assert found.clock.write(found.frame.index[:1]) == [str(times.as_unit("ms").asi8[0])]
 
 
+@pytest.mark.parametrize(
+    ("columns", "written"),
+    [
+        ({"date": "%d/%m/%Y", "hour": "%H"}, "%d/%m/%Y %H:%M"),
+        ({"date": "%m/%d/%Y", "time": "%H:%M"}, "%m/%d/%Y %H:%M"),
+        ({"year": "%Y", "month": "%m", "day": "%d", "hour": "%H"}, "%Y-%m-%d %H:%M"),
+        ({"when": "%y-%m-%d %H:%M"}, "%y-%m-%d %H:%M"),
+        ({"when": "%Y%m%dT%H%M%SZ"}, "%Y%m%dT%H%M%SZ"),
+    ],
+)
+def test_a_forecast_is_written_with_the_time_of_the_day(tmp_path, columns, written):
+    times = pd.date_range("2024-01-01", periods=24 * 40, freq="h")
+    table = pd.DataFrame({name: times.strftime(form) for name, form in columns.items()})
+    table.assign(load=range(len(times))).to_csv(tmp_path / "load.csv", index=False)
+    found = read(tmp_path / "load.csv", target="load")
+    assert found.frame.index.equals(times)
+    assert found.clock.write(times[-3:]) == list(times[-3:].strftime(written))
+
+
+def test_bare_dates_at_midnight_are_written_with_the_time_of_the_day(tmp_path):
+    times = pd.date_range("2024-01-01", periods=24 * 40, freq="h")
+    shown = [f"{time:%d/%m/%Y %H:%M}".removesuffix(" 00:00") for time in times]
+    found = read(write(tmp_path, shown))
+    assert found.clock.write(times[:2]) == ["01/01/2024 00:00", "01/01/2024 01:00"]
+
+
 TIMES = [f"2024-01-{day:02d} {hour:02d}:00" for day in range(1, 4) for hour in range(24)]
 
 
