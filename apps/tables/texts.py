@@ -30,9 +30,10 @@ _LETTERS = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 def read_rows(path: Path, name: str, reading: Reading | None = None) -> Table:
     """The table in a file, or the lines of a .txt file, empty ones too, as the column `name`.
 
-    Raises UserError for a file that cannot be read.
+    A .txt file of which the reading names a separator is a table, too. Raises UserError for a file
+    that cannot be read.
     """
-    if path.suffix.lower() != ".txt":
+    if path.suffix.lower() != ".txt" or (reading is not None and reading.sep is not None):
         return read_table(path, reading)
     text, encoding = decode(read_content(path).data, path, reading.encoding if reading else None)
     lines = text.replace("\r\n", "\n").split("\n")

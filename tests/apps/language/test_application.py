@@ -31,6 +31,13 @@ def test_texts_are_split_by_their_letters(tmp_path):
     assert shares["train"] == pytest.approx(0.8, abs=0.06)
 
 
+def test_a_txt_file_is_lines_or_a_table_where_a_separator_is_named(tmp_path):
+    file = tmp_path / "t.txt"
+    file.write_text("n\ttext\n" + "\n".join(f"{i}\t{line}" for i, line in enumerate(lines())))
+    assert File(str(file)).read()["text"][1] == f"0\t{lines()[0]}"
+    assert File(str(file), sep="tab").read()["text"].tolist() == lines()
+
+
 def test_a_prepared_set_is_that_of_sentiment(tmp_path):
     folder = tmp_path / "sentiment" / "human_rated"
     folder.mkdir(parents=True)
@@ -147,6 +154,7 @@ def test_lstm_trains(tiny_text, tmp_path):
     assert metrics(tmp_path / "r")["status"] == "completed"
 
 
+@pytest.mark.slow  # draws a picture; other applications' advice is in the default run
 def test_advice(tiny_text):
     given = [item for item in tiny_text if item != "logger=none"]
     said = succeed("advise", *given, "training.epochs=5", "steps=50")
