@@ -14,7 +14,7 @@ from apps.errors import UserError
 
 Rows = Sequence[Sequence[Any]]
 _COMMENTS = ("#", "%", "//")
-_DIGIT = re.compile(r"\d")
+_DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 _SAMPLE = 20  # rows by which a row of units is known
 _VALUE = re.compile(r"[+-]?\d[\d.,]*([eE][+-]?\d+)?|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?")
 
@@ -106,7 +106,7 @@ def _blank_headers(names: Sequence[str], rows: Rows, notes: list[str]) -> Rows:
     again = [len(names) > 1 and [str(cell).strip() for cell in row] == names for row in rows]
     if any(again):
         notes.append(f"{sum(again)} rows that repeat the header left out")
-    units = bool(rows) and _is_units(rows)
+    units = len(names) > 1 and bool(rows) and _is_units(rows)
     if units:
         notes.append(f"the row of units ({', '.join(map(str, filter(None, rows[0])))}) left out")
     return [
@@ -123,7 +123,7 @@ def _is_units(rows: Rows) -> bool:
     return (
         len(filled) >= max(2, len(below) // 2)
         and not any(_DIGIT.search(str(rows[0][i])) for i in words)
-        and all(map(_DIGIT.search, filled))
+        and all(len(_DIGIT.findall(cell)) > len(_LETTER.findall(cell)) for cell in filled)
     )
 
 

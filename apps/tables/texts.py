@@ -36,7 +36,7 @@ def read_rows(path: Path, name: str, reading: Reading | None = None) -> Table:
     if path.suffix.lower() != ".txt" or (reading is not None and reading.sep is not None):
         return read_table(path, reading)
     text, encoding = decode(read_content(path).data, path, reading.encoding if reading else None)
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     cells = pd.DataFrame({name: lines[:-1] if lines[-1] == "" else lines}, dtype=object)
     if cells.empty:
         raise UserError(f"{path}: the file is empty")

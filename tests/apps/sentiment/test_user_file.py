@@ -205,6 +205,13 @@ def test_the_cases_are_read(name, classes):
     assert File(str(CASES / name)).read().classes == classes
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", [True, False])
+def test_lines_end_as_any_system_ends_them(tmp_path, end, last):
+    (tmp_path / "a.txt").write_bytes((f"good{end}{end}bad" + end * last).encode())
+    assert texts_of(read_texts(tmp_path / "a.txt", "text"), "text") == ["good", "", "bad"]
+
+
 def test_lines_to_be_judged_keep_their_number(tmp_path):
     (tmp_path / "a.txt").write_text("good\n\n  \nbad, very; bad\n")
     assert texts_of(read_texts(tmp_path / "a.txt", "text"), "text") == [
