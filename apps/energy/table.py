@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from apps.energy.calendar import zone_of
 from apps.energy.clock import Clock, average_repeated_hours, to_clock
 from apps.energy.columns import Columns, choose_columns
 from apps.errors import UserError
@@ -87,9 +88,11 @@ def read_table(path: Path, options: TableOptions, *, clock_offset: str | None = 
     Raises UserError naming column and row for what does not fit, and the option that mends it.
     """
     cells = read_cells(path, options.reading).without_blank_rows()
+    if options.timezone is not None:
+        zone_of(options.timezone)  # refused here if it is unknown
     given = options.timestamp
     names = find_times(cells) if given is None else [given] if isinstance(given, str) else given
-    times = read_times(cells, names)
+    times = read_times(cells, names, options.timezone)
     cells, times = choose_entity(cells, times, options.target, options.id, options.id_column)
     cells, times = oldest_first(cells, times, sort=options.sort)
     columns = choose_columns(cells, names, options.target, _known(options), options.past)

@@ -129,13 +129,15 @@ def _is_date(table: Table, name: str) -> bool:
     return bool((wall == wall.normalize()).all()) and bool(wall.has_duplicates or len(wall) < 2)
 
 
-def read_times(table: Table, names: Sequence[str]) -> Times:
+def read_times(table: Table, names: Sequence[str], timezone: str | None = None) -> Times:
     """The times in one column, or in one of dates (or year, month and day) and one of hours.
 
     Instead of hours there may be times of the day. Hours from 1 to 24 name the end of an hour, and
-    half hours from 1 to 48 that of a half hour; their start is taken. Raises UserError naming the
-    row for a cell that is no time, for a UTC offset that some rows lack, and where day and month
-    cannot be told apart.
+    half hours from 1 to 48 that of a half hour; their start is taken. Where they are counted on to
+    25 or 50 on the day when clocks go back, they count from the midnight of `timezone`.
+
+    Raises UserError naming the row for a cell that is no time, for a UTC offset that some rows
+    lack, where day and month cannot be told apart, and where such hours have no `timezone`.
     """
     table.require(names)
     if len(names) > 4:
@@ -148,7 +150,7 @@ def read_times(table: Table, names: Sequence[str]) -> Times:
     notes: list[str] = []
     if len(names) in (2, 4):
         days = text.str.replace(_MIDNIGHT, "", regex=True)
-        text, hours, notes = _joined(table, days, names[-1])
+        text, hours, notes = _joined(table, days, names[-1], timezone)
     written = parse(text.reset_index(drop=True), table.reading.dayfirst)
     if written.ambiguous and table.reading.seen_dayfirst is not None:
         written = parse(text.reset_index(drop=True), table.reading.seen_dayfirst)
@@ -159,6 +161,9 @@ def read_times(table: Table, names: Sequence[str]) -> Times:
     if written.unit:
         notes.append(f"{names[0]!r} read as {written.unit} since 1970 (UTC)")
     offsets = written.offsets if written.offsets.notna().all() else None
+    if timezone is not None and hours is not None and hours.max() >= pd.Timedelta(days=1):
+        midnight = written.wall.tz_localize(timezone, ambiguous="NaT", nonexistent="shift_forward")
+        offsets = pd.TimedeltaIndex(written.wall - midnight.tz_convert("UTC").tz_localize(None))
     return Times(tuple(names), wall, offsets, written, tuple(notes))
 
 
@@ -176,7 +181,7 @@ def _dates(table: Table, names: Sequence[str]) -> pd.Series:
 
 
 def _joined(
-    table: Table, dates: pd.Series, name: str
+    table: Table, dates: pd.Series, name: str, timezone: str | None
 ) -> tuple[pd.Series, pd.TimedeltaIndex | None, list[str]]:
     """Dates with the times of the day beside them, or hours to add to the dates."""
     times = table.text(name).str.replace(_INTERVAL, r"\1", regex=True)
@@ -187,16 +192,16 @@ def _joined(
     first, last = float(numbers.min()), float(numbers.max())
     if last > 50:  # 0 to 2300, or 100 to 2400
         numbers, first, last = numbers // 100 + numbers % 100 / 60, first // 100, last // 100
-    if last in (25, 49, 50):
+    if last in (25, 49, 50) and timezone is None:
         row = int(np.argmax(numbers > (24 if last == 25 else 48)))
         raise UserError(
-            f"{table.at(row, name)}: {times.iloc[row]!r}: on the day when clocks go back the hours "
-            "are counted on, so that no time of the day is sure; write times with their UTC offset"
+            f"{table.at(row, name)}: {times.iloc[row]!r}: hours that are counted on when clocks go "
+            "back; set data.timezone, such as Europe/London, in which they are"
         )
     notes, length, shift = [], 1.0, 0
     if first == 1 and last >= 24:
-        length, shift = (0.5 if last > 24 else 1.0), 1
-        notes = [f"{name!r} from 1 to {last:g} read as the end of its {'half ' * (last > 24)}hour"]
+        length, shift = (0.5 if last > 25 else 1.0), 1
+        notes = [f"{name!r} from 1 to {last:g} read as the end of its {'half ' * (last > 25)}hour"]
     if numbers.isna().any():
         row = int(np.argmax(numbers.isna()))
         raise UserError(f"{table.at(row, name)}: an empty cell is not an hour")

@@ -128,32 +128,6 @@ def test_numbers_since_1970_are_written_as_such(tmp_path):
     assert found.clock.write(found.frame.index[:1]) == [str(times.as_unit("ms").asi8[0])]
 
 
-@pytest.mark.parametrize(
-    ("columns", "written"),
-    [
-        ({"date": "%d/%m/%Y", "hour": "%H"}, "%d/%m/%Y %H:%M"),
-        ({"date": "%m/%d/%Y", "time": "%H:%M"}, "%m/%d/%Y %H:%M"),
-        ({"year": "%Y", "month": "%m", "day": "%d", "hour": "%H"}, "%Y-%m-%d %H:%M"),
-        ({"when": "%y-%m-%d %H:%M"}, "%y-%m-%d %H:%M"),
-        ({"when": "%Y%m%dT%H%M%SZ"}, "%Y%m%dT%H%M%SZ"),
-    ],
-)
-def test_a_forecast_is_written_with_the_time_of_the_day(tmp_path, columns, written):
-    times = pd.date_range("2024-01-01", periods=24 * 40, freq="h")
-    table = pd.DataFrame({name: times.strftime(form) for name, form in columns.items()})
-    table.assign(load=range(len(times))).to_csv(tmp_path / "load.csv", index=False)
-    found = read(tmp_path / "load.csv", target="load")
-    assert found.frame.index.equals(times)
-    assert found.clock.write(times[-3:]) == list(times[-3:].strftime(written))
-
-
-def test_bare_dates_at_midnight_are_written_with_the_time_of_the_day(tmp_path):
-    times = pd.date_range("2024-01-01", periods=24 * 40, freq="h")
-    shown = [f"{time:%d/%m/%Y %H:%M}".removesuffix(" 00:00") for time in times]
-    found = read(write(tmp_path, shown))
-    assert found.clock.write(times[:2]) == ["01/01/2024 00:00", "01/01/2024 01:00"]
-
-
 TIMES = [f"2024-01-{day:02d} {hour:02d}:00" for day in range(1, 4) for hour in range(24)]
 
 
@@ -243,15 +217,6 @@ def test_what_is_unclear_is_refused_with_its_cure(tmp_path, content, options, ex
 def test_an_option_or_an_earlier_file_decides(tmp_path, content, reading, expected):
     found = read(text(tmp_path, content), reading)
     assert [f"{time:%Y-%m-%d}" for time in found.frame.index] == expected
-
-
-@pytest.mark.parametrize("last", [25, 50])
-def test_hours_that_are_counted_through_a_change_of_clocks_are_refused(tmp_path, last):
-    hours = dict.fromkeys(range(26, 30), 48 if last == 50 else 24) | {27: last}
-    rows = [f"2024-10-{day},{hour},{hour}" for day in hours for hour in range(1, hours[day] + 1)]
-    path = text(tmp_path, "\n".join(["date,hour,load", *rows]))
-    line = refused(read, path, target="load")
-    assert f"'{49 if last == 50 else 25}': on the day when clocks go back the hours" in line
 
 
 @pytest.mark.parametrize("written", ["-999", "-999.0"])

@@ -45,7 +45,7 @@ def cells(folder: Path, name: str, content: str | bytes, **options: object) -> l
         ("a.csv", "n,x\n1,2\n\x1a", [["n", "x"], ["1", "2"]]),
         ("a.csv", "n,x\na,b\n1,2\n3,4\n", [["n", "x"], [None, None], ["1", "2"], ["3", "4"]]),
         ("a.csv", "n,x\na,b\n1,c\n3,d\n", [["n", "x"], ["a", "b"], ["1", "c"], ["3", "d"]]),
-        ("a.csv", "n,x\na,b\n5 ok,1\n4 ok,2\n", [["n", "x"], ["a", "b"], ["5 ok", "1"], ["4 ok", "2"]]),
+        ("a.csv", "n,x\na,b\n5 it,1\n4,2\n", [["n", "x"], ["a", "b"], ["5 it", "1"], ["4", "2"]]),
         ("a.csv", "n\na\n1\n2\n", [["n"], ["a"], ["1"], ["2"]]),
         ("a.csv", "n,x\n1,2\nn,x\n3,4\n", [["n", "x"], ["1", "2"], [None, None], ["3", "4"]]),
         ("a.csv", "n\nn\nm\n", [["n"], ["n"], ["m"]]),
