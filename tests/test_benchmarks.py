@@ -9,7 +9,7 @@ import torch
 from apps.driving.model import NUM_FEATURES, RecurrentDriver
 from apps.driving.ppo import PPO, Reward, play
 from apps.driving.scenarios import Highway
-from benchmarks import actor_tails
+from benchmarks import actor_tails, driving_settings
 from benchmarks.padding import batch, seconds, task
 from benchmarks.spectral_speed import table
 
@@ -36,6 +36,20 @@ def test_clipping_the_ratio_changes_gradients_off_the_policy_alone(
         actor_tails.learn(net, optimizer, rollout)
     off = [actor_tails.norms(net, rollout, loss) for loss in (plain, clipped)]
     assert not np.array_equal(*off)
+
+
+def test_settings_of_driving_are_chosen_on_unseen_validation_scenarios(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(driving_settings, "UNSEEN", range(1000, 1006))
+    highway = Highway(vehicles=4, seconds=5)
+    assert highway.validation <= 1000
+    learning = PPO(episodes=4, minibatches=2, passes=1)
+    net = driving_settings.train(learning, 2, 0, highway)
+    usual, dense = (driving_settings.validated(net, highway, d) for d in ((0.8, 1.2), (1.3, 1.6)))
+    assert 0 < usual["score"] <= 100
+    assert 0 < dense["score"] <= 100
+    assert usual["gap_rmse"] != dense["gap_rmse"]
 
 
 def test_spectral_clipping_beside_its_bases() -> None:
