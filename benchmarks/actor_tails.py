@@ -7,7 +7,7 @@ answer: yes, more so than the critic's, more the further the policy is from the 
 the ratio's clip offsets that. Here a sample is an episode, since the network is recurrent. Printed
 is the kurtosis of the samples' gradient norms (3 for a normal distribution), at some rollouts of a
 training with the settings of app=driving, but for a constant rate and no gradient clipping: before
-the first step on the rollout, after its usual four passes, and after sixteen.
+the first step on the rollout, after four passes, and after sixteen.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MEASURED = (1, 20, 60)  # rollouts of the training
 PASSES = (0, 4, 16)
 SAMPLES = 128  # episodes whose gradients are taken one by one
 RATE = 0.001
-LEARNING = PPO()
+LEARNING = PPO(passes=4, perception=0.5)
 
 Loss = Callable[[Output, Rollout], Tensor]
 

@@ -30,15 +30,14 @@ BEFORE = PPO(passes=4, perception=0.5)
 UNSEEN = range(1000, 2024)  # numbers of validation scenarios
 SHOWN = ("score", "collisions", "gap_rmse", "speed_rmse")
 MOST = 1.0  # norm of a gradient
-RATE, DECAY = 0.002, 0.1
 
 
-def train(learning: PPO, rollouts: int, seed: int, highway: Highway) -> RecurrentDriver:
+def train(
+    optimization: Optimization, learning: PPO, rollouts: int, seed: int, highway: Highway
+) -> RecurrentDriver:
     """A network that has learnt from so many rollouts."""
     torch.manual_seed(seed)
     net = RecurrentDriver(NUM_FEATURES)
-    adamw = functools.partial(torch.optim.AdamW, lr=RATE, weight_decay=DECAY, fused=True)
-    optimization = Optimization(adamw, "onecycle")
     optimizer = optimization.make_optimizer(net)
     schedule = optimization.make_schedule(optimizer, rollouts * learning.steps)
     assert schedule is not None
@@ -71,6 +70,8 @@ def main() -> None:
     """Train once and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rollouts", type=int, default=300)
+    parser.add_argument("--rate", type=float, default=0.002, help="of AdamW")
+    parser.add_argument("--decay", type=float, default=0.1, help="of the weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("setting", nargs="*", help="a weight of app.learning, as NAME=NUMBER")
     given = parser.parse_args()
@@ -78,7 +79,10 @@ def main() -> None:
     pairs = [setting.split("=") for setting in given.setting]
     learning = dataclasses.replace(BEFORE, **{name: json.loads(text) for name, text in pairs})
     highway, started = Highway(), time.process_time()
-    net = train(learning, given.rollouts, given.seed, highway)
+    adamw = functools.partial(
+        torch.optim.AdamW, lr=given.rate, weight_decay=given.decay, fused=True
+    )
+    net = train(Optimization(adamw, "onecycle"), learning, given.rollouts, given.seed, highway)
     result = {**vars(given), "cpu_seconds": round(time.process_time() - started, 1)}
     for split, density in (("usual", TEST_DENSITY), ("dense", DENSE)):
         result[split] = validated(net, highway, density)

@@ -1,6 +1,6 @@
 """PPO of Stable-Baselines3 with its defaults on the road of app=driving, at as many decisions.
 
-    python -m benchmarks.sb3_driving --decisions 1152000 --seed 0
+    python -m benchmarks.sb3_driving --decisions 1536000 --seed 0
 
 Its policy has no memory (two dense layers of 64), sees what ours see, is paid the same, and
 discounts alike; everything else is as it ships. Needs `pip install -e '.[clients]'`. Kept in
@@ -125,7 +125,7 @@ class Theirs(Unknowing):
 def main() -> None:
     """Train, drive through both tests, and print a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--decisions", type=int, default=1_152_000)
+    parser.add_argument("--decisions", type=int, default=1_536_000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 
+from apps.base.task import Optimization
 from apps.driving.model import NUM_FEATURES, RecurrentDriver
 from apps.driving.ppo import PPO, Reward, play
 from apps.driving.scenarios import Highway
@@ -45,7 +48,8 @@ def test_settings_of_driving_are_chosen_on_unseen_validation_scenarios(
     highway = Highway(vehicles=4, seconds=5)
     assert highway.validation <= 1000
     learning = PPO(episodes=4, minibatches=2, passes=1)
-    net = driving_settings.train(learning, 2, 0, highway)
+    adam = functools.partial(torch.optim.Adam, lr=0.01)
+    net = driving_settings.train(Optimization(adam, "onecycle"), learning, 2, 0, highway)
     usual, dense = (driving_settings.validated(net, highway, d) for d in ((0.8, 1.2), (1.3, 1.6)))
     assert 0 < usual["score"] <= 100
     assert 0 < dense["score"] <= 100

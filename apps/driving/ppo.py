@@ -53,14 +53,14 @@ class PPO:
     """
 
     episodes: int = 64
-    passes: int = 4
+    passes: int = 3
     minibatches: int = 4
     discount: float = 0.97
     trace: float = 0.95
     ratio: float = 0.2
     entropy: float = 0.005
     value: float = 0.25
-    perception: float = 0.5
+    perception: float = 2.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.minibatches <= self.episodes or self.passes < 1:
