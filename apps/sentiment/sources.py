@@ -112,7 +112,9 @@ class File(Source):
         self.document = document
         self.limits = (100 * test_fraction, 100 * (test_fraction + val_fraction))
         self.domains = (train_domains, test_domains)
-        self.reading = Reading(columns, sep, decimal, encoding=encoding, sheet=sheet)
+        self.reading = Reading(
+            columns, sep, decimal, encoding=encoding, sheet=sheet, missing=None
+        )  # every text has a judgement, so that no word stands for a missing one
 
     @property
     def name(self) -> str:

@@ -64,7 +64,9 @@ def _read(table: Table, name: str) -> Numbers:
     column = table.cells[name]
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         values = _finite(table, name, column.to_numpy(np.float64, na_value=np.nan, copy=True))
-        values[np.isin(values, _as_floats(pd.Series(table.reading.missing, dtype=str)))] = np.nan
+        values[np.isin(values, _as_floats(pd.Series(table.reading.missing or (), dtype=str)))] = (
+            np.nan
+        )
         return Numbers(values)
     text = table.text(name)
     known = text.dropna()
@@ -133,7 +135,7 @@ def _refuse_sentinels(table: Table, name: str, values: NDArray[np.float64]) -> N
         if len(rows) and others.min() - sentinel > np.ptp(others):
             raise UserError(
                 f"{table.at(int(rows[0]), name)}: {sentinel:g} ({len(rows)} times) is far below "
-                f"all others; if it stands for a missing value: data.missing=['{sentinel:g}']"
+                f"all others{_if_missing(table, f'{sentinel:g}')}"
             )
 
 
@@ -144,16 +146,18 @@ def _refuse(table: Table, name: str, text: pd.Series, label: object, why: str) -
     )
 
 
+def _if_missing(table: Table, cell: str) -> str:
+    """What to do about a cell that stands for a missing value, where there is an option."""
+    if table.reading.missing is None:
+        return ""
+    return f" (if it stands for a missing one: data.missing=['{cell}'])"
+
+
 def _refuse_words(table: Table, name: str, text: pd.Series, parts: pd.DataFrame) -> None:
     words = parts["digits"].isna() & ~_as_floats(text.dropna()).notna()
     if words.any():
-        _refuse(
-            table,
-            name,
-            text,
-            parts.index[words][0],
-            f"(if it stands for a missing one: data.missing=['{text[parts.index[words][0]]}'])",
-        )
+        first = parts.index[words][0]
+        _refuse(table, name, text, first, _if_missing(table, text[first]).strip())
     flags = parts["digits"].isna()
     if flags.any():
         _refuse(table, name, text, parts.index[flags][0], "as the others of its column are")

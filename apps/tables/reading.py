@@ -22,8 +22,9 @@ class Reading:
     columns: names of the columns of a table without a header. sep: between cells, a sign or one
     of comma, semicolon, tab, pipe, blank. decimal: the decimal sign, comma or point. dayfirst:
     whether 01/02/2024 is in February. encoding: such as utf-8 or cp1252. sheet: of an Excel file.
-    missing: further words for a missing value. seen_decimal, seen_dayfirst: what another table
-    of the same origin had; taken where this one alone would be ambiguous.
+    missing: further words for a missing value; None: the application takes none. seen_decimal,
+    seen_dayfirst: what another table of the same origin had; taken where this one alone would be
+    ambiguous.
 
     Raises ValueError for a value that is none of these.
     """
@@ -34,14 +35,15 @@ class Reading:
     dayfirst: bool | None = None
     encoding: str | None = None
     sheet: str | None = None
-    missing: Sequence[str] = ()
+    missing: Sequence[str] | None = ()
     seen_decimal: str | None = None
     seen_dayfirst: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sep", _sign(self.sep))
         object.__setattr__(self, "decimal", _sign(self.decimal))
-        object.__setattr__(self, "missing", tuple(map(str, self.missing)))
+        if self.missing is not None:
+            object.__setattr__(self, "missing", tuple(map(str, self.missing)))
         if self.sep is not None and len(self.sep) != 1:
             raise ValueError(f"sep={self.sep!r}: one sign, or comma, semicolon, tab, pipe or blank")
         if self.decimal not in (None, ",", "."):

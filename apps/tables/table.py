@@ -119,4 +119,4 @@ class Table:
             cell = shorten(str(column.iloc[row]), 60, placeholder=" ...")
             raise UserError(f"{self.at(row, name)}: {cell} is no single value")
         text = column.map(str, na_action="ignore").astype("str").str.strip()
-        return text.mask(text.isin(MISSING | set(self.reading.missing)))
+        return text.mask(text.isin(MISSING | set(self.reading.missing or ())))

@@ -172,8 +172,8 @@ TIMES = [f"2024-01-{day:02d} {hour:02d}:00" for day in range(1, 4) for hour in r
         (
             "2024-01-01 00:00,5\n2024-01-01 01:00,-999\n2024-01-01 02:00,6\n",
             {},
-            "data row 2: -999 (1 times) is far below all others; if it stands for a missing value: "
-            "data.missing=['-999']",
+            "data row 2: -999 (1 times) is far below all others "
+            "(if it stands for a missing one: data.missing=['-999'])",
         ),
         ("2024-01-01 00:00,5 kWh\n2024-01-01 01:00,6 MWh\n", {}, "in kWh, as the first of its"),
         ("2024-01-01 00:00,=5\n2024-01-01 01:00,=6\n", {}, "data row 1: '=5' is not a finite"),

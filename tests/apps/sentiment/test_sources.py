@@ -125,6 +125,7 @@ def test_a_table_that_does_not_do(tmp_path, spoil, options, expected):
         ("a.parquet", b"", "the file is empty"),
         ("a.txt", b"good\n", "a header but no rows"),
         ("a.txt", b"good film\t1\nbad film\t0\n", "data.columns=[column1,column2]"),
+        ("a.csv", b"text,stars\ngood,4/5\nbad,1/5\n", "row 1: '4/5' is not a finite number"),
         ("a.csv", b"body,mood\ngood,1\nbad,0\n", "set data.label (classes) or data.rating"),
         ("a.csv", b"words,label\ngood,1\nbad,0\n", "data.text: which column holds texts?"),
         ("a.csv", b"text,label\ngood,1\nbad, or so,0\n", "data row 2 has 3 cells"),
@@ -135,6 +136,7 @@ def test_a_file_that_cannot_be_read(tmp_path, name, content, expected):
     with pytest.raises(UserError) as caught:
         File(str(tmp_path / name)).read()
     assert expected in str(caught.value)
+    assert "data.missing" not in str(caught.value), "which texts do not have"
 
 
 def test_a_file_that_is_not_there():
