@@ -155,9 +155,10 @@ def test_lstm_trains(tiny_text, tmp_path):
 
 
 @pytest.mark.slow  # draws a picture; other applications' advice is in the default run
-def test_advice(tiny_text):
+def test_advice(tiny_text, tmp_path):
     given = [item for item in tiny_text if item != "logger=none"]
-    said = succeed("advise", *given, "training.epochs=5", "steps=50")
+    folder = tmp_path / "advice"
+    said = succeed("advise", *given, "training.epochs=5", "steps=50", f"output_dir={folder}")
     assert "clipping=" in said
 
 
