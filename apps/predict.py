@@ -50,7 +50,13 @@ def run(config: DictConfig) -> None:
         print(f"{answer.iloc[0].dropna().to_string()}\n{account}{note}")
         return
     source, target = files
-    predictions, account = application.predict_with(task, description, source, options)
+    try:
+        predictions, account = application.predict_with(task, description, source, options)
+    except UserError as error:
+        if "data." not in str(error):
+            raise
+        kept = "data.* are options of the training, which the run keeps: mend the file"
+        raise UserError(f"{error}; {kept}") from None
     write_csv(predictions, target.resolve(), raw=raw, float_format="%.6g")
     print(f"{account}{note}\n{len(predictions)} rows written to {target}")
 

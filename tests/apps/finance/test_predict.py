@@ -83,6 +83,10 @@ def test_a_short_history_is_not_recalibrated(ready, tmp_path):
         (lambda t: t.iloc[[0, 0, 1]], "is repeated (data row 1 has it, too)"),
         (lambda t: t.assign(close=-t["close"]), "is not above 0"),
         (lambda t: t.assign(close=t["close"].where(t.index != 7)), "row 8: is empty"),
+        (
+            lambda t: t.assign(close=t["close"].where(t.index < 700, t["close"] / 4)),
+            "options of the training, which the run keeps: mend the file",
+        ),
         (lambda t: t.assign(close=5.0, high=5.0, low=5.0), "the close never changes"),
         (lambda t: t.iloc[:84], "84 rows of prices; a forecast needs 85"),
         (lambda t: t[["date", "close"]], "no columns 'high' and 'low'"),
