@@ -25,10 +25,14 @@ def with_small_data(value: str) -> None:
     import hashlib
     from pathlib import Path
 
+    import pandas as pd
+
     from data_scripts import energy_catalogue
     from tests.conftest import load_table
 
-    rows = load_table(24 * 200).rename(columns={"timestamp": "date", "load": "OT"})
+    days = 343  # up to the end of the test days of the catalogue
+    rows = load_table(24 * days).rename(columns={"timestamp": "date", "load": "OT"})
+    rows["date"] += pd.Timestamp("2018-02-21") - rows["date"].iloc[0] - pd.Timedelta(days=days)
     for name in ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL"):
         rows[name] = rows["temperature"]
     text = rows.drop(columns="temperature").to_csv(index=False)
