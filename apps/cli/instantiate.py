@@ -114,7 +114,7 @@ def _check(key: str, node: Any) -> None:
     for name, parameter in _parameters(target).items():
         if name in node and _is_object(node[name]):
             _check_class(f"{key}.{name}", node[name]["_target_"], parameter)
-        elif name in node and not _holds_objects(node[name]):
+        elif name in node:
             _check_value(f"{key}.{name}", node[name], parameter)
 
 
@@ -210,12 +210,14 @@ def _check_value(key: str, value: Any, annotation: Any) -> None:
         )
     except (PydanticSchemaGenerationError, PydanticUserError):
         return
+    # Objects to be built are checked where they stand; here whether there may be several.
+    plain = type(value)() if _holds_objects(value) else value
     try:
-        taken = adapter.validate_python(value)
+        taken = adapter.validate_python(plain)
     except ValidationError as error:
         wanted = "; ".join(dict.fromkeys(item["msg"] for item in error.errors()))
         raise UserError(f"{key}={value!r}: {wanted}") from error
-    if _is_converted(value, taken):
+    if _is_converted(plain, taken):
         raise UserError(f"{key}={value!r}: Input should be {type(taken).__name__}")
 
 

@@ -25,6 +25,10 @@ TRAIN = (
     ("optimizer=''", "optimizer"),
     ("clipping=../train", "clipping"),
     ("clipping=true", "clipping=true: unknown"),
+    # Objects where plain values belong.
+    ("+data.id_column.more={_target_:builtins.dict}", "}}: Input should be a valid string"),
+    ("data.gaps=[{_target_:builtins.dict}]", "data.gaps=[{'_target_': 'builtins.dict'}]: Input"),
+    ("+optimizer.lr.more={_target_:builtins.dict}", "optimizer.lr="),
     # Sections taken away, or made something else.
     ("~clipping", "clipping: is missing"),
     ("~optimizer", "optimizer: is missing"),
