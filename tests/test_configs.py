@@ -38,10 +38,14 @@ def composed(verb: str, *overrides: str, app: str = "energy") -> DictConfig:
 
 
 def options() -> list[tuple[str, Path]]:
-    """Every file of every group with an application that offers it."""
+    """Every file of every group with an application that offers it.
+
+    The strategies that all applications share are composed by the tests on each of them.
+    """
     own = [(app, path) for app in APPS for path in sorted(CONF.glob(f"{app}/*/*.yaml"))]
-    shared = [path for path in sorted(CONF.glob("*/*.yaml")) if path.parent.name != "app"]
-    return own + [("energy", path) for path in shared]
+    shared = sorted(CONF.glob("*/*.yaml"))
+    others = [path for path in shared if path.parent.name not in ("app", "clipping")]
+    return own + [("energy", path) for path in [*others, CONF / "clipping" / "autoclip.yaml"]]
 
 
 def _name(value: object) -> str | None:

@@ -19,7 +19,9 @@ def assert_refused(ended: Ended, verb: str, expected: str) -> None:
 
 @pytest.mark.parametrize(("settings", "expected"), TRAIN, ids=[case[0] for case in TRAIN])
 def test_a_training(warm, tiny, tmp_path, settings, expected):
-    given = [*tiny, *settings.split()]
+    # A network without a start that has to be fitted first.
+    quick = [] if "model" in settings or "features" in settings else ["model=mlp"]
+    given = [*tiny, *quick, *settings.split()]
     if "run_dir" not in settings:
         given.append("run_dir=r")
     ended = warm.run("train", given, tmp_path)

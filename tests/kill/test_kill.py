@@ -146,7 +146,7 @@ def test_killed_at_some_events(warm, find, tmp_path):
     (tmp_path / "whole").mkdir()
     events, expected = scene.whole(warm, tmp_path / "whole")
     assert events
-    for number in chosen(events, 4):
+    for number in chosen(events, 2):
         scene.check(warm, tmp_path / str(number), number, expected)
 
 

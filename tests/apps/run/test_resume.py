@@ -171,10 +171,10 @@ def test_a_run_continues_from_its_last_epoch_whatever_that_brought(tiny, tmp_pat
 @pytest.mark.parametrize(
     ("setting", "step", "kept"),
     [
-        ("trainer.accumulate_grad_batches=1", 11, 11),
+        pytest.param("trainer.accumulate_grad_batches=1", 11, 11, marks=pytest.mark.slow),
         ("trainer.accumulate_grad_batches=3", 4, 4),  # the third of an epoch is of two batches
         ("+trainer.val_check_interval=0.5", 13, 13),
-        ("optimizer=sgd", 15, 15),
+        pytest.param("optimizer=sgd", 15, 15, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_goes_on_within_an_epoch(monkeypatch, tiny, tmp_path, setting, step, kept):
