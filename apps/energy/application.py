@@ -132,16 +132,17 @@ class Energy(Application):
         fitted: dict[str, Any] = {} if share is None else {"share": share}
         encoding = replace(encoding, **fitted)
         origins = data.origins("val").append(data.origins("test"))
-        evaluation = self._score(forecast_origins(task, encoding, *parts, origins), data)
+        evaluation = self.score(forecast_origins(task, encoding, *parts, origins), data)
         return replace(evaluation, fitted=fitted)
 
     def baselines(self, data: SeriesData) -> Iterator[tuple[str, Evaluation]]:
         """Naive, ridge and boosted trees, recalibrated in the same way."""
         encoding = data.encoding
         for name, forecast in forecast_baselines(data.series, encoding.levels, encoding.horizon):
-            yield name, self._score(forecast, data)
+            yield name, self.score(forecast, data)
 
-    def _score(self, forecast: Forecast, data: SeriesData) -> Evaluation:
+    def score(self, forecast: Forecast, data: SeriesData) -> Evaluation:
+        """Recalibrate forecasts of validation and test days, and score those of test days."""
         bounds = data.series.bounds("test")
         scale = data.encoding.mase_scale
         raw = evaluate(forecast.between(*bounds), scale)
