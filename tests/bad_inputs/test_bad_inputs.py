@@ -17,7 +17,14 @@ def assert_refused(ended: Ended, verb: str, expected: str) -> None:
     assert expected in ended.err
 
 
-@pytest.mark.parametrize(("settings", "expected"), TRAIN, ids=[case[0] for case in TRAIN])
+# Every third by default, all in the slow run: neighbours in the table are of one kind.
+_MOST = [
+    case if number % 3 == 0 else pytest.param(*case, marks=pytest.mark.slow)
+    for number, case in enumerate(TRAIN)
+]
+
+
+@pytest.mark.parametrize(("settings", "expected"), _MOST, ids=[case[0] for case in TRAIN])
 def test_a_training(warm, tiny, tmp_path, settings, expected):
     # A network without a start that has to be fitted first.
     quick = [] if "model" in settings or "features" in settings else ["model=mlp"]

@@ -49,7 +49,7 @@ def slowly(forecast: Forecast, days: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("steps", "every"), [(4, "6h"), (12, "2h"), (26, "30min"), (1, "1D"), (7, "1D")]
 )
-@pytest.mark.parametrize("days", [1, 5, 14])
+@pytest.mark.parametrize("days", [1, 5, pytest.param(14, marks=pytest.mark.slow)])
 def test_equals_a_slow_transcription(steps, every, days):
     forecast = make(25, steps, every)
     found = recalibrate(forecast, days).quantiles

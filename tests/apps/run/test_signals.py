@@ -56,7 +56,7 @@ def whole(tiny, tmp_path_factory) -> Path:
     ("name", "code", "said"),
     [
         ("SIGTERM", 143, "ended by SIGTERM"),
-        ("SIGHUP", 129, "ended by SIGHUP"),
+        pytest.param("SIGHUP", 129, "ended by SIGHUP", marks=pytest.mark.slow),
         ("SIGINT", 130, "interrupted"),
     ],
 )

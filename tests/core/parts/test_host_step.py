@@ -113,7 +113,9 @@ def assert_same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
             assert value == theirs[name], name
 
 
-@pytest.mark.parametrize("policy", ["skip", "pass", "zero"])
+@pytest.mark.parametrize(
+    "policy", ["skip", *(pytest.param(p, marks=pytest.mark.slow) for p in ("pass", "zero"))]
+)
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("kind", THRESHOLDS)
 def test_the_fast_step_gives_what_the_full_one_gives(kind: str, rule: str, policy: str) -> None:

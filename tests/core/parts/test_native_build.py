@@ -190,6 +190,7 @@ def test_a_file_that_is_not_what_was_written_is_built_anew(
 
 
 @compiled
+@pytest.mark.slow
 def test_a_cut_file_does_not_end_the_process(fresh_cache: Path) -> None:
     path = build.compiled()
     assert path is not None
