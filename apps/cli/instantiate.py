@@ -202,7 +202,9 @@ def _parameters(target: Any) -> Mapping[str, Any]:
 
 
 def _check_value(key: str, value: Any, annotation: Any) -> None:
-    if inspect.isclass(annotation) and is_dataclass(annotation):
+    kinds = get_args(annotation) or (annotation,)
+    made = any(inspect.isclass(kind) and is_dataclass(kind) for kind in kinds)
+    if made and (len(kinds) == 1 or isinstance(value, Mapping)):  # pydantic would make one of it
         raise UserError(f"{key}={value}: describes no object: it has no _target_")
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(

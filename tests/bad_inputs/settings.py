@@ -29,6 +29,7 @@ TRAIN = (
     ("+data.id_column.more={_target_:builtins.dict}", "}}: Input should be a valid string"),
     ("data.gaps=[{_target_:builtins.dict}]", "data.gaps=[{'_target_': 'builtins.dict'}]: Input"),
     ("+optimizer.lr.more={_target_:builtins.dict}", "optimizer.lr="),
+    ("~app.features._target_", "describes no object: it has no _target_"),
     # Sections taken away, or made something else.
     ("~clipping", "clipping: is missing"),
     ("~optimizer", "optimizer: is missing"),
