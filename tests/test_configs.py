@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +218,25 @@ def test_a_wrong_value_names_key_value_and_what_is_allowed(node, expected):
     with pytest.raises(UserError) as caught:
         instantiate(config, "clipping")
     assert all(part in str(caught.value) for part in expected), str(caught.value)
+
+
+@dataclass
+class Part:
+    size: int = 1
+
+
+class Holder:
+    def __init__(self, parts: Mapping[str, Part], other: Part | None = None) -> None:
+        self.parts = parts
+
+
+def test_a_mapping_of_objects_is_no_object_that_lacks_its_class():
+    part = {"_target_": f"{__name__}.Part"}
+    node = {"_target_": f"{__name__}.Holder", "parts": {"a": part}}
+    assert instantiate(OmegaConf.create({"thing": node}), "thing").parts["a"] == Part()
+    node["other"] = {"size": 2}
+    with pytest.raises(UserError, match=r"^thing\.other=.*describes no object: it has no _target_"):
+        instantiate(OmegaConf.create({"thing": node}), "thing")
 
 
 @pytest.mark.parametrize("node", [None, 5, "text", [1], {"name": "a"}])

@@ -8,7 +8,8 @@ import importlib.util
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
-from typing import Any, Unpack, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Union, Unpack, get_args, get_origin, get_type_hints
 
 import hydra.utils
 from hydra.errors import InstantiationException
@@ -202,9 +203,10 @@ def _parameters(target: Any) -> Mapping[str, Any]:
 
 
 def _check_value(key: str, value: Any, annotation: Any) -> None:
-    kinds = get_args(annotation) or (annotation,)
+    several = get_origin(annotation) in (Union, UnionType)  # and not what a list or mapping holds
+    kinds = get_args(annotation) if several else (annotation,)
     made = any(inspect.isclass(kind) and is_dataclass(kind) for kind in kinds)
-    if made and (len(kinds) == 1 or isinstance(value, Mapping)):  # pydantic would make one of it
+    if made and (not several or isinstance(value, Mapping)):  # pydantic would make one of it
         raise UserError(f"{key}={value}: describes no object: it has no _target_")
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(
