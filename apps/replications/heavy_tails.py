@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from apps.replications.claims import Claim, Repetition, number
+from apps.replications.slopes import facets
 from apps.report.charts.theme import Figure, colours
 from apps.report.model.formatting import label
 from apps.report.model.results import Results
@@ -127,10 +128,8 @@ def _figure(results: Results, courses: pd.DataFrame) -> Figure:
     mean = courses.groupby(["index", "clipping", "step"], as_index=False)["excess"].mean()
     mean["strategy"] = [label(name) for name in mean["clipping"]]
     mean["which"] = [f"tail index {index:g}" for index in mean["index"]]
-    # Rows without a value would break a line into points.
     chart = (
         alt.Chart()
-        .transform_filter("isValid(datum.excess)")
         .mark_line(strokeWidth=2)
         .encode(
             alt.X("step:Q", title="step", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4)),
@@ -139,20 +138,12 @@ def _figure(results: Results, courses: pd.DataFrame) -> Figure:
             tooltip=["strategy:N", "step:Q", "excess:Q"],
         )
     )
-    proof = (
-        alt.Chart()
-        .transform_filter("isValid(datum.proven)")
-        .mark_line(strokeDash=[4, 4], color="black", opacity=0.6)
-        .encode(alt.X("step:Q"), alt.Y("proven:Q"))
-    )
-    whole = pd.concat([mean, _proofs(mean)], ignore_index=True)
-    facets = alt.layer(chart, proof).properties(width=215, height=240)
     return Figure(
         "heavy_tails",
         "Mean excess under heavy-tailed noise",
         "The mean of f over all replications and seeds, by step; dashed, the slope that the paper "
         "proves for gclip. The jumps of the unclipped mean are single replications.",
-        alt.FacetChart(data=whole, spec=facets, facet=alt.Facet("which:N", title=None), columns=3),
+        facets(chart, alt.X("step:Q"), "excess", mean, _proofs(mean)),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from apps.replications.claims import Claim, Repetition, number
+from apps.replications.slopes import facets
 from apps.report.charts.theme import Figure, colours
 from apps.report.model.formatting import label
 from apps.report.model.results import Results
@@ -129,10 +130,8 @@ def _figure(results: Results, means: pd.DataFrame) -> Figure:
     table["which"] = [f"tail index {index:g}" for index in table["index"]]
     scale = alt.Scale(type="log", nice=False)
     x = alt.X("steps:Q", title="steps K", scale=scale, axis=alt.Axis(tickCount=4))
-    # Rows without a value would break a line into points.
     lines = (
         alt.Chart()
-        .transform_filter("isValid(datum.mean)")
         .mark_line(strokeWidth=2, point=True)
         .encode(
             x,
@@ -141,20 +140,12 @@ def _figure(results: Results, means: pd.DataFrame) -> Figure:
             tooltip=["strategy:N", "steps:Q", "mean:Q"],
         )
     )
-    proof = (
-        alt.Chart()
-        .transform_filter("isValid(datum.proven)")
-        .mark_line(strokeDash=[4, 4], color="black", opacity=0.6)
-        .encode(x, alt.Y("proven:Q"))
-    )
-    whole = pd.concat([table, _proofs(table)], ignore_index=True)
-    facets = alt.layer(lines, proof).properties(width=215, height=240)
     return Figure(
         "spectral",
         "Mean squared gradient norm under noise of low rank",
         "By number of steps, each strategy with the t that validates best; dashed, the slope that "
         "the paper proves for clamped singular values.",
-        alt.FacetChart(data=whole, spec=facets, facet=alt.Facet("which:N", title=None), columns=3),
+        facets(lines, x, "mean", table, _proofs(table)),
     )
 
 
