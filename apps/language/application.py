@@ -102,8 +102,8 @@ class Language(Application):
         self, task: Task, description: Mapping[str, Any], source: Path
     ) -> tuple[pd.DataFrame, str]:
         """Bits per character beside each row of a table, or for each line of a text."""
-        rows = read_texts(source, Alphabet.from_dict(description).text)
         name = Alphabet.from_dict(description).text
+        rows = read_texts(source, name)
         answers, account = self._answer(task, description, texts_of(rows, name))
         return beside(rows.cells, answers), account
 

@@ -56,6 +56,7 @@ _LAYERS = 3  # a table may be packed in a package
 _LIKELY = 0.08  # chardet's confidence; below it stand a few letters that many encodings fit
 _SIGNS = "°²³µ·€£§\u2019\u2026\u2013"  # beside letters what a little Western text has outside ASCII
 _SAMPLE = 200_000  # bytes by which an encoding is told
+_ENDS = "\0\x1a"  # with which old systems, and disks that were cut off, end a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +147,7 @@ def decode(data: bytes, path: Path, encoding: str | None = None) -> tuple[str, s
             f"{path}: line {line}: not {encoding} text ({error.reason}); set data.encoding, such "
             "as cp1252"
         ) from None
-    return text.lstrip("\ufeff").rstrip(
-        "\0\x1a"
-    ), encoding  # marks of ends of old systems and disks
+    return text.lstrip("\ufeff").rstrip(_ENDS), encoding
 
 
 def _is_utf8(data: bytes) -> bool:
