@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from torch import nn
 
-from apps.base.application import Application, Evaluation
+from apps.base.application import Evaluation
 from apps.base.task import Optimization, Task
-from apps.errors import UserError
-from apps.report.charts.theme import Figure
 from apps.report.model.results import Metric
+from apps.synthetic.application import Synthetic
 from apps.synthetic.low_rank_noise.data import RankOne, RankOneData
 from apps.synthetic.low_rank_noise.task import MatricesTask
 
 
-class LowRankNoise(Application):
+class LowRankNoise(Synthetic):
     """Stochastic gradient descent on |X|^2 / 2 over matrices, under outliers of rank one.
 
     The arguments are documented in `conf/app/low_rank_noise.yaml`.
@@ -46,10 +44,6 @@ class LowRankNoise(Application):
         """The noise of all steps."""
         return RankOneData(source, self.shape, steps=self.steps, seed=seed)
 
-    def sizes(self, description: Mapping[str, Any]) -> dict[str, int]:
-        """Number and side of the matrices."""
-        return dict(description)
-
     def task(
         self, net: nn.Module, description: Mapping[str, Any], optimization: Optimization
     ) -> Task:
@@ -66,22 +60,6 @@ class LowRankNoise(Application):
             "largest_share": 100.0 * float(means.max() / means.sum()),
         }
         return Evaluation(scores, pd.DataFrame({"mean_squared_norm": means.numpy()}))
-
-    def baselines(self, data: RankOneData) -> Iterator[tuple[str, Evaluation]]:
-        """None: the minimum is known."""
-        yield from ()
-
-    def predict(
-        self, task: Task, description: Mapping[str, Any], source: Path
-    ) -> tuple[pd.DataFrame, str]:
-        """Refuse: there is nothing to predict."""
-        raise UserError(f"input={source}: app={self.name} is made by formula and reads no file")
-
-    def figures(
-        self, data: RankOneData, predictions: Mapping[str, pd.DataFrame]
-    ) -> Sequence[Figure]:
-        """None of single runs."""
-        return []
 
     @property
     def notes(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from apps.base.account import Account
-from apps.base.application import DataModule
-from apps.synthetic.stream import stream_loader
+from apps.synthetic.noise_stream import NoiseStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,44 +44,24 @@ class RankOne:
         return torch.from_numpy(left[:, :, None] * right[:, None, :] + spread).float()
 
 
-class RankOneData(DataModule):
-    """One draw of noise for each of `steps` steps.
+class RankOneData(NoiseStream):
+    """Noise (R, D, D) for each of `steps` steps.
 
     shape: number of matrices, and their side.
     """
 
     def __init__(self, source: RankOne, shape: tuple[int, int], *, steps: int, seed: int) -> None:
-        super().__init__()
-        self.source = source
-        self.shape = shape
-        self.steps = steps
-        self.seed = seed
-        count, side = shape
+        def draw(generator: np.random.Generator) -> Tensor:
+            return source.draw(generator, *shape)
+
+        count, side = self.shape = shape
         text = (
             f"low-rank noise: {count} matrices of {side} x {side}, noise of rank one with tail "
             f"index {source.tail_index:g}, normal noise of {source.floor:g} in all directions"
         )
-        self.account = Account({"data": text})
+        super().__init__(text, draw, (count, side, side), steps=steps, seed=seed)
 
     @property
     def description(self) -> dict[str, Any]:
         """The size of the problem."""
         return {"matrices": self.shape[0], "side": self.shape[1]}
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the account, which says all there is."""
-        return hashlib.sha256(self.account.lines["data"].encode()).hexdigest()[:16]
-
-    def train_dataloader(self) -> DataLoader[Tensor]:
-        """Noise for every step."""
-
-        def draw(generator: np.random.Generator) -> Tensor:
-            return self.source.draw(generator, *self.shape)
-
-        return stream_loader(draw, self.seed, self.steps)
-
-    def val_dataloader(self) -> DataLoader[Tensor]:
-        """One batch without noise: the function itself is known."""
-        count, side = self.shape
-        return DataLoader([torch.zeros(count, side, side)], batch_size=None)  # type: ignore[arg-type]

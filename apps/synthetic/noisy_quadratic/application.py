@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import nn
 
-from apps.base.application import Application, Evaluation
+from apps.base.application import Evaluation
 from apps.base.task import Optimization, Task
-from apps.errors import UserError
-from apps.report.charts.theme import Figure
 from apps.report.model.results import Metric
+from apps.synthetic.application import Synthetic
 from apps.synthetic.noisy_quadratic.data import NoiseData
 from apps.synthetic.noisy_quadratic.noise import Noise
 from apps.synthetic.noisy_quadratic.task import QuadraticTask
 
 
-class NoisyQuadratic(Application):
+class NoisyQuadratic(Synthetic):
     """Stochastic gradient descent on |x|^2 / 2 under noise of infinite variance.
 
     The arguments are documented in `conf/app/noisy_quadratic.yaml`.
@@ -52,10 +50,6 @@ class NoisyQuadratic(Application):
         """The noise of all steps."""
         return NoiseData(source, self.shape, steps_per_epoch=self.steps_per_epoch, seed=seed)
 
-    def sizes(self, description: Mapping[str, Any]) -> dict[str, int]:
-        """Numbers of replications and dimensions."""
-        return dict(description)
-
     def task(
         self, net: nn.Module, description: Mapping[str, Any], optimization: Optimization
     ) -> Task:
@@ -73,20 +67,6 @@ class NoisyQuadratic(Application):
             "largest_share": 100.0 * float(excess.max() / excess.sum()),
         }
         return Evaluation(scores, pd.DataFrame({"excess": excess}))
-
-    def baselines(self, data: NoiseData) -> Iterator[tuple[str, Evaluation]]:
-        """None: the minimum is known."""
-        yield from ()
-
-    def predict(
-        self, task: Task, description: Mapping[str, Any], source: Path
-    ) -> tuple[pd.DataFrame, str]:
-        """Refuse: there is nothing to predict."""
-        raise UserError(f"input={source}: app={self.name} is made by formula and reads no file")
-
-    def figures(self, data: NoiseData, predictions: Mapping[str, pd.DataFrame]) -> Sequence[Figure]:
-        """None of single runs."""
-        return []
 
     @property
     def notes(self) -> list[str]:

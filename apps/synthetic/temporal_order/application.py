@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from torch import nn
 
-from apps.base.application import Application, Evaluation
+from apps.base.application import Evaluation
 from apps.base.task import Optimization, Task
-from apps.errors import UserError
-from apps.report.charts.theme import Figure
 from apps.report.model.results import Metric
+from apps.synthetic.application import Synthetic
 from apps.synthetic.temporal_order.data import SequenceData, Sequences
 from apps.synthetic.temporal_order.task import OrderTask
 
 SOLVED = 1.0  # % of the test sequences called wrongly, at which the problem counts as solved
 
 
-class TemporalOrder(Application):
+class TemporalOrder(Synthetic):
     """Two symbols early and in the middle of a long sequence: which were they, in what order?
 
     The arguments are documented in `conf/app/temporal_order.yaml`.
@@ -49,10 +47,6 @@ class TemporalOrder(Application):
             source, batch_size=self.batch_size, steps_per_epoch=self.steps_per_epoch, seed=seed
         )
 
-    def sizes(self, description: Mapping[str, Any]) -> dict[str, int]:
-        """Numbers of symbols and classes."""
-        return dict(description)
-
     def task(
         self, net: nn.Module, description: Mapping[str, Any], optimization: Optimization
     ) -> Task:
@@ -67,22 +61,6 @@ class TemporalOrder(Application):
         error = 100.0 * float((called != classes).double().mean())
         table = pd.DataFrame({"class": classes.numpy(), "called": called.numpy()})
         return Evaluation({"solved": 100.0 * (error < SOLVED), "error": error}, table)
-
-    def baselines(self, data: SequenceData) -> Iterator[tuple[str, Evaluation]]:
-        """None: a program of three lines solves the problem."""
-        yield from ()
-
-    def predict(
-        self, task: Task, description: Mapping[str, Any], source: Path
-    ) -> tuple[pd.DataFrame, str]:
-        """Refuse: there are no such sequences outside."""
-        raise UserError(f"input={source}: app={self.name} is made by formula and reads no file")
-
-    def figures(
-        self, data: SequenceData, predictions: Mapping[str, pd.DataFrame]
-    ) -> Sequence[Figure]:
-        """None of single predictions."""
-        return []
 
     @property
     def notes(self) -> list[str]:
