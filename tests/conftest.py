@@ -7,6 +7,7 @@ import importlib
 import io
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,6 +172,14 @@ def warm() -> Iterator[Warm]:
 
     with Warm() as interpreter:
         yield interpreter
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the runs in this process, where a test can reach them and none has to start."""
+    monkeypatch.setattr(
+        "apps.grid.local.ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(1)
+    )
 
 
 @pytest.fixture

@@ -90,12 +90,17 @@ def fit_ridge(step: Floats, profile: Floats, truth: Floats) -> Linear:
 def _fit_slot(inputs: Floats, truth: Floats) -> tuple[Floats, float, Floats]:
     center, scale = inputs.mean(axis=0), inputs.std(axis=0)
     scale[scale < 1e-9] = 1.0
-    # With a scorer RidgeCV keeps the leave-one-out predictions and not their squared errors.
-    model = RidgeCV(RIDGE_PENALTIES, scoring="neg_mean_squared_error", store_cv_results=True)
+    # With a scorer RidgeCV keeps the leave-one-out predictions and not their squared errors. The
+    # one of scikit-learn's name checks its arguments for longer than the fit takes.
+    model = RidgeCV(RIDGE_PENALTIES, scoring=_negative_error, store_cv_results=True)
     model.fit((inputs - center) / scale, truth)
     coefficients = model.coef_ / scale
     left_out = model.cv_results_[:, RIDGE_PENALTIES.tolist().index(model.alpha_)]
     return coefficients, float(model.intercept_ - coefficients @ center), truth - left_out
+
+
+def _negative_error(_: object, predictions: Floats, truth: Floats) -> float:
+    return -float(np.mean((truth - predictions) ** 2))
 
 
 class Ridge:

@@ -181,8 +181,12 @@ def _format(cells: pd.Series, dayfirst: bool | None) -> str | None:
     else:
         dates = [date.replace("/", mark[1]) for date in _DATES[dayfirst]]
     forms = [date + clock for date in dates for clock in _CLOCKS]
-    fitting = (form for cell in cells for form in forms if _fits(cell, form))
-    return next(fitting, None)
+    found, tried = None, list(cells)
+    for form in forms:  # strptime keeps few formats: all cells by one, then by the next
+        at = next((i for i, cell in enumerate(tried) if _fits(cell, form)), None)
+        if at is not None:
+            found, tried = form, tried[:at]  # another format must fit an earlier cell
+    return found
 
 
 def _fits(cell: str, form: str) -> bool:

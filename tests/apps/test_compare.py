@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,6 @@ def results(root: Path) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _quick(quick_baselines: None) -> None:
     """Without the boosted trees."""
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the runs in this process, where a test can reach them, without a start each."""
-    monkeypatch.setattr(
-        "apps.grid.local.ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(1)
-    )
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from tests.bad_inputs.settings import LINES, TRAIN
 from tests.conftest import Ended, snapshot
+from tests.thinned import thinned
 
 
 def assert_refused(ended: Ended, verb: str, expected: str) -> None:
@@ -17,14 +18,9 @@ def assert_refused(ended: Ended, verb: str, expected: str) -> None:
     assert expected in ended.err
 
 
-# Every third by default, all in the slow run: neighbours in the table are of one kind.
-_MOST = [
-    case if number % 3 == 0 else pytest.param(*case, marks=pytest.mark.slow)
-    for number, case in enumerate(TRAIN)
-]
-
-
-@pytest.mark.parametrize(("settings", "expected"), _MOST, ids=[case[0] for case in TRAIN])
+@pytest.mark.parametrize(
+    ("settings", "expected"), thinned(TRAIN, 3), ids=[case[0] for case in TRAIN]
+)
 def test_a_training(warm, tiny, tmp_path, settings, expected):
     # A network without a start that has to be fitted first.
     quick = [] if "model" in settings or "features" in settings else ["model=mlp"]
@@ -37,7 +33,9 @@ def test_a_training(warm, tiny, tmp_path, settings, expected):
 
 
 @pytest.mark.parametrize(
-    ("verb", "line", "expected"), LINES, ids=[f"{verb} {line}" for verb, line, _ in LINES]
+    ("verb", "line", "expected"),
+    thinned(LINES, 2),
+    ids=[f"{verb} {line}" for verb, line, _ in LINES],
 )
 def test_a_command_line(warm, tiny, trained, load_csv, tmp_path, verb, line, expected):
     places = {"{run}": [str(trained)], "{csv}": [str(load_csv)], "{tiny}": tiny}

@@ -151,7 +151,7 @@ DOORS = {
 }
 
 
-def reads(door: str, clipper: Clipper, steps: int = 3) -> int:
+def reads(door: str, clipper: Clipper, steps: int = 2) -> int:
     net = on_meta()
     step = DOORS[door](net, clipper)
     with Reads() as counted:

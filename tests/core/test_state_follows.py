@@ -124,7 +124,7 @@ PLANS = {
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("by", ["parameter", "row", "module"])
+@pytest.mark.parametrize("by", ["parameter", pytest.param("row", marks=pytest.mark.slow), "module"])
 @pytest.mark.parametrize("rule", ALONE)
 def test_a_layer_fares_as_it_would_alone(rule: str, by: str, plan: str) -> None:
     if by == "module" and plan in ("progressive", "all others", "away and back"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import torch
@@ -18,6 +16,7 @@ from tests.apps.finance.runs import parts, read
 from tests.apps.runs import metrics, steps
 from tests.conftest import refused, succeed
 from tests.presets import suited
+from tests.thinned import thinned
 
 
 @pytest.mark.parametrize(
@@ -117,38 +116,39 @@ def test_a_series_that_cannot_be_trained_on(small, empty_folder, spoil, expected
 
 @pytest.mark.parametrize(
     ("override", "expected"),
-    [
-        ("app.loss=hinge", "app.loss='hinge'"),
-        ("app.output=tanh", "app.output='tanh'"),
-        ("app.mean=high", "app.mean='high'"),
-        ("app.mean=learnt app.loss=qlike", "mean=learnt: loss=qlike trains no mean"),
-        ("app.horizon=2", "app.horizon=2"),
-        ("app.batch_size=0", "batch_size=0"),
-        ("app.recalibration_days=100", "recalibration_days must be 0 or >= 250, got 100"),
-        ("app.average_with=garch", "app.average_with='garch'"),
-        ("app.refit_years=-1", "refit_years must be null or >= 0, got -1"),
-        ("app.features.lookback=0", "lookback must be >= 1, got 0"),
-        ("app.features.inputs=all", "app.features.inputs='all'"),
-        ("split.val_start=soon", "val_start must be a date such as 2005-01-01, got 'soon'"),
-        ("split=walk_forward split.block=-1", "block=-1"),
-        ("split=walk_forward split.block=9", "split.block=9: there are 1 blocks"),
-        ("split=nonsense", "split=nonsense: unknown; known: fixed, walk_forward"),
-        ("experiment=nonsense", "experiment=nonsense: unknown; known: crash1987"),
-        ("data.test_fraction=0.9", "test_fraction=0.9"),
-        ("data.close=price", "no column 'price'"),
-        ("data.path=none.csv", "none.csv: no such file"),
-        ("model.hidden_size=0", "hidden_size must be >= 1"),
-    ],
+    thinned(
+        [
+            ("app.loss=hinge", "app.loss='hinge'"),
+            ("app.output=tanh", "app.output='tanh'"),
+            ("app.mean=high", "app.mean='high'"),
+            ("app.mean=learnt app.loss=qlike", "mean=learnt: loss=qlike trains no mean"),
+            ("app.horizon=2", "app.horizon=2"),
+            ("app.batch_size=0", "batch_size=0"),
+            ("app.recalibration_days=100", "recalibration_days must be 0 or >= 250, got 100"),
+            ("app.average_with=garch", "app.average_with='garch'"),
+            ("app.refit_years=-1", "refit_years must be null or >= 0, got -1"),
+            ("app.features.lookback=0", "lookback must be >= 1, got 0"),
+            ("app.features.inputs=all", "app.features.inputs='all'"),
+            ("split.val_start=soon", "val_start must be a date such as 2005-01-01, got 'soon'"),
+            ("split=walk_forward split.block=-1", "block=-1"),
+            ("split=walk_forward split.block=9", "split.block=9: there are 1 blocks"),
+            ("split=nonsense", "split=nonsense: unknown; known: fixed, walk_forward"),
+            ("experiment=nonsense", "experiment=nonsense: unknown; known: crash1987"),
+            ("data.test_fraction=0.9", "test_fraction=0.9"),
+            ("data.close=price", "no column 'price'"),
+            ("data.path=none.csv", "none.csv: no such file"),
+            ("model.hidden_size=0", "hidden_size must be >= 1"),
+        ],
+        2,
+    ),
 )
 @pytest.mark.usefixtures("empty_folder")
 def test_values_that_cannot_work(small, override, expected):
     assert expected in refused("train", *small, *override.split(), "run_dir=r")
 
 
-def test_a_comparison_ends_with_a_report(small, tmp_path, monkeypatch):
-    # In this process, without the start of another.
-    pool = ThreadPoolExecutor(1)
-    monkeypatch.setattr("apps.grid.local.ProcessPoolExecutor", lambda jobs, **_: pool)
+@pytest.mark.usefixtures("in_process")
+def test_a_comparison_ends_with_a_report(small, tmp_path):
     out = succeed("compare", *small, "seeds=1", "jobs=1", f"output_dir={tmp_path}")
     assert "report: " in out
     text = (tmp_path / "report.md").read_text()

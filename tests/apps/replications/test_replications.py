@@ -153,6 +153,7 @@ def test_other_experiments_repeat_nothing():
         assert repeat(experiment, results_of(runs, {}, SOLVED), None) is None
 
 
+@pytest.mark.usefixtures("in_process")
 def test_the_ordinary_verb_ends_in_a_picture_and_a_table_of_claims(tmp_path):
     small = ("app.replications=8", "app.steps_per_epoch=12", "training.epochs=1", "seeds=1")
     few = ("clipping=[none,gclip]", "data.tail_index=1.5", "jobs=1")

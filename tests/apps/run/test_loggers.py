@@ -72,6 +72,7 @@ def job(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("quick_baselines")
 def test_mlflow_goes_on_in_the_run_of_a_job_and_keeps_a_run_folder(train, tmp_path, job):
     client, experiment, made = job
     run = train("logger=mlflow", "logger.log_model=true")

@@ -234,7 +234,7 @@ def test_bad_figure_names_are_refused(small: tuple[Results, Path], name: str) ->
         write_report(*small, [Figure(name, "T", "C", forecast().chart)])
 
 
-@pytest.mark.parametrize("direction", ["max", "target"])
+@pytest.mark.parametrize("direction", ["max", pytest.param("target", marks=pytest.mark.slow)])
 def test_other_directions_draw(full: tuple[Results, Path], tmp_path: Path, direction: str) -> None:
     results = read_as(full[0], direction)
     page = write_report(results, tmp_path).read_text(encoding="utf-8")
