@@ -140,9 +140,9 @@ def read_times(table: Table, names: Sequence[str], timezone: str | None = None) 
     lack, where day and month cannot be told apart, and where such hours have no `timezone`.
     """
     table.require(names)
-    if len(names) > 4:
+    if not 1 <= len(names) <= 4:
         raise UserError(
-            f"timestamp={list(names)}: one column, or one of dates and one of hours, or those of "
+            f"data.timestamp={list(names)}: one column, or one of dates and one of hours, or those of "
             "year, month, day and hour"
         )
     text = _dates(table, names)

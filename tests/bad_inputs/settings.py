@@ -167,6 +167,7 @@ TRAIN = (
     ("app.features.more_lags=text", "app.features.more_lags='text'"),
     ("app.features.more_lags=[1.5]", "app.features.more_lags=[1.5]"),
     ("training.keep=null", "training.keep=None: Input should be 'best' or 'last'"),
+    ("data.timestamp=[]", "data.timestamp=[]: one column, or one of dates and one of hours"),
     ("data.country=XX", "data.country=XX: Country XX not available; known are codes"),
     ("data.country=[DE]", "data.country=['DE']"),
     ("data.workday=open", "no column 'open'"),
