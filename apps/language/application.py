@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import nn
 
-from apps.base.application import Application, Evaluation
+from apps.base.application import Evaluation
 from apps.base.task import Optimization, Task
+from apps.base.text_application import TextApplication
 from apps.language.alphabet import Alphabet, Ids
 from apps.language.data import LanguageData, Sizes
 from apps.language.ngrams import Floats, WittenBell
@@ -23,13 +23,11 @@ from apps.report.charts.theme import Figure
 from apps.report.model.formatting import fixed, label
 from apps.report.model.results import Metric
 from apps.report.model.tables import Cell, Column, NamedTable, Table
-from apps.tables.answers import beside
-from apps.tables.texts import read_texts, texts_of
 
 MOST_BITS = 1000.0  # of which a float64 still holds the perplexity
 
 
-class Language(Application):
+class Language(TextApplication):
     """The next character of short texts.
 
     The arguments are documented in `conf/app/language.yaml`.
@@ -98,24 +96,14 @@ class Language(Application):
         yield "unigram", _evaluation(data, texts, of_texts(nats[0], texts))
         yield f"{best + 1}-gram", _evaluation(data, texts, of_texts(nats[best], texts))
 
-    def predict(
-        self, task: Task, description: Mapping[str, Any], source: Path
-    ) -> tuple[pd.DataFrame, str]:
-        """Bits per character beside each row of a table, or for each line of a text."""
-        name = Alphabet.from_dict(description).text
-        rows = read_texts(source, name)
-        answers, account = self._answer(task, description, texts_of(rows, name))
-        return beside(rows.cells, answers), account
+    def text_column(self, description: Mapping[str, Any]) -> str:
+        """That of the alphabet's texts."""
+        return Alphabet.from_dict(description).text
 
-    def predict_text(
-        self, task: Task, description: Mapping[str, Any], text: str
-    ) -> tuple[pd.DataFrame, str]:
-        """Bits per character of one text."""
-        return self._answer(task, description, [text])
-
-    def _answer(
+    def answer(
         self, task: Task, description: Mapping[str, Any], texts: Sequence[str]
     ) -> tuple[pd.DataFrame, str]:
+        """Bits per character of each text."""
         assert isinstance(task, LanguageTask)
         alphabet = Alphabet.from_dict(description)
         encoded = [alphabet.encode(text) for text in texts]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from apps.base.application import Application, Evaluation
+from apps.base.application import Evaluation
 from apps.base.task import Optimization, Task
+from apps.base.text_application import TextApplication
 from apps.report.charts.theme import Figure
 from apps.report.model.results import Metric
 from apps.report.model.tables import NamedTable
@@ -33,11 +33,9 @@ from apps.sentiment.task import SentimentTask, num_outputs
 from apps.sentiment.text_reader import Reading, fit_reading, read_reading
 from apps.sentiment.vectors import Vectors
 from apps.sentiment.vocabulary import VocabularySource, check_sizes
-from apps.tables.answers import beside
-from apps.tables.texts import read_texts, texts_of
 
 
-class Sentiment(Application):
+class Sentiment(TextApplication):
     """Polarity and intensity of short texts, or the user's own classes.
 
     The arguments are documented in `conf/app/sentiment.yaml`.
@@ -146,24 +144,14 @@ class Sentiment(Application):
         for name, table in predict_baselines(*parts, data.corpus.classes):
             yield name, Evaluation(evaluate(table), table)
 
-    def predict(
-        self, task: Task, description: Mapping[str, Any], source: Path
-    ) -> tuple[pd.DataFrame, str]:
-        """Label, probability and words beside each row of a table, or for each line of a text."""
-        encoding = Encoding.from_dict(description)
-        table = read_texts(source, encoding.text)
-        answers, account = self._answer(task, description, texts_of(table, encoding.text))
-        return beside(table.cells, answers), account
+    def text_column(self, description: Mapping[str, Any]) -> str:
+        """That which the encoding names."""
+        return Encoding.from_dict(description).text
 
-    def predict_text(
-        self, task: Task, description: Mapping[str, Any], text: str
-    ) -> tuple[pd.DataFrame, str]:
-        """Label, probability and words for one text."""
-        return self._answer(task, description, [text])
-
-    def _answer(
+    def answer(
         self, task: Task, description: Mapping[str, Any], texts: Sequence[str]
     ) -> tuple[pd.DataFrame, str]:
+        """Label, probability and words of each text."""
         assert isinstance(task, SentimentTask)
         reading, share = read_reading(description.get("reading")), read_share(description)
         return answer(task, Encoding.from_dict(description), reading, share, texts)

@@ -142,8 +142,8 @@ def read_times(table: Table, names: Sequence[str], timezone: str | None = None) 
     table.require(names)
     if not 1 <= len(names) <= 4:
         raise UserError(
-            f"data.timestamp={list(names)}: one column, or one of dates and one of hours, or those of "
-            "year, month, day and hour"
+            f"data.timestamp={list(names)}: one column, or one of dates and one of hours, or those "
+            "of year, month, day and hour"
         )
     text = _dates(table, names)
     hours: pd.TimedeltaIndex | None = None
