@@ -18,9 +18,10 @@ def recalibrate(forecast: Forecast, days: int, least: int = LEAST) -> Forecast:
     q <- q + quantile_q({y - q}) over the steps within five hours, or five steps, of the same
     place in the horizon, in the forecasts that ended before the origin: a drift of level or
     spread is made good with what is known at the origin. Forecasts stand in order of time. Those
-    with fewer than `least` before them are returned as they are; `days` = 0 changes nothing.
+    with fewer than `least` before them are returned as they are; `days` = 0 changes nothing, nor
+    is there anything to mend in a forecast that is not finite.
     """
-    if days == 0:
+    if days == 0 or not np.isfinite(forecast.quantiles).all():
         return forecast
     errors = forecast.truth[..., None] - forecast.quantiles
     shifted = forecast.quantiles.copy()

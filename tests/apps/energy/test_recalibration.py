@@ -102,3 +102,11 @@ def test_quantiles_still_rise_and_the_input_is_left_alone():
     kept = forecast.quantiles.copy()
     assert (np.diff(recalibrate(forecast, 2).quantiles, axis=-1) >= 0).all()
     np.testing.assert_array_equal(forecast.quantiles, kept)
+
+
+@pytest.mark.parametrize("broken", [np.inf, -np.inf, np.nan])
+def test_a_forecast_that_broke_down_is_left_alone(broken):
+    forecast = make(25)
+    forecast.quantiles[20:] = broken
+    forecast.quantiles[5, 0, 1] = -broken
+    assert recalibrate(forecast, 5) is forecast
