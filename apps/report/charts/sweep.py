@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import altair as alt
@@ -15,7 +16,7 @@ from apps.report.model.results import Metric
 from apps.report.model.runs import Run
 from apps.report.statistics.sweep import by_value, medians
 
-HEIGHT, BAND = 290, 22
+HEIGHT, ROW = 290, 18  # of the whole, of a strategy's row in the band of what diverged
 _ALARM = "#d55e00"
 
 
@@ -27,7 +28,8 @@ def sweep_figure(swept: Comparison, axis: str, metric: Metric, name: str) -> Fig
         name,
         f"{metric.label} over {axis}{where}",
         "Points are runs, lines join the medians of the values at which every run completed. "
-        "Crosses in the tinted band count the runs that diverged or failed.",
+        "Crosses in the tinted band count the runs that diverged or failed, in a row for each "
+        "strategy.",
         _layers(groups, metric, axis),
     )
 
@@ -45,16 +47,22 @@ def _layers(groups: dict[str, list[Run]], metric: Metric, axis: str) -> Layers:
     x = alt.X("value:O", title=axis, axis=ticks, scale=narrow)
     offset = alt.XOffset("strategy:N", sort=order)
     place: dict[str, Any] = {"x": x, "xOffset": offset, "color": colours(list(groups))}
-    scale = _with_room(points["score"], band=not lost.empty, bottom=bottom)
+    rows = list(lost["strategy"].unique())
+    band, height = ROW * len(rows), HEIGHT + ROW * max(0, len(rows) - 1)
+    scale = _with_room(points["score"], band / height, bottom=bottom)
     y = alt.Y("score:Q", title=title(metric), scale=scale, axis=FEW_TICKS)
     tip = ["strategy:N", "value:Q", "seed:Q", alt.Tooltip("score:Q", format=".4~g")]
     layers = [
         alt.Chart(lines).mark_line(strokeWidth=2).encode(y=y, **place),
         alt.Chart(points).mark_circle(size=45, opacity=0.7).encode(y=y, tooltip=tip, **place),
     ]
-    if not lost.empty:
-        layers = [_band(bottom), *layers, *_crosses(lost, place, bottom)]
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    if rows:
+        top = height - band if bottom else 0
+        layers = [_band(top, band), *layers]
+        for number, name in enumerate(rows):
+            middle = top + (number + 0.5) * ROW
+            layers += _crosses(lost[lost["strategy"] == name], place, middle)
+    return alt.layer(*layers).properties(width=WIDTH, height=height)
 
 
 def _points(groups: dict[str, list[Run]], axis: str, metric: Metric) -> pd.DataFrame:
@@ -87,19 +95,17 @@ def _lost(groups: dict[str, list[Run]], axis: str) -> pd.DataFrame:
 
 
 # The band lies at the metric's bad end, so that a cross never looks like a good score.
-def _band(bottom: bool) -> Layers:
-    edge = HEIGHT - BAND if bottom else 0
+def _band(top: float, height: float) -> Layers:
     box = alt.Chart(pd.DataFrame({"text": ["diverged"]}))
     tint = box.mark_rect(color=_ALARM, opacity=0.1)
     word = box.mark_text(align="left", fontSize=11, color=_ALARM)
     return alt.layer(
-        tint.encode(y=alt.value(edge), y2=alt.value(edge + BAND)),
-        word.encode(x=alt.value(6), y=alt.value(edge + BAND / 2), text="text:N"),
+        tint.encode(y=alt.value(top), y2=alt.value(top + height)),
+        word.encode(x=alt.value(6), y=alt.value(top + ROW / 2), text="text:N"),
     )
 
 
-def _crosses(lost: pd.DataFrame, place: dict[str, Any], bottom: bool) -> Sequence[alt.Chart]:
-    middle = (HEIGHT - BAND if bottom else 0) + BAND / 2
+def _crosses(lost: pd.DataFrame, place: dict[str, Any], middle: float) -> Sequence[alt.Chart]:
     base = alt.Chart(lost).encode(
         y=alt.value(middle), tooltip=["strategy:N", "value:Q", "lost:N"], **place
     )
@@ -108,15 +114,29 @@ def _crosses(lost: pd.DataFrame, place: dict[str, Any], bottom: bool) -> Sequenc
     return [cross, number]
 
 
-def _with_room(scores: pd.Series[float], *, band: bool, bottom: bool) -> alt.Scale:
-    """The scores' scale with a margin, wide at the end where the band lies."""
-    scale = scale_for(scores)
-    if scores.empty or scale.to_dict().get("type") == "symlog":
-        return scale
-    low, high = float(scores.min()), float(scores.max())
-    below, above = (0.15 if band and bottom else 0.04), (0.15 if band and not bottom else 0.04)
-    if scale.to_dict().get("type") == "log":
-        ratio = high / low
-        return alt.Scale(type="log", domain=[low / ratio**below, high * ratio**above], nice=False)
+def _with_room(scores: pd.Series[float], band: float, *, bottom: bool) -> alt.Scale:
+    """The scores' scale with a margin; band: share of the height that the band takes."""
+    given = scale_for(scores).to_dict()
+    if scores.empty:
+        return alt.Scale(**given)
+    there, back = _spaces(given.get("constant", 1.0))[given.get("type", "linear")]
+    low, high = there(float(scores.min())), there(float(scores.max()))
     span = high - low or abs(high) or 1.0
-    return alt.Scale(domain=[low - below * span, high + above * span], nice=False, zero=False)
+    wide = 0.04 + 1.08 * band / (1 - band)
+    below, above = (wide, 0.04) if bottom else (0.04, wide)
+    domain = [back(low - below * span), back(high + above * span)]
+    return alt.Scale(**{**given, "domain": domain, "nice": False})
+
+
+def _spaces(
+    constant: float,
+) -> dict[str, tuple[Callable[[float], float], Callable[[float], float]]]:
+    """Where a scale of each type is linear, and the way back."""
+    return {
+        "linear": (float, float),
+        "log": (math.log, math.exp),
+        "symlog": (
+            lambda x: math.copysign(math.log1p(abs(x) / constant), x),
+            lambda x: math.copysign(constant * math.expm1(abs(x)), x),
+        ),
+    }
