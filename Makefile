@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-reordered test-all test-clients peers-tests lint format docs bench clean
+.PHONY: help setup demo test test-reordered test-all test-clients peers-tests lint format docs bench findings clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,14 @@ bench: $(DEV) ## time clipping against torch and other libraries (a few minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.clip_speed --threads 1 2 --write docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.training_steps --write docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.spectral_speed --write docs
+
+# docs/findings.md says how long each takes. A command that was broken off goes on.
+SEVEN := 'clipping=[none,global_norm,autoclip,zclip,spectral,spectra,aggc]'
+findings: $(APPS) ## make the comparisons behind docs/findings.md (hours)
+	$(BIN)/gradclip-compare app=energy,finance,speech,sentiment model=lstm $(SEVEN) \
+		seeds=3 sweep=sgd sweep.seeds=3 output_dir=reports/findings
+	$(BIN)/gradclip-compare app=energy,finance,sentiment $(SEVEN) \
+		seeds=3 output_dir=reports/defaults
 
 clean: ## remove the environment, caches and build products; data, runs and reports stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -54,6 +54,8 @@ KEYS = keys_of("train")
 def check(warm: Warm, tiny: list[str], override: str) -> None:
     """No traceback, no death, no silence, whatever is given; nothing written by what is refused."""
     least = ["training.epochs=1", "app.samples_per_epoch=32", "run_dir=r", override]
+    if "model" not in override and "features" not in override:
+        least.append("model=mlp")  # which has no start that must be fitted
     with tempfile.TemporaryDirectory() as name:
         ended = warm.run("train", [*tiny, *least], Path(name), limit=120)
         lines = [line for line in ended.err.splitlines() if ": warning: " not in line]
