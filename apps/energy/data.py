@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from apps.base.account import Account
 from apps.base.application import DataModule
 from apps.base.sampler import EpochSampler, TrainLoader
+from apps.base.series_task import Batch
 from apps.energy.days_off import are_off
 from apps.energy.encoding import Encoding, Features, Inputs
 from apps.energy.forecast import LEVELS
@@ -26,7 +26,6 @@ from apps.energy.series import Part, Series
 from apps.energy.sources import Source
 from apps.errors import UserError
 
-Batch = tuple[Tensor, Tensor, Tensor]
 PASSES = 5  # over the days in an epoch, which would else be too few to validate after
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from apps.base.account import Account
 from apps.base.application import DataModule
 from apps.base.sampler import EpochSampler, TrainLoader
+from apps.base.series_task import Batch
 from apps.errors import UserError
 from apps.finance.features import Encoding, Features, fit_encoding
 from apps.finance.har_gjr import Refits
@@ -24,7 +25,6 @@ from apps.finance.panel import Panel, Part
 from apps.finance.sources import Source
 from apps.finance.split import Split
 
-Batch = tuple[Tensor, Tensor, Tensor]
 Indices = NDArray[np.intp]
 
 # So that the baselines, too, have enough: see `har_gjr.LEAST_FITTED`.

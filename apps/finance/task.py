@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from apps.base.task import Optimization, Task
+from apps.base.series_task import Batch, SeriesTask
+from apps.base.task import Optimization
 from apps.finance import distribution
-from apps.finance.data import Batch, Windows
+from apps.finance.data import Windows
 from apps.finance.features import Encoding
 from apps.finance.forecast import LEVELS, TAILS, Forecast, make_forecast
 from apps.finance.heads import Head, Outcome
@@ -18,7 +19,7 @@ from apps.finance.panel import Floats, Panel
 _DEAD = 1e-3  # share of the mean training variance
 
 
-class VolatilityTask(Task):
+class VolatilityTask(SeriesTask):
     """A network whose raw outputs a head turns into a distribution.
 
     typical_variance: that of the training days over the horizon, %^2. A batch whose median forecast
@@ -40,25 +41,6 @@ class VolatilityTask(Task):
         self.alive = (outcome.variance.median() > _DEAD * self.typical_variance).detach()
         loss: Tensor = self.head.loss(outcome, returns, base)
         return loss
-
-    @property
-    def faults(self) -> tuple[str, ...]:
-        """Prices may be wrong, and days may be mixed up."""
-        return ("outliers", "label_noise")
-
-    def outlying(self, batch: Batch, scale: float) -> Batch:
-        """The batch with features and returns `scale` times as large."""
-        window, base, returns = batch
-        return scale * window, base, scale * returns
-
-    def relabelled(self, batch: Batch, order: Tensor) -> Batch:
-        """The batch with the returns in another order."""
-        window, base, returns = batch
-        return window, base, returns[order]
-
-    def batch_size(self, batch: Batch) -> int:
-        """Number of samples in a batch."""
-        return len(batch[0])
 
     @torch.no_grad()
     def outcome(self, windows: Windows, batch_size: int = 512) -> Outcome:
