@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -231,6 +231,15 @@ class Clipper(ShortHelpModule):
                 f"settings: {differences}"
             ) from None
         return super().load_state_dict(state_dict, strict, assign)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the state, but leave its dtype: `model.half()` is for the weights of a model."""
+
+        def moved(values: Tensor) -> Tensor:
+            done = fn(values)
+            return done if done.dtype == values.dtype else values.to(done.device)
+
+        return super()._apply(moved, recurse)  # type: ignore[no-untyped-call, no-any-return]
 
     def _keep(self, report: ClipReport) -> None:
         """Make a report the last one; past nn.Module, whose way takes as long as a small clip."""

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from gradclip_core.parts import native, sharding
 from gradclip_core.parts.gradients import Gradients, HandedOn, Named, Parameters
@@ -75,6 +76,8 @@ def collect_for_kernel(parameters: Parameters) -> Gradients:
 
 @torch.no_grad()
 def _collect_each(found: Gradients, grads: list[Any]) -> Gradients:
+    if any(map(is_lazy, found.params)):
+        found, grads = _made(found)
     present = []
     for position, (param, grad) in enumerate(zip(found.params, grads, strict=True)):
         if grad is None:
@@ -95,6 +98,21 @@ def _collect_each(found: Gradients, grads: list[Any]) -> Gradients:
         found.grads.append(grad)
     found.present = present
     return _checked(sharding.localize(found))
+
+
+def _made(found: Gradients) -> tuple[Gradients, list[Any]]:
+    """The same without the parameters of lazy layers that were not called yet: they lack a shape.
+
+    And the gradients.
+    """
+    entries = zip(found.params, found.names, found.groups, strict=True)
+    made = Gradients()
+    for param, name, group in entries:
+        if not is_lazy(param):
+            made.params.append(param)
+            made.names.append(name)
+            made.groups.append(group)
+    return made, list(map(_grad, made.params))
 
 
 def _checked(found: Gradients) -> Gradients:

@@ -85,7 +85,8 @@ class FusedScale:
         if any(gradients.layouts) or not all(group.get("fused") for group in groups):
             return False
         theirs = list(chain.from_iterable(group["params"] for group in groups))
-        if gradients.plain and gradients.is_whole and _all_plain(gradients, theirs):
+        whole = gradients.plain and gradients.is_whole and len(theirs) == len(gradients.params)
+        if whole and _all_plain(gradients, theirs):
             return set(map(id, gradients.params)) == set(map(id, theirs))
         ours = {id(gradients.params[position]) for position in gradients.present}
         held = [param for param in theirs if param.grad is not None]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -96,7 +97,13 @@ def _is_idle(optimizer: Optimizer) -> bool:
     if any(_elsewhere(rate) or rate != 0 for rate in rates):
         return False
     params = [param for group in optimizer.param_groups for param in group["params"]]
-    return not any(param.grad is not None and param.grad.count_nonzero() for param in params)
+    return not any(param.grad is not None and _moves(param.grad) for param in params)
+
+
+def _moves(grad: Tensor) -> bool:
+    """Whether any element is not zero; on meta, where nobody knows, it may be."""
+    numbers = grad._values() if grad.layout is torch.sparse_coo else grad
+    return numbers.is_meta or bool(numbers.count_nonzero())
 
 
 def _elsewhere(rate: Any) -> bool:

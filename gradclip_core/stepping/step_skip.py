@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.optim import SGD, Adagrad, Adam, Optimizer
 
 from gradclip_core.parts.gradients import Gradients
@@ -102,8 +103,9 @@ def has_momentum(optimizer: Optimizer) -> bool:
     if not isinstance(optimizer, SGD):
         return True
     for group in optimizer.param_groups:
-        states = [optimizer.state[param] for param in group["params"]] if group["momentum"] else []
-        for param, state in zip(group["params"], states, strict=False):
+        made = [param for param in group["params"] if not is_lazy(param)]
+        states = [optimizer.state[param] for param in made] if group["momentum"] else []
+        for param, state in zip(made, states, strict=False):
             if state.get("momentum_buffer") is None and group["dampening"]:
                 return False
             if state.get("momentum_buffer") is None:

@@ -193,8 +193,7 @@ class StableUpdate(StepRule):
             if moment is None or param.grad is None:
                 ratios.append(torch.zeros_like(update))
             else:
-                root = moment.to(update.dtype).sqrt().clamp(min=group["eps"])
-                ratios.append(local(param.grad).to(update.dtype) / root)
+                ratios.append(_over_root(local(param.grad), moment, update.dtype, group["eps"]))
         return replace(updates, grads=ratios)
 
 
@@ -262,6 +261,18 @@ class Clippy(StepRule):
             for weight, update in zip(weights, updates.grads, strict=True)
         ]
         return replace(updates, grads=shares)
+
+
+def _over_root(grad: Tensor, moment: Tensor, dtype: torch.dtype, eps: float) -> Tensor:
+    """A gradient over the root of its second moment, in this dtype.
+
+    To an optimizer a complex number is two real ones, so the mean is over twice as many elements.
+    """
+    if not dtype.is_complex:
+        return grad.to(dtype) / moment.to(dtype).sqrt().clamp(min=eps)
+    pairs = torch.view_as_real(grad.to(dtype)), torch.view_as_real(moment.to(dtype))
+    ratio = pairs[0] / pairs[1].sqrt().clamp(min=eps)
+    return torch.view_as_complex(ratio / math.sqrt(2))
 
 
 def _as_double(rate: float | Tensor) -> Tensor:

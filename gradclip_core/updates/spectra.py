@@ -124,4 +124,4 @@ def _full_rate(group: dict[str, Any]) -> float | Tensor:
 def _tallness(param: Tensor) -> float:
     """sqrt(max(1, rows / columns)) of a parameter as a matrix."""
     rows = len(param) if param.ndim > 1 else 1
-    return math.sqrt(max(1.0, rows**2 / param.numel()))
+    return math.sqrt(max(1.0, rows**2 / max(param.numel(), 1)))

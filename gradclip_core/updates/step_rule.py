@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import LBFGS, Optimizer
 
 from gradclip_core.parts.collect import collect
@@ -106,7 +107,9 @@ class StepRule(NormRule):
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
         params = [param for group in optimizer.param_groups for param in group["params"]]
-        self._before = {id(param): param.detach().clone() for param in params}
+        # A lazy layer that was never called has nothing to move yet.
+        made = [param for param in params if not is_lazy(param)]
+        self._before = {id(param): param.detach().clone() for param in made}
 
     def _after_step(self) -> None:
         self._in_step = True
@@ -120,7 +123,11 @@ class StepRule(NormRule):
         optimizer = self._attached()
         before, self._before = self._before, {}
         found = self._chosen or self.select(collect(optimizer)).chosen
-        moved = [i for i, p in enumerate(found.params) if id(p) in before and p.grad is not None]
+        moved = [
+            i
+            for i, param in enumerate(found.params)
+            if id(param) in before and param.grad is not None and param.numel()
+        ]
         if not moved:
             return
         params = [found.params[i] for i in moved]

@@ -113,3 +113,19 @@ def test_a_clipper_beside_the_model_says_nothing() -> None:
 def test_orders_of_norms_are_typed_as_they_are_taken(order: NormType) -> None:
     assert chain(ClipNorm(1.0, norm_type=order), norm_type=order).norm_type == float(order)
     assert NoClip(norm_type=order).norm_type == float(order)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("rule", RULES)
+def test_a_model_in_another_precision_leaves_the_state_as_it_is(
+    rule: str, dtype: torch.dtype
+) -> None:
+    clipper, net = RULES[rule](), with_gradients(1e6)
+    clipper(net)
+    same = copy.deepcopy(clipper)
+    nn.ModuleList([clipper]).to(dtype)
+    for scale in (1e6, 1.0):
+        reports = [each(with_gradients(scale)) for each in (clipper, same)]
+        assert reports[0].clipped_norm == reports[1].clipped_norm
+    for name, kept in same.state_dict().items():
+        assert torch.equal(clipper.state_dict()[name], kept), name

@@ -166,6 +166,26 @@ def test_a_step_from_which_nothing_follows_is_none(kind: type[SGD]) -> None:
     assert optimizer.clipper.steps.item() == 2
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_warm_up_from_zero_takes_sparse_gradients(value: float) -> None:
+    embedding = nn.Embedding(4, 2, sparse=True)
+    optimizer = optimizers.SGD(embedding.parameters(), 0.0, clipper=ClipNorm(1.0))
+    (embedding(torch.tensor([1, 1, 3])).sum() * value).backward()
+    optimizer.step()
+    assert optimizer.clipper.steps.item() == value
+
+
+def test_a_step_on_meta_is_one_whatever_its_rate() -> None:
+    param = nn.Parameter(torch.zeros(3, device="meta"))
+    param.grad = torch.ones(3, device="meta")
+    calls: list[str] = []
+    optimizer = SGD([param], 0.0)
+    hooks = StepHooks(optimizer, leave=lambda: calls.append("leave"))
+    optimizer.step()
+    assert calls == ["leave"]
+    hooks.remove()
+
+
 def test_wrappers_are_seen_through() -> None:
     net = nn.Linear(2, 1)
     inner = SGD(net.parameters(), 0.1)

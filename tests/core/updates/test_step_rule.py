@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, SGD, AdamW, Optimizer
 
-from gradclip_core import Clipper, ClipUpdate, NonFiniteGradientError
+from gradclip_core import Clipper, ClipUpdate, NonFiniteGradientError, StableUpdate
 from tests.core.updates.updates import CLIPPERS, OPTIMIZERS, gradients, make_net, scales
 
 
@@ -152,3 +152,42 @@ def test_lbfgs_and_no_optimizer_are_refused(name: str) -> None:
     for optimizer in (None, LBFGS(net.parameters())):
         with pytest.raises(ValueError, match=f"got {'none' if optimizer is None else 'LBFGS'}$"):
             CLIPPERS[name]().attach(optimizer=optimizer)
+
+
+@pytest.mark.parametrize("name", CLIPPERS)
+def test_an_empty_parameter_changes_nothing(name: str) -> None:
+    def run(empty: bool) -> tuple[dict[str, Tensor], float]:
+        net = make_net()
+        params = [*net.named_parameters()]
+        if empty:
+            params.insert(1, ("none", nn.Parameter(torch.zeros(0, 3))))
+        optimizer = AdamW(params, 0.5)
+        clipper = CLIPPERS[name]().attach(optimizer=optimizer)
+        for step in range(3):
+            gradients(net, step)
+            for _, param in params:
+                param.grad = torch.zeros_like(param) if param.grad is None else param.grad
+            clipper(optimizer)
+            optimizer.step()
+        assert clipper.last_report is not None
+        return net.state_dict(), clipper.last_report.norm.item()
+
+    (with_it, norm), (without, same) = run(True), run(False)
+    torch.testing.assert_close(with_it, without, rtol=0, atol=0)
+    assert norm == same
+
+
+def test_stable_update_takes_a_complex_number_for_two_real_ones_as_adam_does() -> None:
+    start, scales_of = torch.linspace(-1, 1, 8).view(4, 2), (1.0, 20.0, 300.0)
+    parts = [nn.Parameter(torch.view_as_complex(start.clone())), nn.Parameter(start.clone())]
+    for param in parts:
+        optimizer = AdamW([param], 0.1)
+        clipper = StableUpdate().attach(optimizer=optimizer)
+        for scale in scales_of:
+            grad = torch.tensor([[1.0, -2.0], [3.0, 0.5], [-1.0, 1.0], [0.1, 4.0]]) * scale
+            param.grad = torch.view_as_complex(grad) if param.is_complex() else grad
+            clipper([param])
+            optimizer.step()
+        assert clipper.clipped_steps >= 2  # the first has an RMS of 1, to rounding
+    # The mean of four sums of two or of eight numbers, to the rounding of float32.
+    torch.testing.assert_close(torch.view_as_real(parts[0].detach()), parts[1].detach())
