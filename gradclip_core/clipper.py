@@ -16,6 +16,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from gradclip_core.parts.gradients import Parameters
+from gradclip_core.parts.names import check_module
 from gradclip_core.report import ClipReport
 from gradclip_core.short_help import ShortHelpModule
 from gradclip_core.stepping.no_effect import warn_of_steps
@@ -90,6 +91,12 @@ class Clipper(ShortHelpModule):
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
                 return self(*args, **settings)
+        if len(args) > 1:
+            raise TypeError(
+                f"{type(self).__name__} is called with the parameters alone, as clipper(model), "
+                f"got {len(args)} arguments: the threshold goes to its constructor, the loss is "
+                "loss=..."
+            )
         if args and isinstance(args[0], Optimizer):
             self._meet(args[0])
         return super().__call__(*args, **settings)
@@ -153,6 +160,8 @@ class Clipper(ShortHelpModule):
         self, model: nn.Module | None, optimizer: Optimizer | None
     ) -> tuple[nn.Module | None, Optimizer | None]:
         """What is attached after this, with what was before; raises what `attach` does."""
+        if model is not None:
+            check_module(model)
         attached = self._optimizer
         optimizer = attached if optimizer is None else hooked(optimizer)
         if attached is not None and attached is not optimizer:

@@ -5,6 +5,7 @@ clip_in_step(optimizer, ClipNorm(1.0))
 
 from __future__ import annotations
 
+import warnings
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from gradclip_core.kept_state import KeptState
 from gradclip_core.report import ClipReport
 from gradclip_core.stepping.arrivals import Arrivals
 from gradclip_core.stepping.loss_scale import StepScale
-from gradclip_core.stepping.naming import Names
+from gradclip_core.stepping.naming import Names, shares_parameters
 from gradclip_core.stepping.step_hooks import StepHooks, hooked
 
 
@@ -44,7 +45,9 @@ class ClippedStep:
 
     def __init__(self, optimizer: Optimizer, clipper: Clipper) -> None:
         if not isinstance(clipper, Clipper):
-            raise TypeError(f"clipper must be a Clipper, got {type(clipper).__name__}")
+            is_class = isinstance(clipper, type)
+            got = f"the class {clipper.__name__}" if is_class else type(clipper).__name__
+            raise TypeError(f"clipper must be a Clipper, got {got}")
         self.optimizer = hooked(optimizer)
         if clipped_step_of(self.optimizer) is not None:
             raise ValueError(
@@ -69,8 +72,21 @@ class ClippedStep:
         return self.clipper.last_report
 
     def attach(self, *, model: nn.Module) -> Self:
-        """Give the parameters the names that they have in a model, for rules and reports."""
+        """Give the parameters the names that they have in a model, for rules and reports.
+
+        Warns (UserWarning) where none of the optimizer's parameters is one of the model's; raises
+        what `Clipper.attach` does.
+        """
         self.clipper.attach(model=model)
+        self._names(model, self.optimizer)  # keeps a model that is made for its names alone
+        if not shares_parameters(model, self.optimizer):
+            warnings.warn(
+                f"no parameter of {type(self.optimizer).__name__} is one of this "
+                f"{type(model).__name__}, whose names are of no use: attach the model that it "
+                "trains, not a copy",
+                UserWarning,
+                stacklevel=2,
+            )
         return self
 
     def detach(self) -> None:

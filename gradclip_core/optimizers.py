@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gradclip_core.clipper import Clipper
-from gradclip_core.in_step import clip_in_step
+from gradclip_core.in_step import clip_in_step, clipped_step_of
 from gradclip_core.report import ClipReport
 from gradclip_core.stepping.step_hooks import hooked
 
@@ -48,7 +48,11 @@ class Clipping(Optimizer):
 
     def attach(self, *, model: nn.Module) -> Self:
         """Give the parameters the names that they have in a model; returns the optimizer."""
-        self.clipper.attach(model=model)
+        step = clipped_step_of(self)
+        if step is None:
+            self.clipper.attach(model=model)  # it was detached from the step
+        else:
+            step.attach(model=model)
         return self
 
     def _install(self, clipper: Clipper) -> None:
@@ -111,6 +115,7 @@ def _make_class(base: type[Optimizer]) -> type[Clipping]:
         base.__init__(self, *args, **settings)
         self._install(clipper)
 
+    init.__qualname__ = f"{base.__name__}.__init__"  # which an error of Python's names
     doc = f"`{base.__name__}` with a clipper; see `Clipping` and `{base.__module__}`."
     kind = type(f"Clipped{base.__name__}", (Clipping, base), {"__init__": init, "__doc__": doc})
     kind.__module__, kind.__qualname__ = __name__, base.__name__

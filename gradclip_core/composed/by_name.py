@@ -15,7 +15,7 @@ from gradclip_core.composed.composite import Composite, check_parts, collect_fil
 from gradclip_core.guards import drop
 from gradclip_core.parts.collect import collect
 from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
-from gradclip_core.parts.names import OPTIONAL, listed, names_of
+from gradclip_core.parts.names import OPTIONAL, listed, names_of, unnamed
 from gradclip_core.parts.norms import NormType, total
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.no_clip import NoClip
@@ -111,9 +111,7 @@ class ByName(Composite):
             shares: list[list[int]] = [[] for _ in self.clippers]
             for position, name in enumerate(names):
                 if name is None:
-                    raise ValueError(
-                        "ByName needs parameter names: pass the model or model.named_parameters()"
-                    )
+                    raise unnamed("ByName", position)
                 matches = (i for i, p in enumerate(self._patterns) if p.search(name))
                 shares[next(matches, -1)].append(position)
             self._check_shares(shares, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -183,6 +184,8 @@ def _walk(parameters: Parameters) -> Iterator[tuple[int, str | None, Tensor]]:
     """Yield (group index, name, parameter) for every parameter the caller handed in."""
     if isinstance(parameters, Tensor):
         yield 0, None, parameters
+    elif isinstance(parameters, Mapping):
+        raise _refused(parameters)
     elif isinstance(parameters, torch.optim.Optimizer):
         yield from _walk(parameters.param_groups)
     elif isinstance(parameters, Iterable):
@@ -194,13 +197,22 @@ def _walk(parameters: Parameters) -> Iterator[tuple[int, str | None, Tensor]]:
             else:
                 yield 0, *_named(entry)
     else:
-        raise TypeError(f"cannot take gradients from {type(parameters).__name__}: {_ALLOWED}")
+        why = "; call it" if inspect.ismethod(parameters) else ""
+        raise TypeError(f"cannot take gradients from {type(parameters).__name__}: {_ALLOWED}{why}")
 
 
 def _walk_group(index: int, group: Mapping[str, Any]) -> Iterator[tuple[int, str | None, Tensor]]:
+    if "params" not in group:
+        raise TypeError(
+            f"parameter group {index} has no 'params', but {', '.join(map(str, group))}"
+        )
     params = group["params"]
     params = [params] if isinstance(params, Tensor) else list(params)
     names = group.get("param_names") or [None] * len(params)
+    if len(names) != len(params):
+        raise ValueError(
+            f"parameter group {index} has {len(params)} params and {len(names)} param_names"
+        )
     for name, entry in zip(names, params, strict=True):
         if isinstance(entry, Tensor):
             yield index, name, entry
@@ -216,7 +228,23 @@ def _named(entry: object) -> tuple[str, Tensor]:
         and isinstance(entry[1], Tensor)
     ):
         return entry
-    raise TypeError(f"cannot take a gradient from {type(entry).__name__}: {_ALLOWED}")
+    raise _refused(entry)
 
 
+def _refused(entry: object) -> TypeError:
+    """The error for something that is no parameter, with what may have been meant."""
+    meant = next((cure for kind, cure in _MEANT if isinstance(entry, kind)), "")
+    if isinstance(entry, Mapping) and "params" in entry:
+        meant = "; a parameter group goes into a list, [group]"
+    return TypeError(f"cannot take a gradient from {type(entry).__name__}: {_ALLOWED}{meant}")
+
+
+_MEANT: tuple[tuple[type, str], ...] = (
+    (nn.Module, "; several modules go into a torch.nn.ModuleList"),
+    (torch.optim.Optimizer, "; each optimizer takes a clipper of its own"),
+    (Mapping, "; a mapping of names to tensors goes in as its items()"),
+    (tuple, "; a pair is (name, tensor)"),
+    (list, "; several lists go in as one, [*a, *b]"),
+    (Iterator, "; several generators go in as one list, [*a, *b]"),
+)
 _ALLOWED = "pass a module, an optimizer, tensors, (name, tensor) pairs or parameter groups"

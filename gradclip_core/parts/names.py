@@ -28,8 +28,27 @@ _FIRST, _LAST = 8, 4  # names shown of many
 
 
 def names_of(module: nn.Module) -> list[str]:
-    """The plain names of a module's parameters, in the order of `named_parameters`."""
+    """The plain names of a module's parameters, in the order of `named_parameters`.
+
+    Raises TypeError for what is no module.
+    """
+    check_module(module)
     return plain_names([name for name, _ in module.named_parameters()], module)
+
+
+def check_module(model: object) -> None:
+    """Raise TypeError for what is no module and so has no names, such as an optimizer."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+
+
+def unnamed(setting: str, position: int) -> ValueError:
+    """The error of a setting that goes by names where the parameter at this position has none."""
+    return ValueError(
+        f"{setting} needs parameter names: pass the model or model.named_parameters(), or attach "
+        f"a model that holds every parameter (a ModuleDict of several); parameter {position} has "
+        "no name"
+    )
 
 
 def plain_names(names: Sequence[str], module: nn.Module | None = None) -> list[str]:

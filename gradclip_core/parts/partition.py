@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from gradclip_core.parts import sharding
 from gradclip_core.parts.gradients import Gradients
+from gradclip_core.parts.names import unnamed
 
 WHOLE, REST = "", "*"  # the keys of the whole gradient, and of what no pattern matches
 
@@ -111,9 +112,7 @@ def _labels(gradients: Gradients, by: By, keys: Sequence[str]) -> Sequence[str]:
         return list(map(str, gradients.groups))
     names = [name for name in gradients.names if name is not None]
     if len(names) < len(gradients.params):
-        raise ValueError(
-            f"by={by!r} needs parameter names: pass the model or model.named_parameters()"
-        )
+        raise unnamed(f"by={by!r}", gradients.names.index(None))
     if isinstance(by, Mapping):
         patterns = [(str(part), re.compile(pattern)) for part, pattern in by.items()]
         return [next((part for part, p in patterns if p.search(name)), REST) for name in names]

@@ -9,7 +9,7 @@ from typing import Any
 
 from gradclip_core.checks import check_integer
 from gradclip_core.parts.gradients import Gradients
-from gradclip_core.parts.names import OPTIONAL, listed
+from gradclip_core.parts.names import OPTIONAL, listed, unnamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Selection:
         of_rest: list[int] = []
         held = dict(zip(gradients.present, gradients.grads, strict=True))
         for position, param in enumerate(gradients.params):
-            left_alone = param.ndim < self.min_ndim or self._excludes(gradients.names[position])
+            left_alone = param.ndim < self.min_ndim or self._excludes(gradients, position)
             into, present = (rest, of_rest) if left_alone else (chosen, of_chosen)
             if position in held:
                 present.append(len(into.params))
@@ -85,14 +85,12 @@ class Selection:
         chosen.present, rest.present = of_chosen, of_rest
         return Selected(gradients, chosen, rest)
 
-    def _excludes(self, name: str | None) -> bool:
+    def _excludes(self, gradients: Gradients, position: int) -> bool:
         if self.exclude is None:
             return False
+        name = gradients.names[position]
         if name is None:
-            raise ValueError(
-                f"exclude={self.exclude.pattern!r} needs parameter names: pass the model or "
-                "model.named_parameters()"
-            )
+            raise unnamed(f"exclude={self.exclude.pattern!r}", position)
         return self.exclude.search(name) is not None
 
     def __getstate__(self) -> dict[str, Any]:

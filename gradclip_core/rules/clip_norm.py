@@ -17,6 +17,7 @@ from gradclip_core.parts.selection import Selected
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.folding import Folding
 from gradclip_core.rules.norm_rule import NormRule
+from gradclip_core.stepping.step_hooks import hooked
 from gradclip_core.stepping.step_skip import reads_flags
 
 
@@ -99,6 +100,9 @@ class ClipNorm(NormRule):
         Between the call and `step()` the gradients are as they were. On CUDA `nonfinite="skip"`
         reads nothing then, if the threshold is `on_host`.
         """
+        hooked(optimizer)  # raises TypeError for what is none
+        if not isinstance(scaler, GradScaler | None):
+            raise TypeError(f"scaler must be a GradScaler or None, got {type(scaler).__name__}")
         one_part = self.by == "model" and self.select.takes_all and not self.clamps
         if not one_part or not reads_flags(optimizer):
             return False

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from torch import nn
 from torch.optim import Optimizer
 
 from gradclip_core.parts.gradients import Named
-from gradclip_core.parts.names import names_of
+from gradclip_core.parts.names import names_of, plain_names
 
 
 class Names:
@@ -21,14 +24,17 @@ class Names:
         self._names: dict[int, str] = {}
 
     def __call__(self, model: nn.Module, optimizer: Optimizer) -> Named:
-        """The groups of an optimizer; a name is None where the model has no such parameter."""
+        """The groups of an optimizer; a parameter that the model has not is called as there.
+
+        Its name is None where the group has no names.
+        """
         groups = optimizer.param_groups
         if model is not self._model or any(
             id(p) not in self._names for group in groups for p in group["params"]
         ):
             self._model = model
             ids = map(id, model.parameters())
-            self._names = dict(zip(ids, names_of(model), strict=True))
+            self._names = _given(groups) | dict(zip(ids, names_of(model), strict=True))
         return Named(
             {
                 "params": group["params"],
@@ -36,6 +42,20 @@ class Names:
             }
             for group in groups
         )
+
+
+def _given(groups: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """The names that parameter groups have themselves, by the ids of their parameters."""
+    named = [group for group in groups if group.get("param_names")]
+    ids = [id(param) for group in named for param in group["params"]]
+    names = [name for group in named for name in group["param_names"]]
+    return dict(zip(ids, plain_names(names), strict=True))
+
+
+def shares_parameters(model: nn.Module, optimizer: Optimizer) -> bool:
+    """Whether any of an optimizer's parameters is one of a model's."""
+    ids = set(map(id, model.parameters()))
+    return any(id(param) in ids for group in optimizer.param_groups for param in group["params"])
 
 
 def common_module(model: nn.Module, optimizer: Optimizer) -> str | None:

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 Enter: TypeAlias = Callable[[Any, Any, Any], Any]
@@ -75,9 +75,12 @@ def hooked(optimizer: Any) -> Optimizer:
         inner = inner.optimizer
     if isinstance(inner, Optimizer) and hasattr(inner, "_optimizer_step_pre_hooks"):
         return inner
+    cure = "attach the clipper to the optimizer that it wraps"
+    if isinstance(optimizer, nn.Module):
+        cure = "it is a module, whose optimizer is meant"
     raise TypeError(
         f"{type(optimizer).__name__} is no optimizer whose step() calls hooks, as those of torch "
-        "do: attach the clipper to the optimizer that it wraps"
+        f"do: {cure}"
     )
 
 

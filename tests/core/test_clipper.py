@@ -129,3 +129,23 @@ def test_a_model_in_another_precision_leaves_the_state_as_it_is(
         assert reports[0].clipped_norm == reports[1].clipped_norm
     for name, kept in same.state_dict().items():
         assert torch.equal(clipper.state_dict()[name], kept), name
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_arguments_in_a_wrong_place_are_told_their_own(rule: str) -> None:
+    net, clipper = with_gradients(), RULES[rule]()
+    with pytest.raises(TypeError, match=r"clipper\(model\), got 2 arguments: the threshold goes"):
+        clipper(net, 1.0)
+    with pytest.raises(TypeError, match=r"^model must be a torch\.nn\.Module, got SGD$"):
+        clipper.attach(model=torch.optim.SGD(net.parameters()))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^Linear is no optimizer .* whose optimizer is meant$"):
+        clipper.attach(optimizer=net)  # type: ignore[arg-type]
+
+
+def test_folding_takes_an_optimizer_and_a_scaler() -> None:
+    net = with_gradients()
+    optimizer: Any = torch.optim.SGD(net.parameters(), fused=True)
+    with pytest.raises(TypeError, match=r"^Linear is no optimizer"):
+        ClipNorm(1.0).fold_into(net)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^scaler must be a GradScaler or None, got SGD$"):
+        ClipNorm(1.0).fold_into(optimizer, optimizer)

@@ -135,3 +135,32 @@ def test_anything_else_is_refused_in_one_line(wrong: Any) -> None:
 def test_a_pair_must_be_a_name_and_a_tensor(pair: Any) -> None:
     with pytest.raises(TypeError, match="cannot take a gradient from"):
         collect([pair])
+
+
+_NET = nn.Linear(2, 1)
+_SGD = torch.optim.SGD(_NET.parameters())
+
+
+@pytest.mark.parametrize(
+    ("given", "cure"),
+    [
+        ([_NET, _NET], r"modules go into a torch\.nn\.ModuleList$"),
+        ([_SGD, _SGD], "each optimizer takes a clipper of its own$"),
+        (dict(_NET.named_parameters()), r"goes in as its items\(\)$"),
+        (_NET.state_dict(), r"goes in as its items\(\)$"),
+        (_SGD.param_groups[0], r"goes into a list, \[group\]$"),
+        ([{"param": [*_NET.parameters()]}], "^parameter group 0 has no 'params', but param$"),
+        (
+            [{"params": [*_NET.parameters()], "param_names": ["weight"]}],
+            "^parameter group 0 has 2 params and 1 param_names$",
+        ),
+        ([_NET.parameters(), _NET.parameters()], r"as one list, \[\*a, \*b\]$"),
+        ([[*_NET.parameters()]], r"go in as one, \[\*a, \*b\]$"),
+        (enumerate(_NET.parameters()), r"a pair is \(name, tensor\)$"),
+        (_NET.parameters, "call it$"),
+    ],
+)
+def test_what_was_meant_is_told(given: Any, cure: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=cure) as caught:
+        collect(given)
+    assert "\n" not in str(caught.value)
