@@ -190,7 +190,8 @@ def _relative(gain: float, metric: Metric, compared: Comparison) -> str:
     base = scores(compared.of(UNCLIPPED), metric).mean
     if metric.direction == "target" or not base:
         return ""
-    return f" (relative {abs(100 * gain / base):.2g} %)"
+    share = abs(100 * gain / base)
+    return f" (relative {share:.2g} %)" if share < 99.5 else f" (relative {share:.0f} %)"
 
 
 def _seeds(n: int) -> str:

@@ -42,6 +42,11 @@ def test_clear_differences_are_stated_with_size_and_seeds(shift: float, word: st
     assert "indicative" not in text
 
 
+@pytest.mark.parametrize(("loss", "share"), [(1.031, "3.1"), (1.99, "99"), (2.21, "121")])
+def test_relative_sizes_are_plain_numbers(loss: float, share: str) -> None:
+    assert f"(relative {share} %)" in found(two([loss, loss], [1.0, 1.0], clip_rate=0.5))
+
+
 def test_few_seeds_are_only_indicative() -> None:
     assert "With 2 seeds per strategy the spread is only indicative." in found(
         two([0.8, 0.8], [1.0, 1.0], clip_rate=0.5)
