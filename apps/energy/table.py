@@ -19,7 +19,8 @@ from apps.tables.order import check_order, choose_entity, oldest_first
 from apps.tables.read import read_table as read_cells
 from apps.tables.reading import Reading
 from apps.tables.table import Table
-from apps.tables.times import Times, find_times, read_times
+from apps.tables.time_columns import find_times
+from apps.tables.times import Times, read_times
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Files of prices as their sources write them, told by their headers.
 
 Yahoo Finance (`yfinance.download` of one or several tickers), Binance klines (without a header);
-the others have one header, whose names `COLUMNS` lists: Yahoo, `Ticker.history()`, stooq in
-English and Polish, Alpha Vantage, nasdaq.com, investing.com in some languages, FRED.
+R's quantmod (`AAPL.Close`); the others have one header, whose names `COLUMNS` lists: Yahoo,
+`Ticker.history()`, stooq in English and Polish, Alpha Vantage, nasdaq.com, investing.com in some
+languages, FRED.
 """
 
 from __future__ import annotations
@@ -80,10 +81,28 @@ COLUMNS: Mapping[str, Sequence[str]] = {
         "prc",
         "c",
     ],
-    "adj_close": ["adj_close", "adjusted_close", "adjclose", "close_adjusted", "adj_close_"],
-    "open": ["open", "otwarcie", "apertura", "abertura", "o"],
-    "high": ["high", "najwyzszy", "hoch", "plus_haut", "maximo", "maxima", "massimo", "h"],
-    "low": ["low", "najnizszy", "tief", "plus_bas", "minimo", "minima", "l"],
+    "adj_close": [
+        "adj_close",
+        "adjusted_close",
+        "adjclose",
+        "close_adjusted",
+        "adj_close_",
+        "adjusted",
+        "close_adj",
+    ],
+    "open": ["open", "open_price", "opening_price", "otwarcie", "apertura", "abertura", "o"],
+    "high": [
+        "high",
+        "high_price",
+        "najwyzszy",
+        "hoch",
+        "plus_haut",
+        "maximo",
+        "maxima",
+        "massimo",
+        "h",
+    ],
+    "low": ["low", "low_price", "najnizszy", "tief", "plus_bas", "minimo", "minima", "l"],
     "volume": ["volume", "vol", "wolumen", "volumen", "v"],
 }
 
@@ -111,9 +130,20 @@ def layout(rows: Rows) -> tuple[Rows, str] | None:
         known = _yfinance(rows)
         if known is not None:
             return known
+    if (bare := _without_ticker(first)) is not None:
+        return [bare, *rows[1:]], "quantmod"
     if len(first) == len(_KLINES) and all(re.fullmatch(r"[\d.]+", cell) for cell in first):
         return [_KLINES, *rows], "Binance klines"
     return None
+
+
+def _without_ticker(header: Sequence[str]) -> list[str] | None:
+    """A header in which R's quantmod puts one ticker before each field (`AAPL.Close`), without."""
+    parts = [name.rpartition(".") for name in header[1:]]
+    tickers = {ticker for ticker, _, field in parts if plain(field) in (*_FIELDS, "adjusted")}
+    if len(tickers) != 1 or not all(ticker in tickers for ticker, *_ in parts) or "" in tickers:
+        return None
+    return [header[0], *(field for *_, field in parts)]
 
 
 def _yfinance(rows: Rows) -> tuple[Rows, str] | None:
@@ -121,7 +151,8 @@ def _yfinance(rows: Rows) -> tuple[Rows, str] | None:
     heads = _heads(rows)
     if heads is None:
         return None
-    fields, tickers = heads
+    fields, tickers = (None if row is None else _unmerged(row) for row in heads)
+    assert fields is not None
     above = 1 if tickers is None else 2
     if len(rows) > above and _names_the_index(rows[above]):
         above += 1
@@ -151,6 +182,14 @@ def _heads(rows: Rows) -> tuple[Sequence[Any], Sequence[Any] | None] | None:
     if len(unnamed) < 2 or len(fields) != 1:
         return None
     return fields[0], next(row for row in unnamed if row is not fields[0])
+
+
+def _unmerged(row: Sequence[Any]) -> list[Any]:
+    """A row of a spreadsheet in which a name stands once for all the columns that it spans."""
+    whole = list(row)
+    for i in range(2, len(whole)):
+        whole[i] = whole[i - 1] if whole[i] in ("", None) else whole[i]
+    return whole
 
 
 def _names_the_index(row: Sequence[Any]) -> bool:

@@ -20,7 +20,8 @@ from apps.tables.order import check_order, choose_entity, oldest_first
 from apps.tables.read import read_table
 from apps.tables.reading import Reading
 from apps.tables.table import Table
-from apps.tables.times import Times, find_times, read_times
+from apps.tables.time_columns import find_times
+from apps.tables.times import Times, read_times
 
 LONG_GAP = 7  # calendar days
 _DAILY = 4  # calendar days between rows, at most, of daily prices

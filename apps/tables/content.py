@@ -138,7 +138,10 @@ def decode(data: bytes, path: Path, encoding: str | None = None) -> tuple[str, s
     if encoding is None:
         encoding = "utf-8" if _is_utf8(data) else _detected(data)
     if encoding is None:
-        raise UserError(f"{path}: neither a table in a known format nor text; see data.encoding")
+        raise UserError(
+            f"{path}: neither a table in a known format nor text; save it as CSV, Parquet or "
+            "Excel, or set data.encoding if it is text"
+        )
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ from apps.errors import UserError
 _JSON = re.compile(r"\s*(\{|\[\s*[\[{])")
 _NAMED_JSON = re.compile(r"\s*[\[{]")
 _LINES = (".jsonl", ".ndjson")
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}|\d{10}(\d{3}){0,3}$")  # also since 1970
 
 
 def looks_like_json(text: str, path: Path) -> bool:
@@ -71,7 +71,7 @@ def _table(document: Any, path: Path) -> pd.DataFrame | list[list[Any]]:
             return document
     if isinstance(document, dict) and document:
         if {"columns", "data"} <= set(document):
-            return [document["columns"], *document["data"]]
+            return _of_split(document)
         inner = list(document.values())
         if all(map(_TIME.match, document)) and not _deep(document):
             return _frame([{"timestamp": time, "value": x} for time, x in document.items()])
@@ -81,6 +81,13 @@ def _table(document: Any, path: Path) -> pd.DataFrame | list[list[Any]]:
             len({len(value) for value in inner}) == 1
         ):
             return pd.DataFrame(document, dtype=object)
+        columns = {k: v for k, v in document.items() if isinstance(v, list) and not _deep(v)}
+        if (
+            len(columns) > 1
+            and len(set(map(len, columns.values()))) == 1
+            and not _deep_besides(document, columns)
+        ):
+            return pd.DataFrame(columns, dtype=object)
         tables = [value for value in inner if isinstance(value, dict | list)]
         if tables:
             return _table(max(tables, key=lambda value: (_deep(value), len(value))), path)
@@ -94,6 +101,20 @@ def _deep(value: dict[str, Any] | list[Any]) -> bool:
     """Whether objects or lists are inside: then it is no column of values."""
     inside = value.values() if isinstance(value, dict) else value
     return any(isinstance(item, dict | list) for item in inside)
+
+
+def _deep_besides(document: dict[str, Any], columns: dict[str, Any]) -> bool:
+    """Whether anything but plain values stands beside columns."""
+    return _deep({name: value for name, value in document.items() if name not in columns})
+
+
+def _of_split(document: dict[str, Any]) -> list[list[Any]]:
+    """Rows under their names, with the index of pandas unless it merely counts them."""
+    names, rows = list(document["columns"]), list(document["data"])
+    index = document.get("index")
+    if not isinstance(index, list) or index == list(range(len(rows))) or len(index) != len(rows):
+        return [names, *rows]
+    return [["timestamp", *names], *([key, *row] for key, row in zip(index, rows, strict=True))]
 
 
 def _of_objects(document: dict[str, dict[str, Any]]) -> pd.DataFrame | list[list[Any]]:

@@ -11,11 +11,16 @@ from typing import Any
 import pandas as pd
 
 from apps.errors import UserError
+from apps.tables.table import MISSING
 
 Rows = Sequence[Sequence[Any]]
 _COMMENTS = ("#", "%", "//")
 _DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
-_SAMPLE = 20  # rows by which a row of units is known
+_RULE = re.compile(r"[-+=:|\s]{3,}")  # under a header, as databases and Markdown draw it
+_FORMULA = re.compile(r'="(.*)"')  # a text that a spreadsheet must not take for a number
+_SAMPLE = 20  # rows by which a row of units, and a header below an account, is known
+_ACCOUNT = 40  # rows above a header, at most
+_DEFAULT_NAME = re.compile(r"\d{1,4}")  # what pandas calls a column without a name, or an hour is
 _VALUE = re.compile(r"[+-]?\d[\d.,]*([eE][+-]?\d+)?|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?")
 
 
@@ -24,9 +29,11 @@ def to_frame(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Named columns of cells, empty ones None, and notes on what was skipped.
 
-    The header is the first row, after comments (`#`, `%`, `//`) and lines of one cell above a wider
-    table; `columns` names the columns of a table without one. A row of units below the header, and
-    the header once more, as joined files have it, become empty rows.
+    The header is the first row, after comments (`#`, `%`, `//`), lines of one cell above a wider
+    table, and an account of the table (`Station,Berlin`); `columns` names the columns of a table
+    without one. A row of units or a rule below the header, the header once more, as joined files
+    have it, and lines of words below the table become empty rows. Row names as R writes them, for
+    which the header has no name, are a column.
 
     Raises UserError for repeated names, no rows, a first row of values where `columns` is not
     given, and naming the row for one that is longer than the header.
@@ -38,7 +45,8 @@ def to_frame(
         above = _lines_above(rows)
         if above:
             notes.append(f"{above} lines above the header skipped")
-        names, rows = _names(rows[above], path), rows[above + 1 :]
+        header, rows = rows[above], rows[above + 1 :]
+        names = _names(["", *header] if _has_row_names(header, rows) else header, path)
         _check_header(names, rows, path)
         rows = _blank_headers(names, rows, notes)
     else:
@@ -54,7 +62,7 @@ def to_frame(
     _check_widths(rows, len(names), path, given=columns is not None)
     count = len(names)
     cells = [
-        [*(None if c == "" else c for c in row[:count])] + [None] * (count - len(row))
+        [*(None if c == "" else _bare(c) for c in row[:count])] + [None] * (count - len(row))
         for row in rows
     ]
     short = sum(0 < len(row) < count for row in rows)
@@ -71,13 +79,21 @@ def _width(row: Sequence[Any]) -> int:
     return max(filled, default=0)
 
 
+def _bare(cell: Any) -> Any:
+    formula = _FORMULA.fullmatch(cell) if isinstance(cell, str) and cell[:1] == "=" else None
+    return formula[1] if formula else cell
+
+
 def _is_comment(row: Sequence[Any]) -> bool:
     return bool(row) and str(row[0]).lstrip().startswith(_COMMENTS)
 
 
 def _lines_above(rows: Rows) -> int:
-    """How many comments, and lines of a title or an address, stand above the header."""
+    """How many comments, and lines of a title, an address or an account, are above the header."""
     comments = next((i for i, row in enumerate(rows) if row and not _is_comment(row)), 0)
+    account = _account_above(rows, comments)
+    if account is not None:
+        return account
     common = Counter(_width(row) for row in rows[comments:200]).most_common(1)[0][0]
     above = comments
     while common > 1 and above < len(rows) - 1 and _width(rows[above]) <= 1:
@@ -86,6 +102,56 @@ def _lines_above(rows: Rows) -> int:
         return above
     # The header may be a comment itself, `# time,load`.
     return comments - 1 if comments and _width(rows[comments - 1]) == common else comments
+
+
+def _account_above(rows: Rows, start: int) -> int | None:
+    """Where the header is below lines of several cells, such as `Station,Berlin`; None without.
+
+    A blank line ends them, or they have another number of cells. Where their first line could be
+    a header itself, their first cells must be words and those below the header none.
+    """
+    could_head = _heads(rows, start)
+    for i in range(start + 1, min(len(rows) - 2, start + _ACCOUNT)):
+        above = [row for row in rows[start:i] if _width(row)]
+        ended = not _width(rows[i - 1])
+        apart = not could_head and all(_width(row) != _width(rows[i]) for row in above)
+        if (ended or apart) and max(map(_width, above), default=0) > 1 and _heads(rows, i):
+            words = not any(map(_begins_with_figure, above))
+            below = [row for row in rows[i + 1 : i + 1 + _SAMPLE] if _width(row)]
+            figures = sum(map(_begins_with_figure, below))
+            if not could_head or (words and 2 * figures > len(below)):
+                return i
+    return None
+
+
+def _heads(rows: Rows, i: int) -> bool:
+    """Whether a row of words could be the header of the rows below, most of which hold values."""
+    row = rows[i]
+    below = [other for other in rows[i + 1 : i + 1 + _SAMPLE] if _width(other)]
+    alike = sum(len(other) == len(row) and _holds_values(other) for other in below)
+    return (
+        _width(row) > 1
+        and not _holds_values(row)
+        and not MISSING & {str(cell).strip() for cell in row[1 : _width(row)]}
+        and any(map(_holds_values, rows[i + 1 : i + 3]))
+        and all(_width(other) <= len(row) for other in below)
+        and 2 * alike > len(below)
+    )
+
+
+def _begins_with_figure(row: Sequence[Any]) -> bool:
+    """Whether the first cell has more digits than letters, as a number or a date has."""
+    first = str(row[0])
+    return len(_DIGIT.findall(first)) > len(_LETTER.findall(first))
+
+
+def _has_row_names(header: Sequence[Any], rows: Rows) -> bool:
+    """Whether each row begins with its number, for which the header has no name."""
+    filled = [row for row in rows if _width(row)]
+    return len(filled) > 1 and all(
+        len(row) == len(header) + 1 and str(row[0]).strip() == str(number)
+        for number, row in enumerate(filled, 1)
+    )
 
 
 def _names(header: Sequence[Any], path: Path) -> list[str]:
@@ -106,13 +172,36 @@ def _blank_headers(names: Sequence[str], rows: Rows, notes: list[str]) -> Rows:
     again = [len(names) > 1 and [str(cell).strip() for cell in row] == names for row in rows]
     if any(again):
         notes.append(f"{sum(again)} rows that repeat the header left out")
-    units = len(names) > 1 and bool(rows) and _is_units(rows)
+    rules = [_width(row) > 0 and all(map(_is_rule, row)) for row in rows]
+    units = len(names) > 1 and bool(rows) and not rules[0] and _is_units(rows)
     if units:
         notes.append(f"the row of units ({', '.join(map(str, filter(None, rows[0])))}) left out")
+    end = _end(rows) if len(names) > 1 else len(rows)
+    if any(map(_width, rows[end:])):
+        notes.append(f"{sum(_width(row) > 0 for row in rows[end:])} lines below the table left out")
     return [
-        [] if repeated or (units and number == 0) else row
-        for number, (row, repeated) in enumerate(zip(rows, again, strict=True))
+        [] if again[i] or rules[i] or (units and i == 0) or i >= end else row
+        for i, row in enumerate(rows)
     ]
+
+
+def _is_rule(cell: Any) -> bool:
+    return cell is None or not str(cell).strip() or _RULE.fullmatch(str(cell)) is not None
+
+
+def _end(rows: Rows) -> int:
+    """How many rows are the table's: not the words below one whose first column has figures."""
+    first = [row for row in rows[:_SAMPLE] if _width(row)]
+    end = len(rows)
+    if sum(map(_begins_with_figure, first)) <= len(first) / 2:
+        return end
+    while end > 1 and (_width(rows[end - 1]) == 0 or _is_remark(rows[end - 1])):
+        end -= 1
+    return end
+
+
+def _is_remark(row: Sequence[Any]) -> bool:
+    return _width(row) == 1 and bool(_LETTER.search(str(row[0]))) and not _begins_with_figure(row)
 
 
 def _is_units(rows: Rows) -> bool:
@@ -133,11 +222,12 @@ def _holds_values(row: Sequence[Any]) -> bool:
 
 def _check_header(names: Sequence[str], rows: Rows, path: Path) -> None:
     """UserError where the first row holds values of the kind that the second one does."""
-    if not rows:
+    second = next(([str(cell).strip() for cell in row] for row in rows if _width(row)), None)
+    if second is None:
         return
-    second = [str(cell).strip() for cell in rows[0]]
     both = [a for a, b in zip(names, second, strict=False) if _is_value(a) and _is_value(b)]
-    if both:
+    is_named = names[0] not in MISSING and not _is_value(names[0]) and _is_value(second[0])
+    if both and not (is_named and all(map(_DEFAULT_NAME.fullmatch, both))):
         example = ",".join(f"column{i}" for i in range(1, min(len(names), 3) + 1))
         raise UserError(
             f"{path}: the first row holds values ({both[0]!r}) and no names; name the "

@@ -17,7 +17,7 @@ from apps.errors import UserError
 from apps.tables.table import Table
 
 _CURRENCY = r"(?:US|R|A|C|HK|NZ|S)?\$|[€£¥₹₽₩₺₪₫฿₦₴₱]|zł|Kč|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD"
-_CURRENCY += "|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|TRY|RUB|KRW|SGD|HKD"
+_CURRENCY += "|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|TRY|RUB|KRW|SGD|HKD|GBX|ILS|TWD|THB|SAR|AED"
 _MINUS = r"[+\-\u2212\u2013]"
 _CELL = (
     rf"^(?P<open>\()?(?P<sign>{_MINUS}?)\s*(?P<before>{_CURRENCY})?\s*(?P<inner>{_MINUS}?)"
@@ -27,7 +27,17 @@ _CELL = (
 )
 _FACTORS = {"k": 1e3, "m": 1e6, "mn": 1e6, "b": 1e9, "bn": 1e9, "%": 1.0, "": 1.0}
 _LARGEST = float(np.finfo(np.float32).max)  # networks compute in single precision
-_SENTINELS = (-999.0, -9999.0, -99999.0)
+_SENTINELS = (
+    -999.0,
+    -9999.0,
+    -99999.0,
+    9999.0,
+    99999.0,
+    999999.0,
+    1e20,
+    1e30,
+    9.969209968386869e36,
+)
 _GROUP_BLANKS = re.compile(r"(?<=\d)['\u2019\s](?=\d{3}(?!\d))")
 
 # What the digits of a cell say about its decimal sign: each pattern with its reading.
@@ -125,17 +135,22 @@ def _finite(table: Table, name: str, values: NDArray[np.float64]) -> NDArray[np.
 
 
 def _refuse_sentinels(table: Table, name: str, values: NDArray[np.float64]) -> None:
-    """UserError for -999 and the like, far below all other values: a missing one, of a logger."""
+    """UserError for -999 and the like, far from all other values: a missing one, of a logger.
+
+    One above the others must be there twice: once it may be a peak.
+    """
     known = values[~np.isnan(values)]
     others = known[~np.isin(known, _SENTINELS)]
     if not len(others) or len(others) == len(known):
         return
     for sentinel in _SENTINELS:
         rows = np.flatnonzero(values == sentinel)
-        if len(rows) and others.min() - sentinel > np.ptp(others):
+        far = others.min() - sentinel if sentinel < 0 else sentinel - others.max()
+        if len(rows) > (sentinel > 0) and far > np.ptp(others):
             raise UserError(
-                f"{table.at(int(rows[0]), name)}: {sentinel:g} ({len(rows)} times) is far below "
-                f"all others{_if_missing(table, f'{sentinel:g}')}"
+                f"{table.at(int(rows[0]), name)}: {sentinel:g} ({len(rows)} times) is far "
+                f"{'below' if sentinel < 0 else 'above'} all others"
+                f"{_if_missing(table, str(table.cells[name].iloc[rows[0]]).strip())}"
             )
 
 

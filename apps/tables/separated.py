@@ -42,7 +42,16 @@ def read_rows(text: str, path: Path, sep: str | None = None) -> tuple[Rows, str]
 def _parse(text: str, path: Path, delimiter: str, quote: str | None) -> Rows:
     quoting: Literal[0, 3] = csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL
     stream = io.StringIO(text, newline="")
-    reader = csv.reader(stream, delimiter=delimiter, quotechar=quote, quoting=quoting, strict=True)
+    # Columns that blanks align, and `"a", "b"`, have blanks before a cell.
+    padded = delimiter == " " or f'"{delimiter} "' in text[:_SAMPLE].partition("\n")[0]
+    reader = csv.reader(
+        stream,
+        delimiter=delimiter,
+        quotechar=quote,
+        quoting=quoting,
+        strict=True,
+        skipinitialspace=padded,
+    )
     try:
         return list(reader)
     except csv.Error as error:

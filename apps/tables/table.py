@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from apps.errors import UserError
 from apps.tables.reading import Reading
 
-# What pandas takes for a missing value, and what UCI, investing.com and FRED write for it.
+# What pandas takes for a missing value, and what Bloomberg, Excel, MySQL, UCI, investing.com and
+# FRED write for it.
 MISSING = frozenset(
     [
         "",
         *[
             "#N/A",
+            "#N/A N/A",
+            "#NV",
+            "#NA",
             "N/A",
             "n/a",
             "NA",
@@ -28,7 +32,10 @@ MISSING = frozenset(
             "nan",
             "-nan",
             "NULL",
+            "Null",
             "null",
+            "\\N",
+            "NaT",
             "None",
             "?",
             "-",

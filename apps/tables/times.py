@@ -5,48 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from textwrap import shorten
 
 import numpy as np
 import pandas as pd
 
 from apps.errors import UserError
 from apps.tables.table import Table
+from apps.tables.time_columns import holds_dates
 from apps.tables.written_times import Written, parse
 
-_FIRST = ("timestamp", "datetime", "utctimestamp", "timestamputc", "datetimeutc", "utc", "ds")
-_HOURS = frozenset(
-    [
-        "hour",
-        "hr",
-        "he",
-        "hourending",
-        "hourbeginning",
-        "hourstarting",
-        "hourstart",
-        "starttime",
-        "start",
-        "from",
-        "time",
-        "period",
-        "settlementperiod",
-        "uhrzeit",
-        "stunde",
-        "zeit",
-        "anfang",
-        "beginn",
-        "von",
-        "heure",
-        "heures",
-        "hora",
-        "ora",
-    ]
-)
 _INTERVAL = r"^(\d\d?:\d\d(?::\d\d)?)\s*[-\u2013].*$"  # from - to; the start counts
-_CALENDAR = ("year", "month", "day")
 _MIDNIGHT = r"[T ]0?0:00(:00(\.0+)?)?$"  # of a spreadsheet's days
 _SHEET_DAYS = (2e4, 8e4)  # 1954 to 2119 as spreadsheets count days
-_SAMPLE = 40  # rows by which a column of times is known
+_DAY = pd.Timedelta(days=1)
+_ROUNDED = pd.Timedelta(milliseconds=10)  # by which spreadsheets miss the second
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,93 +41,39 @@ class Times:
         return replace(self, wall=self.wall[kept], offsets=offsets)
 
 
-def find_times(table: Table) -> list[str]:
-    """The column of times, or those of the date and of the hour, or of year, month, day and hour.
-
-    A column of a usual name comes first, then the first one that holds dates. UserError where
-    there is none.
-    """
-    dated = [name for name in table.names if _holds_dates(table, name)]
-    usual = [name for name in table.names if _plain(name) in (*_FIRST, "date", "time")]
-    hours = [other for other in table.names if _plain(other) in _HOURS and other not in dated]
-    by_name = {_plain(name): name for name in reversed(table.names)}
-    if not dated and all(name in by_name for name in _CALENDAR):
-        return [*(by_name[name] for name in _CALENDAR), *hours[:1]]
-    if not dated and usual:
-        return usual[:1]  # whose first cell will be named
-    if not dated:
-        cure = "name it with data.timestamp=COLUMN"
-        if table.found.startswith("Excel"):
-            cure = "name it with data.timestamp=COLUMN, or its sheet with data.sheet=SHEET"
-        elif len(table.names) == 1:
-            cure = "if they are several, name what separates them, such as data.sep=blank"
-        raise UserError(
-            f"{table.path}: no column of times such as 2024-01-31 13:30; there are "
-            f"{shorten(', '.join(table.names), 500, placeholder=' ...')}; {cure}"
-        )
-    name = min(dated, key=lambda name: _rank(name))
-    if hours and _is_date(table, name):
-        return [name, hours[0]]
-    return [name]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()
-
-
-def _rank(name: str) -> int:
-    return _FIRST.index(_plain(name)) if _plain(name) in _FIRST else len(_FIRST)
-
-
-def _sample(table: Table, name: str) -> pd.Series:
-    head = replace(table, cells=table.cells.loc[:, [name]].head(_SAMPLE))
-    return head.text(name).dropna()
-
-
-def _holds_dates(table: Table, name: str) -> bool:
-    column = table.cells[name]
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return True
-    if pd.api.types.is_float_dtype(column.dtype) or isinstance(column.iloc[0], list | dict):
-        return False
-    sample = _sample(table, name)
-    return len(sample) > 0 and bool(parse(sample).wall.notna().mean() > 0.5)
-
-
-def _is_date(table: Table, name: str) -> bool:
-    """Whether a column of times holds days alone, each several times."""
-    sample = _sample(table, name)
-    wall = parse(sample).wall
-    return bool((wall == wall.normalize()).all()) and bool(wall.has_duplicates or len(wall) < 2)
-
-
 def read_times(table: Table, names: Sequence[str], timezone: str | None = None) -> Times:
     """The times in one column, or in one of dates (or year, month and day) and one of hours.
 
-    Instead of hours there may be times of the day. Hours from 1 to 24 name the end of an hour, and
-    half hours from 1 to 48 that of a half hour; their start is taken. Where they are counted on to
-    25 or 50 on the day when clocks go back, they count from the midnight of `timezone`.
+    Beside hours there may be minutes, and instead of them times of the day. Hours from 1 to 24, and
+    times of the day up to 24:00, name the end of an hour, and half hours from 1 to 48 that of a
+    half hour; their start is taken. Where they are counted on to 25 or 50 on the day when clocks
+    go back, they count from the midnight of `timezone`. What misses the second by a spreadsheet's
+    rounding is rounded.
 
     Raises UserError naming the row for a cell that is no time, for a UTC offset that some rows
     lack, where day and month cannot be told apart, and where such hours have no `timezone`.
     """
     table.require(names)
-    if not 1 <= len(names) <= 4:
+    if not 1 <= len(names) <= 5:
         raise UserError(
             f"data.timestamp={list(names)}: one column, or one of dates and one of hours, or those "
-            "of year, month, day and hour"
+            "of year, month, day and hour, and one of minutes"
         )
-    text = _dates(table, names)
+    whole = 3 if len(names) > 3 or (len(names) == 3 and not holds_dates(table, names[0])) else 1
+    text = _dates(table, names[:whole])
     hours: pd.TimedeltaIndex | None = None
     notes: list[str] = []
-    if len(names) in (2, 4):
+    if len(names) > whole:
         days = text.str.replace(_MIDNIGHT, "", regex=True)
-        text, hours, notes = _joined(table, days, names[-1], timezone)
+        text, hours, notes = _joined(table, days, names[whole], timezone)
+    if hours is not None and len(names) > whole + 1:
+        hours += _minutes(table, names[-1])
     written = parse(text.reset_index(drop=True), table.reading.dayfirst)
     if written.ambiguous and table.reading.seen_dayfirst is not None:
         written = parse(text.reset_index(drop=True), table.reading.seen_dayfirst)
     _check(table, names[0], text, written)
     wall = written.wall if hours is None else written.wall + hours
+    wall = _on_the_second(wall)
     if written.dayfirst is not None:
         notes.append(f"{names[0]!r} read with the {'day' if written.dayfirst else 'month'} first")
     if written.unit:
@@ -188,6 +106,14 @@ def _joined(
     numbers = pd.to_numeric(times, errors="coerce")
     if not (numbers.notna() | times.isna()).all():
         whole = times.str.replace(r"^(\d):", r"0\1:", regex=True)
+        spans = pd.to_timedelta(
+            whole.str.replace(r"^(\d\d:\d\d)$", r"\1:00", regex=True), errors="coerce"
+        )
+        of_the_day = np.unique(spans.dropna().to_numpy())
+        if spans.notna().all() and of_the_day[0] > np.timedelta64(0) and of_the_day[-1] == _DAY:
+            note = f"{name!r} up to 24:00 read as the end of its interval"
+            length = np.diff(of_the_day).min(initial=of_the_day[0])
+            return dates, pd.TimedeltaIndex(spans - length), [note]
         return dates + " " + whole, None, []
     first, last = float(numbers.min()), float(numbers.max())
     if last > 50:  # 0 to 2300, or 100 to 2400
@@ -207,6 +133,23 @@ def _joined(
         raise UserError(f"{table.at(row, name)}: an empty cell is not an hour")
     hours = pd.to_timedelta(((numbers - shift) * length).to_numpy(), unit="h").round("s")
     return dates, pd.TimedeltaIndex(hours), notes
+
+
+def _on_the_second(wall: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """Times of which some miss the second, as a spreadsheet's do; ends of days miss it all."""
+    whole = wall.round("s")
+    missed = np.asarray(whole != wall)
+    near = np.asarray(abs(whole - wall) <= _ROUNDED)
+    return whole if missed.any() and not missed.all() and near.all() else wall
+
+
+def _minutes(table: Table, name: str) -> pd.TimedeltaIndex:
+    minutes = pd.to_numeric(table.text(name), errors="coerce")
+    bad = ~minutes.between(0, 59)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise UserError(f"{table.at(row, name)}: {table.cells[name].iloc[row]!r} is no minute")
+    return pd.TimedeltaIndex(pd.to_timedelta(minutes.to_numpy(), unit="min"))
 
 
 def _cure(cell: object) -> str:

@@ -15,9 +15,27 @@ from pandas.tseries.api import guess_datetime_format
 _OFFSET = r"^(?P<wall>.*\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?[AaPp][Mm])?|.*[T ]\d\d(?:\d\d){0,2})\s*"
 _OFFSET += r"(?P<offset>Z|z|UTC|GMT|[+\-\u2212]\d\d(?::?\d\d)?)$"
 _INTERVAL = re.compile(
-    r"^(.*\d:\d\d.*?)\s+[-\u2013]\s+\S.*\d:\d\d.*$"
+    r"^(.*\d:\d\d.*?)\s+(?:[-\u2013]|to|bis)\s+\S.*\d:\d\d.*$"
 )  # from - to; the start counts
-_TIGHT_INTERVAL = re.compile(r"(\d:\d\d(?::\d\d)?)\s*[-\u2013]\s*\d\d?:\d\d(?::\d\d)?$")
+_TIGHT_INTERVAL = re.compile(
+    r"(\d:\d\d(?::\d\d)?|[ T]\d\d)\s*[-\u2013]\s*\d\d?(?::\d\d(?::\d\d)?)?$"
+)
+_YEARS = (1800, 2200)  # `1234 1/4` is no time
+# What some programs write, and the same in a form that others have, too.
+_PLAINER = [
+    (re.compile(found, re.IGNORECASE), plain)
+    for found, plain in (
+        (r"^(\d\d?)([a-z]{3})(\d{4}|\d\d)(?::(?=\d\d:))?", r"\1-\2-\3 "),  # SAS: 04SEP2023:13:00
+        (r"(?<=\s)(\d\d)\.(\d\d)\.(\d\d)(?=\.\d|\s|$)", r"\1:\2:\3"),  # Oracle: 13.00.00
+        (r"(?<=[/.\-\d]\d\d),\s+(?=\d)", " "),  # JavaScript: 4/9/2023, 13:00
+        (r"^(mon|tues|wednes|thurs|fri|satur|sun)day,?\s+", ""),
+        (r"(\d{4})年(\d\d?)月(\d\d?)日", r"\1-\2-\3"),
+        (r"(?<=\d)_(?=\d)", " "),
+        (r"\s*\b(?:utc|gmt)(?=[+\-]\d)", ""),  # GMT+0100
+        (r"(:\d\d[+\-])(\d)$", r"\g<1>0\2"),  # UTC+1
+        (r"([+\-]\d\d:?\d\d|\dZ)\s*(?:\[.*\]|\(.*\)|utc|gmt)$", r"\1"),  # +01:00[Europe/Berlin]
+    )
+]
 _FARTHEST = pd.Timedelta(hours=14)  # from UTC that a clock can be
 _MIDNIGHT = re.compile(r"(?<!\d)24:00(?::00(?:\.0+)?)?$")
 _HALVES = re.compile(r"\s*([ap])\.\s?m\.?$", re.IGNORECASE)
@@ -36,13 +54,14 @@ _CLOCKS = (
     "",
     *(
         f"{gap}{clock}"
-        for gap in (" ", "T", ", ")
+        for gap in (" ", "T")
         for clock in (
             "%H:%M",
             "%H:%M:%S",
             "%H:%M:%S.%f",
             "%I:%M %p",
             "%I:%M:%S %p",
+            "%I:%M:%S.%f %p",
             "%I:%M%p",
             "%I %p",
             "%H.%M",
@@ -81,10 +100,16 @@ def parse(text: pd.Series, dayfirst: bool | None = None) -> Written:
     if len(known) and numeric.notna().all():
         return _from_numbers(text, numeric)
     text = text.str.replace(_INTERVAL, r"\1", regex=True)
+    for found, plain in _PLAINER:
+        text = text.str.replace(found, plain, regex=True)
+    text = text.str.strip()
     parts = text.str.extract(_OFFSET)
     offsets = _offsets(parts["offset"])
     if (abs(offsets) > _FARTHEST).any():  # 01:00-02:00 is no offset, where 22:00-23:00 stands, too
-        return parse(text.str.replace(_TIGHT_INTERVAL, r"\1", regex=True), dayfirst)
+        starts = text.str.replace(_TIGHT_INTERVAL, r"\1", regex=True)
+        if not starts.equals(text):
+            return parse(starts, dayfirst)
+        parts["wall"], offsets = text, _offsets(parts["offset"].mask(parts["offset"].notna()))
     wall = parts["wall"].fillna(text).str.strip()
     wall = wall.str.replace(_HALVES, r" \1m", regex=True).str.replace(
         _FRACTION, r"\1.\2", regex=True
@@ -156,7 +181,7 @@ def _has_other_form(text: pd.Series) -> bool:
 
 def _in_order(text: pd.Series, dayfirst: bool | None) -> tuple[pd.Series, str | None]:
     """The times with the day first, the month, or (None) a short year; the first cell's format."""
-    found = pd.Series(np.datetime64("NaT", "us"), text.index)
+    found = pd.Series(np.datetime64("NaT"), text.index, dtype="datetime64[us]")
     shapes = text.str.replace(r"\d+", "0", regex=True).str.replace(r"[^\W\d_]+", "a", regex=True)
     first: str | None = None
     for _, cells in text.groupby(shapes, sort=False):
@@ -170,6 +195,8 @@ def _in_order(text: pd.Series, dayfirst: bool | None) -> tuple[pd.Series, str | 
 
 def _format(cells: pd.Series, dayfirst: bool | None) -> str | None:
     """The format of some cells of one shape: that which the first of them fits that fits any."""
+    if len(re.findall(r"\d", cells.iloc[0])) < 3:
+        return None  # no day and year
     mark = re.match(r"\d{1,4}([-/.])\d{1,2}[-/.]\d{1,4}", cells.iloc[0])
     if mark is None:
         with warnings.catch_warnings():
@@ -178,6 +205,7 @@ def _format(cells: pd.Series, dayfirst: bool | None) -> str | None:
         if guessed:
             return guessed
         dates: list[str] = [f"%d{gap}%b{gap}{year}" for gap in "- /" for year in ("%y", "%Y")]
+        dates += ["%b %d, %Y", "%B %d, %Y", "%d-%B-%Y"]
     else:
         dates = [date.replace("/", mark[1]) for date in _DATES[dayfirst]]
     forms = [date + clock for date in dates for clock in _CLOCKS]
@@ -198,4 +226,5 @@ def _fits(cell: str, form: str) -> bool:
 
 
 def _index(times: pd.Series) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(times).as_unit("us")
+    index = pd.DatetimeIndex(times).as_unit("us")
+    return index.where((index.year >= _YEARS[0]) & (index.year <= _YEARS[1]))
