@@ -15,11 +15,11 @@ from torch._compile import _disable_dynamo
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from gradclip_core.parts.gradients import Parameters
+from gradclip_core.parts.gradients import HandedOn, Parameters
 from gradclip_core.parts.names import check_module
 from gradclip_core.report import ClipReport
 from gradclip_core.short_help import ShortHelpModule
-from gradclip_core.stepping.no_effect import warn_of_steps
+from gradclip_core.stepping.no_effect import IDLE_CALLS, warn_of_no_gradient, warn_of_steps
 from gradclip_core.stepping.step_hooks import StepHooks, hooked
 
 _OUTSIDE, _INSIDE = 0, 1
@@ -70,6 +70,7 @@ class Clipper(ShortHelpModule):
         self._steps_of: weakref.ref[Optimizer] | None = None
         self._named: weakref.ref[nn.Module] | None = None
         self._handles: list[StepHooks] = []
+        self._idle_calls = 0  # that found no gradient, before the first that did
         self._met: weakref.ref[Optimizer] | None = None  # one that was handed to a call
 
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
@@ -249,6 +250,15 @@ class Clipper(ShortHelpModule):
             return done if done.dtype == values.dtype else values.to(done.device)
 
         return super()._apply(moved, recurse)  # type: ignore[no-untyped-call, no-any-return]
+
+    def _found_nothing(self, parameters: Parameters) -> None:
+        """Warn once where one that never saw a gradient is called again and again by a loop."""
+        steps = next((part.steps for part in self.modules() if "steps" in part._buffers), None)
+        seen = isinstance(steps, Tensor) and (not steps.is_cpu or bool(steps))  # else not followed
+        if not seen and not isinstance(parameters, HandedOn):
+            self._idle_calls += 1
+            if self._idle_calls == IDLE_CALLS:
+                warn_of_no_gradient(type(self).__name__)
 
     def _keep(self, report: ClipReport) -> None:
         """Make a report the last one; past nn.Module, whose way takes as long as a small clip."""

@@ -1,7 +1,8 @@
-"""Help that tells of the library's own methods, and leaves those of `nn.Module` to torch."""
+"""What clippers, thresholds and guards are beyond an `nn.Module`: short help, no dead settings."""
 
 from __future__ import annotations
 
+import inspect
 from abc import ABCMeta
 from collections.abc import Iterable
 from typing import Any
@@ -17,6 +18,12 @@ class _ShortHelp(ABCMeta):
     It is a subclass of `ABCMeta`, so that a clipper may be an abstract class, too.
     """
 
+    def __call__(cls, *args: Any, **settings: Any) -> Any:
+        """Make an object, and note that it is made."""
+        made = super().__call__(*args, **settings)
+        vars(made)["_made"] = True
+        return made
+
     def __dir__(cls) -> list[str]:
         own = {name for base in cls.__mro__ if base is not nn.Module for name in vars(base)}
         return sorted(name for name in super().__dir__() if name not in _OF_TORCH or name in own)
@@ -25,8 +32,15 @@ class _ShortHelp(ABCMeta):
 class ShortHelpModule(nn.Module, metaclass=_ShortHelp):
     """A `nn.Module` with a short `help` of its class; its objects tell of all they have.
 
-    Hooks on all modules are for those of the model, and pass it by.
+    An argument of the constructor that is no attribute cannot be set on an object, where it would
+    do nothing (AttributeError). Hooks on all modules are for those of the model, and pass it by.
     """
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        if "__init__" in vars(cls):  # else it would be that of `_ShortHelp.__call__`
+            own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+            cls.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
         """Call `forward`, and the hooks of this object alone."""
@@ -36,3 +50,21 @@ class ShortHelpModule(nn.Module, metaclass=_ShortHelp):
 
     def __dir__(self) -> Iterable[str]:
         return sorted({*super().__dir__(), *_OF_TORCH})  # type: ignore[no-untyped-call]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; raises AttributeError for what the constructor alone reads."""
+        if "_made" in self.__dict__ and not hasattr(self, name):
+            _refuse_setting(self, name)
+        super().__setattr__(name, value)
+
+
+def _refuse_setting(made: ShortHelpModule, name: str) -> None:
+    kind = type(made)
+    if name not in inspect.signature(kind).parameters:
+        return
+    cure = f"make another {kind.__name__}, which may load_state_dict the state of this one"
+    if isinstance(getattr(made, "threshold", None), nn.Module):
+        cure += "; a new bound is a new .threshold, such as Fixed(0.5)"
+    raise AttributeError(
+        f"{name} is read when a {kind.__name__} is made, and would do nothing now: {cure}"
+    )

@@ -69,6 +69,8 @@ class ByName(Composite):
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
         """Run the rules; raises what one of them raises, and ValueError without names."""
         gradients = collect_filled(parameters)
+        if not gradients.grads:
+            self._found_nothing(parameters)
         shares = [
             collect(as_groups(gradients, positions)) for positions in self._divide(gradients.names)
         ]

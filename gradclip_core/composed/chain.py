@@ -73,6 +73,7 @@ class Chain(Composite):
         self._pending = None
         gradients = collect_filled(parameters)
         if not gradients.grads:
+            self._found_nothing(parameters)
             before = self._whole(gradients)
             self.last_report = self._report(gradients.names, before, before[0], [])
             return self.last_report

@@ -17,6 +17,7 @@ from gradclip_core.parts.gradients import Gradients, Parameters, as_groups
 from gradclip_core.parts.norms import NormType
 from gradclip_core.report import ClipReport
 from gradclip_core.rules.rule import Rule
+from gradclip_core.thresholds import Threshold
 
 
 class Composite(Clipper):
@@ -34,6 +35,7 @@ class Composite(Clipper):
 
     def __init__(self, clippers: Sequence[Clipper], norm_type: NormType) -> None:
         super().__init__()
+        _check_apart(clippers)
         self.norm_type = norms.check_norm_type(norm_type)
         self.clippers: Sequence[Clipper] = nn.ModuleList(clippers)  # type: ignore[assignment]
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -148,6 +150,22 @@ def collect_filled(parameters: Parameters) -> Gradients:
 def dropped(gradients: Gradients) -> bool:
     """Whether a clipper has removed the gradients that were there; reads nothing."""
     return all(gradients.params[position].grad is None for position in gradients.present)
+
+
+def _check_apart(clippers: Sequence[Clipper]) -> None:
+    """Raise ValueError where two share a state: a clipper, or a threshold that learns."""
+    holders: dict[int, int] = {}
+    for number, clipper in enumerate(clippers):
+        for part in clipper.modules():
+            learns = isinstance(part, Threshold) and any(True for _ in part.buffers())
+            if (learns or isinstance(part, Clipper)) and holders.setdefault(
+                id(part), number
+            ) != number:
+                raise ValueError(
+                    f"clippers {holders[id(part)]} and {number} are made of one "
+                    f"{type(part).__name__}, whose state would be of both: give each its own "
+                    "(copy.deepcopy)"
+                )
 
 
 def check_parts(parts: Mapping[str, Clipper]) -> None:

@@ -78,6 +78,8 @@ class UClip(Clipper):
     def forward(self, parameters: Parameters, *, loss: Tensor | None = None) -> ClipReport:
         """Clip gradients and carry; raises what the clipper raises."""
         gradients = collect_filled(parameters)
+        if not gradients.grads:
+            self._found_nothing(parameters)
         keys = self._keys(gradients)
         kept = zip(gradients.grads, self.carry.read(gradients, keys), strict=True)
         given = [grad + carry for grad, carry in kept]

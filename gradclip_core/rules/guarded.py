@@ -33,6 +33,7 @@ class GuardedClipper(Clipper):
     """
 
     threshold: Threshold
+    steps: Tensor
     may_skip_unread = False  # whether its state is right though a step is skipped only later
 
     def __init__(self, guard: Guard) -> None:
@@ -59,6 +60,11 @@ class GuardedClipper(Clipper):
     def _untouched(self, parts: Parts, per_parameter: Tensor) -> ClipReport:
         """The report of a step that changed nothing."""
         raise NotImplementedError
+
+    def _follow(self, gradients: Gradients) -> None:
+        """Keep the state on the gradients' device."""
+        if self.steps.device != gradients.device:
+            self.to(gradients.device)
 
     def _guarded(self, selected: Selected) -> tuple[Parts, ClipReport, bool]:
         """Measure the gradients and apply the policy for those that are not finite."""

@@ -28,7 +28,8 @@ from gradclip_core.rules.guarded import GuardedClipper
 from gradclip_core.rules.settings import spelled_out
 from gradclip_core.rules.step_reports import perhaps_skipped, untouched
 from gradclip_core.stepping.no_effect import warn_of_no_effect
-from gradclip_core.thresholds import Threshold
+from gradclip_core.stepping.turns import Turns
+from gradclip_core.thresholds import Threshold, claimed
 from gradclip_core.thresholds.kept_rows import refuse_other_kind
 
 # What a fast step stands in for.
@@ -112,7 +113,7 @@ class Rule(GuardedClipper):
         patience: int | None = None,
     ) -> None:
         super().__init__(Guard(nonfinite, patience))
-        self.threshold = threshold
+        self.threshold = claimed(threshold, self)
         self.by = check_by(by)
         self.norm_type = norms.check_norm_type(norm_type)
         self.measure = check_measure(measure, self.norm_type, self.by)
@@ -122,6 +123,7 @@ class Rule(GuardedClipper):
         self.register_buffer("skipped_steps", torch.zeros((), dtype=torch.int64))
         self._partition: tuple[object, Partition] | None = None
         self._keys = ParameterKeys()
+        self._turns = Turns() if any(True for _ in threshold.buffers()) else None
         self._given_norm: Tensor | None = None  # (1,), in `ClipNorm.clip_with_norm`
         self._view = BufferView("steps", "clipped_steps", "skipped_steps")
 
@@ -181,9 +183,13 @@ class Rule(GuardedClipper):
         Raises NonFiniteGradientError where the guard says so.
         """
         gradients = collect_for_kernel(parameters)
+        if self._turns is not None:
+            self._turns.look(gradients, type(self).__name__, by_model=self.by == "model")
         # The kernel makes no graph, and turning graphs off takes as long as a small gradient.
         report = None if gradients.located is None else self._try_fast(gradients)
         if report is None:
+            if not gradients.grads:
+                self._found_nothing(parameters)
             report = self._by_pytorch(gradients)
         self._keep(report)
         return report
@@ -225,11 +231,6 @@ class Rule(GuardedClipper):
             report = self._clip(parts, gradients, report)
         return self._counted(report)
 
-    def _follow(self, gradients: Gradients) -> None:
-        """Keep the state on the gradients' device."""
-        if self.steps.device != gradients.device:
-            self.to(gradients.device)
-
     def _counted(self, report: ClipReport) -> ClipReport:
         """Count a step; its report with the clip rate."""
         self.steps += 1
@@ -251,7 +252,8 @@ class Rule(GuardedClipper):
         """The parts with their norms, and the norm of each parameter's gradient."""
         # A later parameter may have the id of one that is gone, but another number of rows.
         shapes = [param.shape for param in gradients.params] if self.by == "row" else None
-        key = [id(param) for param in gradients.params], gradients.names, gradients.groups, shapes
+        ids = [id(param) for param in gradients.params]
+        key = self.by, ids, gradients.names, gradients.groups, shapes
         if self._partition is None or self._partition[0] != key:
             self._partition = key, partition(gradients, self.by, self._keys(gradients))
         division = self._partition[1]

@@ -25,6 +25,17 @@ _ONE_SIZE = {
 }
 
 
+IDLE_CALLS = 4  # after which a clipper that has seen no gradient is not where it should be
+
+
+def warn_of_no_gradient(clipper: str) -> None:
+    """Issue a UserWarning that none of the calls of a clipper has found a gradient."""
+    _warn(
+        f"{clipper} was called {IDLE_CALLS} times and has found no gradient yet: call it after "
+        "backward() and before zero_grad(), with the parameters that the optimizer moves"
+    )
+
+
 def warn_of_no_effect(rule: str, threshold: Threshold, optimizer: Optimizer | None) -> None:
     """Issue a UserWarning if a rule on gradients never acts, or bounds no step of the optimizer."""
     if isinstance(threshold, Fixed) and math.isinf(threshold.value):

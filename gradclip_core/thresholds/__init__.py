@@ -1,6 +1,6 @@
 """Thresholds: the largest norm that each part of a gradient may keep."""
 
-from gradclip_core.thresholds.base import Fixed, Threshold, as_threshold
+from gradclip_core.thresholds.base import Fixed, Threshold, as_threshold, claimed
 from gradclip_core.thresholds.clipped_ema import ClippedEma
 from gradclip_core.thresholds.ema import Ema, LogZScore
 from gradclip_core.thresholds.noise import NoiseAware
@@ -28,4 +28,5 @@ __all__ = [
     "WindowZScore",
     "ZScore",
     "as_threshold",
+    "claimed",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import warnings
+import weakref
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradclip_core.checks import check_number, check_positive
 from gradclip_core.parts.buffer_view import BufferView
@@ -188,3 +190,23 @@ def as_threshold(name: str, value: object, others: str = "") -> Threshold:
     if value is None:
         raise ValueError(f"{name} must be {allowed} (NoClip() clips nothing), got None")
     return Fixed(check_number(name, value, allowed, lambda number: number > 0))
+
+
+# Which rule each threshold was given to.
+_rules: weakref.WeakKeyDictionary[Threshold, weakref.ref[nn.Module]] = weakref.WeakKeyDictionary()
+
+
+def claimed(threshold: Threshold, rule: nn.Module) -> Threshold:
+    """Return the threshold; warn if it has a state and another rule, which still lives, has it."""
+    held = _rules.get(threshold)
+    other = None if held is None else held()
+    if other is not None and any(True for _ in threshold.buffers()):
+        warnings.warn(
+            f"this {type(threshold).__name__} is the threshold of another {type(other).__name__}, "
+            "so that the norms of both make one history: give each its own "
+            "(copy.deepcopy(threshold))",
+            UserWarning,
+            stacklevel=2,
+        )
+    _rules[threshold] = weakref.ref(rule)
+    return threshold

@@ -97,6 +97,7 @@ class StepRule(NormRule):
         found = selected.chosen
         self._chosen = replace(found, present=[], grads=[], plain=False)
         if not selected.every.grads:
+            self._found_nothing(parameters)
             self.last_report = self._untouched(*self._measure(found))
             return self.last_report
         self._follow(selected.every)

@@ -15,16 +15,20 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gradclip_core import (
+    ByName,
     Chain,
     ClipNorm,
     Clipper,
     ClipReport,
     ClipValue,
+    Fixed,
+    Median,
     NoClip,
     NonFiniteGradientError,
     Percentile,
     Relative,
     Spam,
+    UClip,
     chain,
 )
 
@@ -245,3 +249,20 @@ def test_the_clippers_are_checked(bad: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         Chain(bad)
     assert str(caught.value) == message
+
+
+def test_two_stages_are_two_clippers_with_thresholds_of_their_own() -> None:
+    clipper, threshold = ClipNorm(1.0), Median(2.0)
+    with pytest.raises(ValueError, match=r"^clippers 0 and 2 are made of one ClipNorm, whose"):
+        chain(clipper, ClipValue(1.0), clipper)
+    with pytest.raises(ValueError, match=r"^clippers 0 and 1 are made of one ClipNorm, whose"):
+        chain(UClip(clipper), clipper)
+    with pytest.raises(ValueError, match=r"^clippers 0 and 1 are made of one ClipNorm, whose"):
+        ByName({"a": clipper, "b": clipper})
+    first = ClipNorm(threshold)
+    with pytest.warns(UserWarning, match=r"^this Median is the threshold of another ClipNorm"):
+        second = ClipNorm(threshold, by="parameter")
+    with pytest.raises(ValueError, match=r"^clippers 0 and 1 are made of one Median, whose"):
+        chain(first, second)
+    bound = Fixed(1.0)
+    chain(ClipNorm(bound), ClipValue(bound))  # which has no state

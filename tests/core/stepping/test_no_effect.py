@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from gradclip_core import ClipNorm, ClipUpdate, ClipValue, NoClip, Percentile, chain, optimizers
+from gradclip_core import (
+    ByName,
+    ClipNorm,
+    Clipper,
+    ClipUpdate,
+    ClipValue,
+    NoClip,
+    Percentile,
+    UClip,
+    chain,
+    optimizers,
+)
 
 has_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9")
 
@@ -108,3 +120,52 @@ def test_an_attached_one_is_told_of_by_attach_alone() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         clipper(made)
+
+
+CALLED: dict[str, Callable[[], Clipper]] = {
+    "norm": lambda: ClipNorm(1.0),
+    "nothing": NoClip,
+    "chain": lambda: chain(ClipValue(1.0), ClipNorm(1.0)),
+    "names": lambda: ByName({"weight": ClipNorm(1.0)}),
+    "carry": lambda: UClip(ClipNorm(1.0)),
+}
+
+
+def loop(clipper: Clipper, backward: Sequence[int], *, too_early: bool) -> None:
+    """Ten steps; the backward pass of these ones comes after the clipper if it is too early."""
+    net = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    for step in range(10):
+        optimizer.zero_grad()
+        if too_early:
+            clipper(net)
+        if step in backward:
+            net(torch.ones(1, 2)).sum().backward()
+        if not too_early:
+            clipper(net)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("rule", CALLED)
+def test_calls_before_backward_are_told_of_once(rule: str) -> None:
+    with pytest.warns(UserWarning, match=r"has found no gradient yet: .* after backward") as told:
+        loop(CALLED[rule](), range(10), too_early=True)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("rule", CALLED)
+def test_steps_without_gradients_are_none_after_one_that_had_some(rule: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loop(CALLED[rule](), [2], too_early=False)
+
+
+def test_a_rule_whose_layers_are_frozen_is_none_of_a_loop() -> None:
+    net = nn.Linear(2, 1)
+    net.bias.requires_grad_(False)
+    clipper = ByName({"bias": ClipNorm(1.0)}, otherwise=ClipNorm(1.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(10):
+            net(torch.ones(1, 2)).sum().backward()
+            clipper(net)
