@@ -61,6 +61,8 @@ class ClippedStep:
             clipper.detach()
             raise
         self._names = Names()
+        self._left: ClipReport | None = None  # the report of the latest step
+        self._called = False  # whether the loop was told that it calls the clipper as well
         self._arrivals = Arrivals(self.optimizer)
         self._scale = None if clipper.fold_into(self.optimizer) else StepScale(self.optimizer)
         self._hooks = StepHooks(self.optimizer, enter=self._before_step)
@@ -145,7 +147,23 @@ class ClippedStep:
         self._arrivals.look()
         model = self.clipper._attached_model()
         parameters = self.optimizer if model is None else self._names(model, self.optimizer)
+        self._look_for_calls()
         self.clipper(parameters, loss=loss.detach() if isinstance(loss, Tensor) else None)
+        self._left = self.clipper.last_report
+
+    def _look_for_calls(self) -> None:
+        """Warn once if the loop calls the clipper as well, since the last step."""
+        clipper = self.clipper
+        by_step_alone = self._left is None or clipper.last_report is self._left
+        if by_step_alone or clipper.acts_in_step or self._called:
+            return
+        self._called = True
+        warnings.warn(
+            f"the {type(clipper).__name__} in the step of {type(self.optimizer).__name__} is "
+            "called by the loop too, so that it clips and counts twice: leave the call out",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def clip_in_step(optimizer: Optimizer, clipper: Clipper) -> ClippedStep:

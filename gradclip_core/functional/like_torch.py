@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn import utils
+from torch.optim import Optimizer
 
 from gradclip_core.parts import native
 from gradclip_core.parts.gradients import Gradients
@@ -192,12 +193,25 @@ def clip_grad_value_(
 
 
 def _listed(tensors: Tensors, *, warn: bool = False) -> list[Tensor]:
+    if isinstance(tensors, nn.Module | Optimizer):
+        raise _no_tensors(type(tensors))
     held = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    if not torch.compiler.is_compiling():
+        for kind in set(map(type, held)):
+            if not issubclass(kind, Tensor):
+                raise _no_tensors(kind)
     if warn and not held and not torch.compiler.is_compiling():
         warnings.warn(
             "`parameters` is an empty iterable, no gradient clipping will occur", stacklevel=3
         )
     return held
+
+
+def _no_tensors(kind: type) -> TypeError:
+    return TypeError(
+        f"the functions of torch.nn.utils take tensors alone, got {kind.__name__}: pass "
+        "model.parameters(), or call a clipper, which takes models, optimizers and names"
+    )
 
 
 def _gradients(parameters: list[Tensor]) -> list[Tensor]:

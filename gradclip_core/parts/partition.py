@@ -113,6 +113,12 @@ def _labels(gradients: Gradients, by: By, keys: Sequence[str]) -> Sequence[str]:
     names = [name for name in gradients.names if name is not None]
     if len(names) < len(gradients.params):
         raise unnamed(f"by={by!r}", gradients.names.index(None))
+    if by == "module" and len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ValueError(
+            f"by='module' would take the modules of two models for one: two parameters are called "
+            f"{twice!r}; pass a ModuleDict of the models, or named_parameters(prefix=...) of each"
+        )
     if isinstance(by, Mapping):
         patterns = [(str(part), re.compile(pattern)) for part, pattern in by.items()]
         return [next((part for part, p in patterns if p.search(name)), REST) for name in names]

@@ -87,8 +87,9 @@ class PerParameter(nn.Module):
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self._places:
-            destination[prefix + _PLACES] = packed(self._places)
+        # When there are none too: torch.distributed.checkpoint loads what a state holds, and would
+        # pass by in silence what a new one had not.
+        destination[prefix + _PLACES] = packed(self._places)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         self._buffers.clear()

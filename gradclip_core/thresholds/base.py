@@ -105,7 +105,11 @@ class Fixed(Threshold):
 
     def __init__(self, value: float) -> None:
         super().__init__()
-        self.value = check_positive("threshold", value)
+        self.value = value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; `value` may be another at any step, and is checked each time."""
+        super().__setattr__(name, check_positive("threshold", value) if name == "value" else value)
 
     def forward(self, parts: Parts) -> Tensor:
         """The constant, 0-d."""

@@ -254,3 +254,32 @@ def test_one_gradient_over_and_over_is_not_taken_for_a_clipped_one(value: float)
         for _ in range(20):
             param.grad = torch.tensor([value, 2 * value, 0.0])
             optimizer.step()
+
+
+@pytest.mark.parametrize("twin", [False, True])
+def test_a_loop_that_calls_the_clipper_too_is_told_once(twin: bool) -> None:
+    net, clipper = make_net(), ClipNorm(Percentile(50.0))
+    if twin:
+        optimizer = clipped(SGD)(net.parameters(), 0.1, clipper=clipper)
+    else:
+        optimizer = SGD(net.parameters(), 0.1)
+        clip_in_step(optimizer, clipper)
+    for by_hand in (True, False, False):  # the first call comes before the step has clipped
+        if by_hand:
+            clipper(net)
+        loss_of(net, 0).backward()
+        optimizer.step()
+    clipper(net)
+    with pytest.warns(UserWarning, match=r"^the ClipNorm in the step of .*SGD is called by the lo"):
+        optimizer.step()
+    clipper(net)
+    optimizer.step()
+
+
+def test_guards_of_update_clipping_may_be_asked_before_the_step() -> None:
+    net = make_net()
+    optimizer = clipped(SGD)(net.parameters(), 0.1, clipper=ClipUpdate(0.1))
+    for step in range(3):
+        loss_of(net, step).backward()
+        optimizer.clipper(net)
+        optimizer.step()

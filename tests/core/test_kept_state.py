@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
@@ -247,3 +248,20 @@ def test_the_state_is_of_plain_types() -> None:
     held = torch.load(io.BytesIO(state["param_groups"][0]["clipper"]), weights_only=True)
     assert {type(value) for value in held.values()} <= {Tensor, dict}
     assert all("clipper" not in group for group in state["param_groups"][1:])
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is .*available")
+@pytest.mark.parametrize("rule", ["history", "carry"])
+def test_a_state_that_has_no_place_in_a_new_clipper_is_not_passed_by(
+    rule: str, tmp_path: Path
+) -> None:
+    def make() -> Clipper:
+        return UClip(ClipNorm(1.0)) if rule == "carry" else ClipNorm(Median(2.0), by="parameter")
+
+    net, clipper = nn.Linear(2, 1), make()
+    net(torch.ones(1, 2)).sum().backward()
+    clipper(net)
+    dcp.save({"clipper": clipper.state_dict()}, checkpoint_id=tmp_path, no_dist=True)
+    held = {"clipper": make().state_dict()}
+    with pytest.raises(CheckpointException, match="Size mismatch"):
+        dcp.load(held, checkpoint_id=tmp_path, no_dist=True)

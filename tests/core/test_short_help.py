@@ -71,6 +71,16 @@ def test_the_bound_may_be_another_from_some_step_on() -> None:
         weight.grad = torch.tensor([3.0, 4.0])
         # 5 / 5 and 10 / 5 are exact; the factor is rounded once.
         assert clipper([weight]).clipped_norm.item() == pytest.approx(bound, rel=1e-12)
+    clipper.threshold.value = 0.5
+    assert clipper([weight]).clipped_norm.item() == pytest.approx(0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("bad", [-1.0, 0, "1", None, torch.nan])
+def test_a_bound_is_checked_whenever_it_is_set(bad: Any) -> None:
+    clipper = ClipNorm(1.0)
+    with pytest.raises(ValueError, match=r"^threshold must be a number > 0, got "):
+        clipper.threshold.value = bad
+    assert clipper.threshold.value == 1.0
 
 
 def test_parts_may_be_others_from_some_step_on() -> None:

@@ -177,6 +177,16 @@ def test_parts_by_name_need_names(by: Any) -> None:
         partition(collect(net().parameters()), by)
 
 
+def test_modules_of_two_models_are_not_taken_for_one() -> None:
+    both = [net(), net()]
+    twice = [pair for each in both for pair in each.named_parameters()]
+    with pytest.raises(ValueError, match=r"two parameters are called '.*'; pass a ModuleDict"):
+        partition(collect(twice), "module")
+    apart = partition(collect(torch.nn.ModuleList(both)), "module")
+    assert len(apart.members) == 2
+    assert len(partition(collect(twice), "parameter").members) == len(twice)
+
+
 @pytest.mark.parametrize(
     ("names", "members"),
     [
