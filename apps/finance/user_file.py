@@ -119,7 +119,7 @@ def _close(table: Table, times: Sequence[str]) -> str:
     if len(numeric) != 1:
         raise UserError(
             f"{table.path}: no column 'close'; there are {', '.join(table.names)}; name it with "
-            "data.close=COLUMN"
+            f"data.close=COLUMN{table.sheet_cure}"
         )
     return numeric[0]
 

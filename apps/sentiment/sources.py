@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import pandas as pd
@@ -156,9 +157,13 @@ class File(Source):
         if label is None:
             rating = find_column(table, self.wanted["rating"], RATING_NAMES)
         judged = label or rating
-        there = ", ".join(map(repr, table.names))
+        there = shorten(", ".join(map(repr, table.names)), 500, placeholder=" ...")
+        there += table.sheet_cure
         if text is None:
-            raise UserError(f"{self.path}: data.text: which column holds texts? there are {there}")
+            raise UserError(
+                f"{self.path}: data.text: which column holds texts? there are {there}; of a file "
+                "without a header name the columns: data.columns"
+            )
         if judged is None or judged == text:
             raise UserError(
                 f"{self.path}: which column judges the texts? set data.label (classes) or "

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from apps.tables.table import is_nested
@@ -30,9 +31,12 @@ def as_label(value: Any) -> str | None:
 
     One rule for cells, for `data.classes` and for every format: blanks around are dropped, true
     and false are written in lower case, whole numbers without a fraction (0, 0.0, "0" and "0.0"
-    are one class), and null, NaN and the empty text are missing, as values or as words. Raises
-    ValueError for a list or an object.
+    are one class), a list of one label is that label, as tools for labelling write it, and null,
+    NaN and the empty text are missing, as values or as words. Raises ValueError for another list
+    or an object.
     """
+    if isinstance(value, list | tuple | np.ndarray) and len(value) == 1:
+        return as_label(value[0])
     if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA:
         return None
     if isinstance(value, bool):

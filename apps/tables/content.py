@@ -54,7 +54,9 @@ _MARKS = {
 }
 _LAYERS = 3  # a table may be packed in a package
 _LIKELY = 0.08  # chardet's confidence; below it stand a few letters that many encodings fit
-_SIGNS = "°²³µ·€£§\u2019\u2026\u2013"  # beside letters what a little Western text has outside ASCII
+_SIGNS = (
+    "°²³µ·ªº€£§\u2019\u2026\u2013"  # beside letters what a little Western text has outside ASCII
+)
 _SAMPLE = 200_000  # bytes by which an encoding is told
 _ENDS = "\0\x1a"  # with which old systems, and disks that were cut off, end a text
 
@@ -164,6 +166,8 @@ def _is_utf8(data: bytes) -> bool:
 
 def _detected(data: bytes) -> str | None:
     """The name of an encoding other than UTF-8; None for what is no text."""
+    if b"\0" not in data and not _letters(data):
+        return "cp1252"
     sample = data[:_SAMPLE]
     known = chardet.EncodingEra.ALL & ~chardet.EncodingEra.MAINFRAME
     found = chardet.detect(sample, encoding_era=known)
@@ -176,6 +180,13 @@ def _detected(data: bytes) -> str | None:
         return None
     name = codecs.lookup(found["encoding"]).name
     return "cp1252" if name == "iso8859-1" or _is_western(found["confidence"], sample) else name
+
+
+def _letters(data: bytes) -> set[str]:
+    """What Windows-1252 has letters, or nothing, for: without any it is that, for its quotes."""
+    bytes_ = bytes(byte for byte in set(data) if byte > 127)
+    text = bytes_.decode("cp1252", errors="replace")
+    return {char for char in text if char == "\ufffd" or (char.isalpha() and char not in _SIGNS)}
 
 
 def _confidence(found: chardet.DetectionDict) -> float:

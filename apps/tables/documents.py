@@ -32,7 +32,8 @@ def read_json(text: str, path: Path) -> tuple[pd.DataFrame | list[list[Any]], st
     """
     lines = [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
     try:
-        document = None if path.suffix.lower() in _LINES else json.loads(text)
+        is_lines = path.suffix.lower() in _LINES and not text.lstrip().startswith("[")
+        document = None if is_lines else json.loads(text)
     except ValueError as error:
         if len(lines) < 2 or not lines[0][1].rstrip().endswith("}"):
             raise UserError(f"{path}: not JSON ({error})") from None
@@ -117,11 +118,18 @@ def _of_split(document: dict[str, Any]) -> list[list[Any]]:
     return [["timestamp", *names], *([key, *row] for key, row in zip(index, rows, strict=True))]
 
 
+def _counts(keys: pd.Index) -> bool:
+    return list(keys) == [str(number) for number in range(len(keys))]
+
+
 def _of_objects(document: dict[str, dict[str, Any]]) -> pd.DataFrame | list[list[Any]]:
-    """An object of objects: rows by their time, or columns by their name."""
+    """An object of objects: rows by their time or number, columns by name, or the more as rows."""
     if all(_TIME.match(key) for key in document):
         return _frame([{"timestamp": key} | row for key, row in document.items()])
     frame = pd.DataFrame(document, dtype=object)
     if all(isinstance(key, str) and _TIME.match(key) for key in frame.index):
         return frame.rename_axis("timestamp").reset_index()
+    by_number, by_name = _counts(frame.columns), _counts(frame.index)
+    if by_number > by_name or (by_number == by_name and len(frame.columns) > len(frame)):
+        return _frame(list(document.values()))
     return frame.reset_index(drop=True)

@@ -31,15 +31,20 @@ def read_rows(text: str, path: Path, sep: str | None = None) -> tuple[Rows, str]
     try:
         rows = _parse(text, path, delimiter, quote or '"')
     except UserError:
-        if quote:
+        if '\\"' in text:  # Spark, MySQL and R escape quotes
+            rows = _parse(text, path, delimiter, '"', "\\")
+        elif quote:
             raise
-        rows = _parse(text, path, delimiter, None)  # quotes are signs like others
+        else:
+            rows = _parse(text, path, delimiter, None)  # quotes are signs like others
     while rows and not rows[-1]:
         rows.pop()
     return rows, delimiter
 
 
-def _parse(text: str, path: Path, delimiter: str, quote: str | None) -> Rows:
+def _parse(
+    text: str, path: Path, delimiter: str, quote: str | None, escape: str | None = None
+) -> Rows:
     quoting: Literal[0, 3] = csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL
     stream = io.StringIO(text, newline="")
     # Columns that blanks align, and `"a", "b"`, have blanks before a cell.
@@ -48,6 +53,7 @@ def _parse(text: str, path: Path, delimiter: str, quote: str | None) -> Rows:
         stream,
         delimiter=delimiter,
         quotechar=quote,
+        escapechar=escape,
         quoting=quoting,
         strict=True,
         skipinitialspace=padded,

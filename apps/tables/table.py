@@ -90,6 +90,11 @@ class Table:
         path, number = self.where(row).rsplit(": ", 1)
         return f"{path}: column {name!r}, {number}"
 
+    @property
+    def sheet_cure(self) -> str:
+        """What to do where the columns looked for are not in the first sheet of several."""
+        return "; or name another sheet with data.sheet" if "(data.sheet)" in self.found else ""
+
     def take(self, kept: NDArray[np.bool_] | NDArray[np.intp], *notes: str) -> Table:
         """Some of the rows, in the order given, and notes on why."""
         return replace(

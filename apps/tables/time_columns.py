@@ -66,13 +66,11 @@ def find_times(table: Table) -> list[str]:
         return usual[:1]  # whose first cell will be named
     if not dated:
         cure = "name it with data.timestamp=COLUMN"
-        if table.found.startswith("Excel"):
-            cure = "name it with data.timestamp=COLUMN, or its sheet with data.sheet=SHEET"
-        elif len(table.names) == 1:
+        if len(table.names) == 1:
             cure = "if they are several, name what separates them, such as data.sep=blank"
         raise UserError(
             f"{table.path}: no column of times such as 2024-01-31 13:30; there are "
-            f"{shorten(', '.join(table.names), 500, placeholder=' ...')}; {cure}"
+            f"{shorten(', '.join(table.names), 500, placeholder=' ...')}; {cure}{table.sheet_cure}"
         )
     name = min(dated, key=_rank)
     if hours and _is_date(table, name):

@@ -120,7 +120,11 @@ def test_a_table_that_does_not_do(tmp_path, spoil, options, expected):
         ("a.jsonl", b"", "the file is empty"),
         ("a.jsonl", b'{"text": "x", "label": "y"}\n\xff\n', "line 2: not JSON"),
         ("a.jsonl", b'{"text": ["x"], "label": "y"}\n{"text": "x"}\n', "['x'] is no single text"),
-        ("a.jsonl", b'{"text": "x", "label": [0]}\n{"text": "x"}\n', "[0] is no single label"),
+        (
+            "a.jsonl",
+            b'{"text": "x", "label": [0, 1]}\n{"text": "x"}\n',
+            "[0, 1] is no single label",
+        ),
         ("a.jsonl", b'{"text": "x"}\n{"text"\n', "line 2: not JSON"),
         ("a.parquet", b"", "the file is empty"),
         ("a.txt", b"good\n", "a header but no rows"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from pathlib import Path
@@ -30,6 +31,9 @@ CASES = Path(__file__).parents[4] / "shared/cases/apps"
         *[(cell, None) for cell in ("nan", "NaN", "null", "NULL", "<NA>", "#N/A")],
         ("NA", "NA"),
         ("None", "None"),
+        (["pos"], "pos"),
+        (np.array([1.0]), "1"),
+        ([None], None),
         (0.5, "0.5"),
         ("1.10", "1.10"),
         ("very good", "very good"),
@@ -39,7 +43,9 @@ def test_one_rule_for_labels(cell, label):
     assert as_label(cell) == label
 
 
-@pytest.mark.parametrize("cell", [[0], {"a": 1}, [], (0,), np.array([0]), b"0"])
+@pytest.mark.parametrize(
+    "cell", [[0, 1], {"a": 1}, [], [[0, 1]], [{"a": 1}], np.array([0, 1]), b"0"]
+)
 def test_a_list_is_no_label(cell):
     with pytest.raises(ValueError, match="is no single label"):
         as_label(cell)
@@ -118,6 +124,15 @@ def test_ratings_are_found_where_there_are_no_labels(tmp_path, name):
     assert found.frame["target"].tolist() == (2 * (reviews()["stars"] - 3)).tolist()
 
 
+def test_the_column_of_texts_may_be_in_another_sheet_or_without_a_name(tmp_path):
+    with pd.ExcelWriter(tmp_path / "r.xlsx") as book:
+        pd.DataFrame({"notes": ["mine"]}).to_excel(book, sheet_name="notes", index=False)
+        reviews()[["text", "label"]].to_excel(book, sheet_name="all", index=False)
+    with pytest.raises(UserError, match=r"name another sheet with data\.sheet; .* data\.columns"):
+        File(str(tmp_path / "r.xlsx")).read()
+    same(File(str(tmp_path / "r.xlsx"), sheet="all").read())
+
+
 def _headless(table: pd.DataFrame, path: Path) -> None:
     table.assign(label=table["label"].map({"bad": 0, "so-so": 1, "good": 2})).to_csv(
         path, sep="\t", header=False, index=False
@@ -135,6 +150,14 @@ WRITERS = {
     "r.parquet": lambda table, path: table.to_parquet(path),
     "list.json": lambda table, path: table.to_json(path, orient="records"),
     "r.jsonl": lambda table, path: table.to_json(path, orient="records", lines=True),
+    "array.jsonl": lambda table, path: table.to_json(path, orient="records"),
+    "index.json": lambda table, path: table.to_json(path, orient="index"),
+    "doccano.jsonl": lambda table, path: table.assign(
+        label=[[label] for label in table["label"]]
+    ).to_json(path, orient="records", lines=True),
+    "spark.csv": lambda table, path: table.to_csv(
+        path, index=False, quoting=csv.QUOTE_ALL, doublequote=False, escapechar="\\"
+    ),
     "blank.jsonl": lambda table, path: path.write_text(
         table.to_json(orient="records", lines=True).replace("\n", "\n\n")
     ),

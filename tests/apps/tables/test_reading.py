@@ -16,6 +16,7 @@ from apps.tables.read import read_table
 from apps.tables.reading import Reading
 
 LINES = [f'{i},"line\nother, {i}",{i}.5' for i in range(100)]
+TWICE = [["x", "5"], [None, None], ["n", "x"], ["y", "2"]]  # two tables, of which none is chosen
 SPLIT = {"columns": ["n", "x"], "index": [0, 1], "data": [[1, 2], [3, None]]}
 
 
@@ -50,6 +51,14 @@ def cells(folder: Path, name: str, content: str | bytes, **options: object) -> l
         ("a.csv", "n,x\n1,2\nn,x\n3,4\n", [["n", "x"], ["1", "2"], [None, None], ["3", "4"]]),
         ("a.csv", "n\nn\nm\n", [["n"], ["n"], ["m"]]),
         ("a.csv", "'n','x'\n'1','2'\n'3','4'\n", [["n", "x"], ["1", "2"], ["3", "4"]]),
+        ("a.csv", 'n,x\n1,"a \\"b\\", c"\n2,"d"\n', [["n", "x"], ["1", 'a "b", c'], ["2", "d"]]),
+        ("a.csv", "n,x\n1,2\nthis, too\n", [["n", "x"], ["1", "2"], ["this", " too"]]),
+        ("a.csv", "n,x\n1,2\n3,4\nby me\n", [["n", "x"], ["1", "2"], ["3", "4"], [None, None]]),
+        ("a.csv", "n,x\na,1\nb,2\nc\n", [["n", "x"], ["a", "1"], ["b", "2"], ["c", None]]),
+        ("a.csv", "n,x\n--,---\n1,2\n", [["n", "x"], [None, None], ["1", "2"]]),
+        ("a.csv", "x,1,2\n7,5,6\n", [["x", "1", "2"], ["7", "5", "6"]]),
+        ("a.csv", "a,b\nx,5\n\nn,x\ny,2\n", [["a", "b"], *TWICE]),
+        ("a.json", '{"0": {"n": 1, "x": 2}, "1": {"n": 3, "x": 4}}', [["n", "x"], [1, 2], [3, 4]]),
         ("a.tsv", 'n\tx\n1\tsaid "no" to\n', [["n", "x"], ["1", 'said "no" to']]),
         ("a.tsv", 'n\tx\n1\t"no" he said\n', [["n", "x"], ["1", '"no" he said']]),
         ("a.json", '[{"n": 1, "x": null}, {"x": "2"}]', [["n", "x"], [1, None], [None, "2"]]),
@@ -84,6 +93,16 @@ WORDS = {
     "euc_kr": "\uc601\ud654\uac00 \uc815\ub9d0 \uc7ac\ubbf8\uc788\uc5b4\uc694",
     "utf_16_be": "\u7535\u5f71\u5f88\u597d\u770b",
 }
+
+
+@pytest.mark.parametrize(
+    "sign", ["\u2019", "\u201c", "\u2026", "\u2013", "\u20ac", "\u00bd", "\u00ae", "\u00a0"]
+)
+@pytest.mark.parametrize("words", ["it is", "kjh qwz"])
+def test_the_signs_of_windows_alone_are_those(tmp_path, sign, words):
+    text = "n,note\n" + "".join(f"{i},{words} {sign} so\n" for i in range(40))
+    found = cells(tmp_path, "a.csv", text.encode("cp1252"))
+    assert found[1:] == [[str(i), f"{words} {sign} so"] for i in range(40)]
 
 
 @pytest.mark.parametrize("encoding", WORDS)
