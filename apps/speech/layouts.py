@@ -12,8 +12,9 @@ from pathlib import Path
 import soundfile
 
 from apps.errors import UserError
-from apps.speech.manifest import TABLES, read_manifest, read_text
+from apps.speech.manifest import TABLES, find_file, read_manifest, read_text
 from apps.speech.utterances import Part, Utterance, as_seconds, normalize
+from apps.tables.reading import Reading
 
 AUDIO = frozenset(
     {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au"}
@@ -24,6 +25,12 @@ _FOREIGN = frozenset({".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".3gp", "
 # TIMIT's texts begin with their first and last sample.
 _TIMIT = re.compile(r"0 \d+ ")
 # Common Voice's own parts; `validated.tsv` and others overlap with them.
+_MANIFESTS = ("metadata.csv", "metadata.jsonl", "manifest.jsonl", "manifest.json", "manifest.csv")
+_PARTS: dict[Part, tuple[str, ...]] = {
+    "train": ("train",),
+    "val": ("dev", "val", "valid", "validation"),
+    "test": ("test",),
+}
 _COMMON_VOICE: dict[Part, str] = {"train": "train.tsv", "val": "dev.tsv", "test": "test.tsv"}
 
 Parts = dict[Part, list[Utterance]]
@@ -37,23 +44,31 @@ class Layout:
     parts: Parts
 
 
-def read_layout(path: Path) -> Layout:
+def read_layout(path: Path, reading: Reading | None = None) -> Layout:
     """The transcribed utterances at a path: a manifest, or the folder of a corpus.
 
     Folders may be those of LibriSpeech (`*.trans.txt`), Common Voice (`train.tsv` beside `clips`),
-    Kaldi (`wav.scp` and `text`, with or without `segments` and `utt2spk`), or hold audio files
-    with a `.txt` of the same name beside each. Raises UserError for others.
+    Kaldi (`wav.scp` and `text`, with or without `segments` and `utt2spk`), LJ Speech, hold a
+    manifest (`metadata.csv`), or audio files with a `.txt` of the same name for each; and such
+    folders named `train`, `dev` and `test`. reading: of a manifest. Raises UserError for others.
     """
     if not path.is_dir():
-        return Layout("manifest", {"train": read_manifest(path)})
-    for name, read in _FOLDERS.items():
-        parts = read(path)
-        if parts:
-            return Layout(name, parts)
+        return Layout("manifest", {"train": read_manifest(path, reading)})
+    found = _of_folder(path)
+    if found is not None:
+        return found
     raise UserError(
         f"data.path={path}: a folder of no known layout; known: a manifest (JSON lines, CSV, TSV), "
         f"or folders of {', '.join(_FOLDERS)}"
     )
+
+
+def _of_folder(path: Path) -> Layout | None:
+    for name, read in _FOLDERS.items():
+        parts = read(path)
+        if parts:
+            return Layout(name, parts)
+    return None
 
 
 def find_audio(source: Path) -> list[Utterance]:
@@ -154,16 +169,50 @@ def _kaldi(folder: Path) -> Parts | None:
     return {"train": found} if found else None
 
 
+def _lj_speech(folder: Path) -> Parts | None:
+    metadata = folder / "metadata.csv"
+    if not metadata.is_file() or not (folder / "wavs").is_dir():
+        return None
+    lines = [line for line in read_text(metadata).split("\n") if line.strip()]
+    if not all("|" in line for line in lines):
+        return None
+    found = []
+    for number, line in enumerate(lines, start=1):
+        name, *texts = line.split("|")
+        where = f"{metadata}, line {number}"
+        audio = _beside(folder / "wavs" / name)
+        if audio is None:
+            raise UserError(f"{where}: no audio file {name} in wavs")
+        # The last text has numbers written out.
+        found.append(Utterance(audio, _spoken(where, texts[-1])))
+    return {"train": found}
+
+
+def _manifest_inside(folder: Path) -> Parts | None:
+    manifest = next((folder / name for name in _MANIFESTS if (folder / name).is_file()), None)
+    return None if manifest is None else {"train": read_manifest(manifest)}
+
+
+def _own_parts(folder: Path) -> Parts | None:
+    """The parts in folders of their names, each in a layout that is known."""
+    parts: Parts = {}
+    for part, names in _PARTS.items():
+        inside = next((folder / name for name in names if (folder / name).is_dir()), None)
+        layout = None if inside is None else _of_folder(inside)
+        if layout is not None:
+            parts[part] = [u for utterances in layout.parts.values() for u in utterances]
+    return parts if "train" in parts and len(parts) > 1 else None
+
+
 def _recording(folder: Path, where: str, place: str) -> Path:
     """The file of a recording; the commands that wav.scp may hold are never run."""
     if place.endswith("|"):
         raise UserError(
             f"{where}: is a command, which is not run; write its output to a file and name that"
         )
-    path = Path(place)
     # Kaldi takes paths from where it is started, often some folders above.
-    places = [path] if path.is_absolute() else [above / path for above in (folder, *folder.parents)]
-    return next((one for one in [*places, path] if one.is_file()), places[0])
+    places = [find_file(above, place) for above in (folder, *folder.parents, Path())]
+    return next((one for one in places if one.is_file()), places[0])
 
 
 def _segment(where: str, fields: str) -> tuple[str, float | None, float | None]:
@@ -181,7 +230,11 @@ def _segment(where: str, fields: str) -> tuple[str, float | None, float | None]:
 
 def _texts_beside(folder: Path) -> Parts | None:
     texts = {_key(text): text for text in sorted(folder.rglob("*")) if _is_text(text)}
-    pairs = [(audio, texts.get(_key(audio))) for audio in audio_files(folder)]
+    recordings = audio_files(folder)
+    pairs = [(audio, texts.get(_key(audio))) for audio in recordings]
+    if not any(text for _, text in pairs) and len({name for _, name in texts}) == len(texts):
+        by_name = {name: text for (_, name), text in texts.items()}  # VCTK: txt beside wav48
+        pairs = [(audio, by_name.get(_key(audio)[1])) for audio in recordings]
     spoken = [(audio, text, read_text(text)) for audio, text in pairs if text is not None]
     if spoken and all(_TIMIT.match(words) for _, _, words in spoken):
         spoken = [(audio, text, _TIMIT.sub("", words)) for audio, text, words in spoken]
@@ -195,7 +248,8 @@ def _is_text(path: Path) -> bool:
 
 def _key(path: Path) -> tuple[Path, str]:
     """What an audio file and its text share, however systems write the letters of a name."""
-    return path.parent, unicodedata.normalize("NFC", path.stem).casefold()
+    stem = path.stem.removesuffix(".normalized")  # of LibriTTS
+    return path.parent, unicodedata.normalize("NFC", stem).casefold()
 
 
 def _spoken(where: str, text: str) -> str:
@@ -210,7 +264,10 @@ _FOLDERS: dict[str, Callable[[Path], Parts | None]] = {
     "LibriSpeech (*.trans.txt)": _libri_speech,
     "Common Voice (clips, train.tsv)": _common_voice,
     "Kaldi (wav.scp, text)": _kaldi,
-    "audio with a .txt beside each": _texts_beside,
+    "LJ Speech (metadata.csv, wavs)": _lj_speech,
+    "a manifest (metadata.csv)": _manifest_inside,
+    "parts (train, dev, test)": _own_parts,
+    "audio with a .txt for each": _texts_beside,
 }
 
 

@@ -5,30 +5,51 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from apps.errors import UserError
 from apps.speech.utterances import Utterance, as_seconds, as_text, normalize
+from apps.tables.content import SUFFIXES
+from apps.tables.read import read_table
+from apps.tables.reading import Reading
 
-TABLES = (".csv", ".tsv")
-# What the fields of an utterance are called: NeMo, Hugging Face, Common Voice, DeepSpeech.
-_AUDIO = ("audio_filepath", "audio", "path", "file", "wav_filename", "filename")
-_TEXT = ("text", "sentence", "transcript", "transcription")
-_SPEAKER = ("speaker", "speaker_id", "client_id")
+TABLES = (".csv", ".tsv", ".parquet", ".xlsx")
+_LINES = (".json", ".jsonl", ".ndjson")
+_PACKINGS = (".gz", ".zip", ".xz", ".bz2")
+# What the fields of an utterance are called: NeMo, Hugging Face, Common Voice, DeepSpeech,
+# SpeechBrain, WeNet.
+_AUDIO: tuple[str, ...] = (
+    "audio_filepath",
+    "audio",
+    "path",
+    "file",
+    "wav_filename",
+    "filename",
+    "file_name",
+)
+_AUDIO += ("wav", "audio_path", "audio_file", "file_path", "filepath", "wav_path")
+_TEXT: tuple[str, ...] = ("text", "sentence", "transcript", "transcription", "txt", "wrd", "words")
+_TEXT += ("normalized_text",)
+_SPEAKER = ("speaker", "speaker_id", "client_id", "spk_id", "spk")
+_BEGIN = ("offset", "start", "start_time", "begin")
+_END = ("end", "end_time", "stop")
 
 Row = Mapping[str, Any]
 
 
-def read_manifest(path: Path, *, transcribed: bool = True) -> list[Utterance]:
+def read_manifest(
+    path: Path, reading: Reading | None = None, *, transcribed: bool = True
+) -> list[Utterance]:
     """The utterances of a manifest; paths in it are relative to its folder.
 
     A line is a JSON object with `audio_filepath` and `text`, and optionally `speaker`, `duration`
-    and `offset` (seconds; they cut a segment out of a recording). A CSV or TSV file has the same
-    as columns. Raises UserError naming file and line for anything else, and for an empty text
-    when `transcribed`.
+    and `offset`, or `start` and `end` (seconds; they cut a segment out of a recording). A table
+    (CSV, TSV, Excel, Parquet, a JSON list) has the same as columns; `reading` says how to read
+    one. Raises UserError naming file and line for anything else, and for an empty text when
+    `transcribed`.
     """
-    rows = _table(path) if path.suffix.lower() in TABLES else _json_lines(path)
+    rows = _rows(path, reading or Reading())
     found = [_utterance(path, where, row, transcribed) for where, row in rows]
     if not found:
         raise UserError(f"{path}: holds no utterances")
@@ -52,23 +73,58 @@ def read_text(path: Path) -> str:
 
 
 def _utterance(path: Path, where: str, row: Row, transcribed: bool) -> Utterance:
-    audio = as_text(where, _AUDIO[0], _first(row, _AUDIO))
+    place = _first(row, _AUDIO)
+    if isinstance(place, Mapping) and "path" in place:  # Hugging Face, beside the samples
+        place = place["path"]
+    audio = as_text(where, _AUDIO[0], place)
     if not audio:
         raise UserError(f"{where}: must have audio_filepath and text; has {', '.join(row) or '-'}")
     text = normalize(as_text(where, "text", _first(row, _TEXT)))
     if transcribed and not text:
         raise UserError(f"{where}: empty transcript (text)")
+    offset = as_seconds(where, "offset", _first(row, _BEGIN))
+    duration = as_seconds(where, "duration", row.get("duration"), positive=True)
+    end = as_seconds(where, "end", _first(row, _END))
+    if end is not None:
+        duration = end - (offset or 0.0)
+        if duration <= 0:
+            raise UserError(f"{where}: ends at {end:g} s, before it begins")
     return Utterance(
-        path.parent / audio,
+        find_file(path.parent, audio),
         text,
         as_text(where, "speaker", _first(row, _SPEAKER)),
-        as_seconds(where, "duration", row.get("duration"), positive=True),
-        as_seconds(where, "offset", row.get("offset")),
+        duration,
+        offset,
     )
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """The file that a list of recordings names, from its folder.
+
+    Names may be those of Windows; Common Voice lists what is in `clips`.
+    """
+    path = folder / name
+    if path.is_file():
+        return path
+    if "\\" in name:
+        path = folder / PureWindowsPath(name).as_posix()
+    clip = folder / "clips" / name
+    return clip if clip.is_file() else path
 
 
 def _first(row: Row, names: tuple[str, ...]) -> Any:
     return next((row[name] for name in names if name in row), None)
+
+
+def _rows(path: Path, reading: Reading) -> Iterator[tuple[str, Row]]:
+    """The rows of a manifest by its name, and of a JSON file by whether it is a list."""
+    suffix = path.suffix.lower()
+    if suffix == ".tsv" and reading == Reading():
+        return _tsv(path)
+    is_table = suffix in SUFFIXES - set(_LINES) or suffix in _PACKINGS
+    if suffix == ".json" and path.is_file():
+        is_table = read_text(path).lstrip().startswith("[")
+    return _table(path, reading) if is_table else _json_lines(path)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
@@ -83,18 +139,21 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
             raise UserError(f"{where}: not JSON ({error}); a line holds one object") from error
         if not isinstance(line, dict):
             raise UserError(f"{where}: must be an object with audio_filepath and text")
-        yield where, line
+        yield where, {name.strip().lower(): value for name, value in line.items()}
 
 
-def _table(path: Path) -> Iterator[tuple[str, Row]]:
+def _table(path: Path, reading: Reading) -> Iterator[tuple[str, Row]]:
+    table = read_table(path, reading).without_blank_rows()
+    cells = table.cells.astype(object).where(table.cells.notna(), None)
+    names = [name.strip().lower() for name in table.names]
+    for number, row in enumerate(cells.to_numpy().tolist()):
+        yield table.where(number), dict(zip(names, row, strict=True))
+
+
+def _tsv(path: Path) -> Iterator[tuple[str, Row]]:
     lines = read_text(path).splitlines(keepends=True)
     # Common Voice writes TSV without quotes, in which a quotation mark is one.
-    is_tsv = path.suffix.lower() == ".tsv"
-    reader = csv.DictReader(
-        lines,
-        delimiter="\t" if is_tsv else ",",
-        quoting=csv.QUOTE_NONE if is_tsv else csv.QUOTE_MINIMAL,
-    )
+    reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     for row in reader:
         where = f"{path}, line {reader.line_num}"
         if None in row or None in row.values():

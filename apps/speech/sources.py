@@ -12,6 +12,7 @@ from apps.speech.alphabet import Units
 from apps.speech.layouts import read_layout
 from apps.speech.manifest import read_manifest
 from apps.speech.utterances import Corpus, Part, Utterance
+from apps.tables.reading import Reading
 from data_scripts.speech import prepare
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -75,7 +76,8 @@ class Manifest(Source):
     path: where they are. val_path, test_path: those of the other parts; without them, and where
     the corpus has no parts of its own, `val_fraction` and `test_fraction` of `path` make these
     parts: whole speakers where ten or more are named, else whole recordings where there are ten
-    or more, else segments.
+    or more, else segments. columns, sep, encoding, sheet: of manifests that are tables, see
+    `Reading`.
     """
 
     def __init__(
@@ -87,8 +89,13 @@ class Manifest(Source):
         test_fraction: float = 0.1,
         units: Units | None = None,
         language: str = "en",
+        columns: list[str] | None = None,
+        sep: str | None = None,
+        encoding: str | None = None,
+        sheet: str | None = None,
     ) -> None:
         super().__init__(units, language)
+        self.reading = Reading(columns, sep, encoding=encoding, sheet=sheet)
         for name, value in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
             if not 0 < value < 0.5:
                 raise ValueError(f"{name}={value}: must be a share between 0 and 0.5")
@@ -103,12 +110,13 @@ class Manifest(Source):
 
     def read(self) -> Corpus:
         """Read what there is, and split off the parts that have none of their own."""
-        layout = read_layout(Path(self.path))
+        layout = read_layout(Path(self.path), self.reading)
         found = dict(layout.parts)
         self.found = layout.name
         for part, path in self.others.items():
             if path is not None:
-                found[part] = [u for us in read_layout(Path(path)).parts.values() for u in us]
+                parts = read_layout(Path(path), self.reading).parts
+                found[part] = [u for us in parts.values() for u in us]
         for part, fraction in self.fractions.items():
             if part not in found:
                 found["train"], found[part], unit = _split(found["train"], fraction)

@@ -130,6 +130,54 @@ def test_the_samples_that_timit_puts_before_a_text_are_no_words(tmp_path, lines,
     assert [text for _, text, _ in texts(tmp_path)] == expected
 
 
+@pytest.mark.parametrize(
+    ("texts_of", "audio"),
+    [
+        ({"metadata.csv": "a|one 2|one two\nb|six|six\n"}, "wavs/{}.wav"),
+        ({"metadata.csv": "file_name,text\nx/a.wav,one two\nx/b.wav,six\n"}, "x/{}.wav"),
+        (
+            {
+                "metadata.jsonl": '{"file_name": "a.wav", "text": "one two"}\n'
+                '{"file_name": "b.wav", "text": "six"}\n'
+            },
+            "{}.wav",
+        ),
+        ({"txt/s/a.txt": "one two", "txt/s/b.txt": "six"}, "wav48/s/{}.wav"),
+        (
+            {"a.normalized.txt": "one two", "b.normalized.txt": "six", "a.original.txt": "1"},
+            "{}.wav",
+        ),
+    ],
+)
+def test_layouts_of_other_corpora(tmp_path, texts_of, audio):
+    for name in "ab":
+        write(tmp_path, audio.format(name))
+    for name, text in texts_of.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert sorted(texts(tmp_path)) == [("a.wav", "one two", ""), ("b.wav", "six", "")]
+
+
+@pytest.mark.parametrize("val", ["dev", "validation", None])
+def test_parts_in_folders_of_their_names_are_kept(tmp_path, val):
+    for part in ("train", "test", *([val] if val else [])):
+        for number in range(9):
+            write(tmp_path, f"{part}/{part}{number}.wav")
+            (tmp_path / part / f"{part}{number}.txt").write_text(f"{part} {number}")
+    parts = Manifest(str(tmp_path)).read()
+    assert {u.path.parent.name for u in parts["test"]} == {"test"}
+    assert {u.path.parent.name for u in parts["val"]} == {val or "train"}
+    assert sum(map(len, parts.values())) == (27 if val else 18)
+
+
+def test_kaldi_with_paths_of_windows(tmp_path):
+    write(tmp_path, "wav/a.wav")
+    (tmp_path / "wav.scp").write_text("utt wav\\a.wav\n")
+    (tmp_path / "text").write_text("utt ONE\n")
+    (found,) = read_layout(tmp_path).parts["train"]
+    assert found.path == tmp_path / "wav" / "a.wav"
+
+
 def test_a_folder_of_no_layout(tmp_path):
     write(tmp_path, "a.wav")
     with pytest.raises(UserError, match=r"no known layout; known: a manifest .*Kaldi"):
