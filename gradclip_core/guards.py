@@ -74,7 +74,7 @@ class Guard(ShortHelpModule):
             patience = check_integer("patience", patience, others=" or None")
         self.policy: Policy = policy
         self.patience = patience
-        self.register_buffer("consecutive", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("consecutive", torch.zeros((), dtype=torch.int64, device="cpu"))
         self._view = BufferView("consecutive")
 
     def reads_host(self, device: torch.device) -> bool:

@@ -7,6 +7,7 @@ from abc import ABCMeta
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import nn
 
 _OF_TORCH = set(dir(nn.Module)) - {"__init__"}
@@ -19,8 +20,9 @@ class _ShortHelp(ABCMeta):
     """
 
     def __call__(cls, *args: Any, **settings: Any) -> Any:
-        """Make an object, and note that it is made."""
-        made = super().__call__(*args, **settings)
+        """Make an object, of which no tensor is one of inference mode, and note that it is made."""
+        with torch.inference_mode(False):
+            made = super().__call__(*args, **settings)
         vars(made)["_made"] = True
         return made
 

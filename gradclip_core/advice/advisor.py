@@ -178,9 +178,10 @@ def advise(
     """
     advisor = Advisor(window=check_integer("steps", steps))
     for _ in range(steps):
-        loss = torch.as_tensor(closure()).detach()
+        loss = closure()
+        finite = loss.isfinite() if isinstance(loss, Tensor) else math.isfinite(loss)
         advisor(model)
-        if not loss.isfinite():
+        if not finite:
             break
         optimizer.step()
     return advisor.advise(optimizer)
@@ -218,7 +219,7 @@ def _modules(given: list[str | None], shown: tuple[str, ...]) -> dict[str, tuple
     """The positions of each top-level module's parameters, by the module's name."""
     if None in given:
         return {name: (position,) for position, name in enumerate(shown)}
-    nothing = [torch.empty(0)] * len(given)
+    nothing = [torch.empty(0, device="cpu")] * len(given)
     members = partition(Gradients(nothing, given, [0] * len(given)), "module").members
     paths = [name.split(".") for name in shown]
     wrappers = _shared(paths)

@@ -272,7 +272,9 @@ def _sum(grad: Tensor, factors: Tensor, usable: Tensor) -> Tensor:
         whole = grad.coalesce()
         values = torch.where(usable, whole.values().to(wide) * factors, 0.0)
         index, shape = whole.indices()[1:], grad.shape[1:]
-        return torch.sparse_coo_tensor(index, values, shape, check_invariants=False)
+        return torch.sparse_coo_tensor(
+            index, values, shape, device=values.device, check_invariants=False
+        )
     column = [-1] + [1] * (grad.ndim - 1)
     scaled = grad.to(wide) * factors.view(column)
     return torch.where(usable.view(column), scaled, 0.0).sum(0)

@@ -38,9 +38,9 @@ class Composite(Clipper):
         _check_apart(clippers)
         self.norm_type = norms.check_norm_type(norm_type)
         self.clippers: Sequence[Clipper] = nn.ModuleList(clippers)  # type: ignore[assignment]
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("skipped_steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64, device="cpu"))
+        self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64, device="cpu"))
+        self.register_buffer("skipped_steps", torch.zeros((), dtype=torch.int64, device="cpu"))
 
     def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
         """Attach every clipper; raises what one of them raises."""
@@ -115,7 +115,9 @@ class Composite(Clipper):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # It was not counted before.
-        state_dict.setdefault(prefix + "skipped_steps", torch.zeros((), dtype=torch.int64))
+        state_dict.setdefault(
+            prefix + "skipped_steps", torch.zeros((), dtype=torch.int64, device="cpu")
+        )
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 

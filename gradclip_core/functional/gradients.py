@@ -170,7 +170,7 @@ def _sizes(gradients: Gradients, division: Partition) -> Tensor:
         for part, count in zip(division.members, counts, strict=True)
         for _ in range(count)
     ]
-    return torch.tensor(sizes, dtype=torch.float64)
+    return torch.tensor(sizes, dtype=torch.float64, device="cpu")
 
 
 def _respond(parts: Parts, thresholds: Tensor, rule: ClipNorm | ClipValue) -> list[Tensor]:

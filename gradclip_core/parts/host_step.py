@@ -61,9 +61,11 @@ class HostParts:
     def measure(self) -> bool:
         """Measure the norms; whether all are finite."""
         whole, self.each = self._measured(self.gradients.grads, self._batch)
-        self.norms = whole if self.one else torch.as_tensor(self.each, dtype=torch.float64)
+        self.norms = (
+            whole if self.one else torch.as_tensor(self.each, dtype=torch.float64, device="cpu")
+        )
         if (scale := self.gradients.loss_scale) is not None:
-            self.each = torch.as_tensor(self.each, dtype=torch.float64) / scale
+            self.each = torch.as_tensor(self.each, dtype=torch.float64, device="cpu") / scale
             self.norms = self.norms / scale.item()
         return whole < math.inf
 
@@ -74,7 +76,7 @@ class HostParts:
         found = native.locate(params)
         batch = found.by_row() if found is not None and self.heights is not None else found
         whole, each = self._measured(params, batch)
-        return whole if self.one else torch.as_tensor(each, dtype=torch.float64)
+        return whole if self.one else torch.as_tensor(each, dtype=torch.float64, device="cpu")
 
     def factors(self, limits: Numbers, eps: float) -> Numbers | None:
         """limit / (norm + eps) of the parts over their limits, 1 of others; None if none is."""
@@ -167,9 +169,9 @@ class HostStep:
             "thresholds": thresholds.expand(len(norms)),
             "over": norms > thresholds,
             "parameter_norms": self._parameter_norms(),
-            "skipped": torch.tensor(False),
-            "clip_rate": torch.tensor(self.clipped_steps / max(self.steps, 1)),
-            "skipped_steps": torch.tensor(self.skipped_steps),
+            "skipped": torch.tensor(False, device="cpu"),
+            "clip_rate": torch.tensor(self.clipped_steps / max(self.steps, 1), device="cpu"),
+            "skipped_steps": torch.tensor(self.skipped_steps, device="cpu"),
         }
 
     def _parameter_norms(self) -> Tensor:
@@ -179,12 +181,12 @@ class HostStep:
             each = segment_totals(each, self.heights, self.norm_type)
         if len(self.present) == len(self.names):
             return each
-        norms = torch.zeros(len(self.names), dtype=torch.float64)
-        return norms.index_copy_(0, torch.tensor(self.present), each)
+        norms = torch.zeros(len(self.names), dtype=torch.float64, device="cpu")
+        return norms.index_copy_(0, torch.tensor(self.present, device="cpu"), each)
 
 
 def _vector(numbers: Numbers | list[float]) -> Tensor:
-    return torch.as_tensor(numbers, dtype=torch.float64).view(-1)
+    return torch.as_tensor(numbers, dtype=torch.float64, device="cpu").view(-1)
 
 
 def _heights(gradients: Gradients) -> Sequence[int]:

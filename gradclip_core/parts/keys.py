@@ -74,7 +74,7 @@ def are_numbers(keys: Iterable[str]) -> bool:
 
 def packed(keys: Mapping[str, Any]) -> Tensor:
     """Something about keys as a tensor of bytes: all of a state is tensors."""
-    return torch.tensor(list(json.dumps(keys).encode()), dtype=torch.uint8)
+    return torch.tensor(list(json.dumps(keys).encode()), dtype=torch.uint8, device="cpu")
 
 
 def unpacked(stored: Tensor | None) -> dict[str, Any] | None:

@@ -88,7 +88,7 @@ def norms_on_cpu(gradients: Gradients, norm_type: float) -> Tensor:
     if batch is not None:
         return batch.norms(norm_type)[1]
     norms = norms_by_pytorch(gradients.grads, norm_type)
-    return torch.tensor(norms, dtype=torch.float64)
+    return torch.tensor(norms, dtype=torch.float64, device="cpu")
 
 
 def norms_by_pytorch(grads: list[Tensor], norm_type: float) -> list[float]:
@@ -110,7 +110,7 @@ def total_of_numbers(norms: list[float], norm_type: float) -> float:
     """The p-norm of plain numbers >= 0, of which there is one at least; see `total`."""
     if norm_type == 2.0:
         return math.hypot(*norms)
-    return total(torch.tensor(norms, dtype=torch.float64), norm_type).item()
+    return total(torch.tensor(norms, dtype=torch.float64, device="cpu"), norm_type).item()
 
 
 def _norms(grads: list[Tensor], norm_type: float) -> list[Tensor]:

@@ -64,7 +64,7 @@ def norms_of_segments(norms: Tensor, lengths: Sequence[int], norm_type: float) -
 
     Powers are taken of the ratio to the largest; a segment whose powers vanish beside it is 0.
     """
-    counts = torch.tensor(list(lengths))
+    counts = torch.tensor(list(lengths), device="cpu")
     if math.isinf(norm_type):
         return torch.segment_reduce(norms, "max", lengths=counts, initial=0.0, unsafe=True)
     peak = norms.amax() if len(norms) else norms.new_ones(())

@@ -99,7 +99,7 @@ def _in_steps(factors: Tensor | float) -> tuple[Tensor, Tensor] | None:
     if isinstance(factors, float):
         if factors == 0 or not abs(factors) < least:
             return None
-        factors = torch.tensor(factors, dtype=torch.float64)
+        factors = torch.tensor(factors, dtype=torch.float64, device="cpu")
     small = (factors != 0) & (factors.abs() < least)
     if not factors.is_cpu or not small.any():
         return None
@@ -136,7 +136,7 @@ def _multiply_all(grads: list[Tensor], factor: Tensor | float, batch: native.Bat
     # The last first: on CPU they are still in the cache.
     for same in _alike(grads[::-1]):
         dtype = _scale_dtype(same[0])
-        number = torch.as_tensor(factor, dtype=dtype).to(same[0].device)
+        number = torch.as_tensor(factor, dtype=dtype, device=same[0].device)
         if same[0].is_cpu or same[0].dtype.itemsize >= dtype.itemsize:
             torch._foreach_mul_(same, number)
         else:

@@ -32,7 +32,7 @@ def row_norms(gradients: Gradients, norm_type: float) -> Tensor:
     device, dtype = gradients.device, scalar_dtype(gradients.device)
     heights = [len(param) if param.ndim >= 2 else 1 for param in gradients.params]
     if not heights:
-        return torch.zeros(0, dtype=dtype)
+        return torch.zeros(0, dtype=dtype, device=device)
     held = [gradients.params[position] for position in gradients.present]
     pairs = list(zip(held, gradients.grads, strict=True))
     rows = [len(grad) if param.ndim >= 2 else 1 for param, grad in pairs]
@@ -75,7 +75,9 @@ def norms_of_all_rows(grads: list[Tensor], rows: Sequence[int], norm_type: float
         flat = together([grads[i] for i in where])
         found = _norms(flat.view(-1, width), norm_type, flat.numel() // width)
         norms.update(zip(where, torch.split(found, [rows[i] for i in where]), strict=True))
-    return torch.cat([norms[i] for i in range(len(grads))]) if grads else torch.zeros(0)
+    return (
+        torch.cat([norms[i] for i in range(len(grads))]) if grads else torch.zeros(0, device="cpu")
+    )
 
 
 def row_index(gradients: Gradients, position: int, grad: Tensor) -> Tensor | None:

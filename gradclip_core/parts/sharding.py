@@ -89,10 +89,10 @@ def whole(
     powers are added up for a finite p, the largest is taken for inf; NaN and inf reach everyone.
     """
     for group, device_type, positions in _groups(found):
-        mask = torch.zeros(len(found.params), dtype=torch.bool)
+        mask = torch.zeros(len(found.params), dtype=torch.bool, device="cpu")
         mask[positions] = True
         if rows is not None:
-            mask = mask.repeat_interleave(torch.tensor(rows))
+            mask = mask.repeat_interleave(torch.tensor(rows, device="cpu"))
         index = mask.nonzero().flatten().to(norms.device)
         wide = any(found.params[i].dtype.itemsize > 4 for i in positions)
         pieces = norms[index].to(device_type)
@@ -107,7 +107,7 @@ def present_anywhere(found: Gradients) -> Sequence[int]:
         return found.present
     layouts = found.layouts
     here = [i for i in found.present if (s := layouts[i]) is None or s.has_gradient]
-    flags = torch.zeros(len(found.params))
+    flags = torch.zeros(len(found.params), device="cpu")
     flags[here] = 1.0
     positions: list[int] = (
         whole(flags.to(found.device), found, math.inf).nonzero().view(-1).tolist()

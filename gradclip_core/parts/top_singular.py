@@ -32,7 +32,7 @@ class TopSingular:
         self._matrix = matrix
         self._limit = min(_MOST * _BLOCK, matrix.shape[1] // 4)
         self._basis = matrix.new_empty(matrix.shape[1], 0)
-        self._gram = torch.zeros(0, 0, dtype=torch.float64)
+        self._gram = torch.zeros(0, 0, dtype=torch.float64, device="cpu")
         self._next = start_block(matrix.shape[1], matrix.dtype)
         self._squares = self._residuals = self._gram.new_zeros(0)
 
@@ -80,7 +80,7 @@ class TopSingular:
         # Once more: what is left of a space that holds nearly all is rounding, in any direction.
         again = self._next - self._basis @ (self._basis.T @ self._next)
         self._next, second = torch.linalg.qr(again)
-        gram = torch.zeros(size + _BLOCK, size + _BLOCK, dtype=torch.float64)
+        gram = torch.zeros(size + _BLOCK, size + _BLOCK, dtype=torch.float64, device="cpu")
         gram[:size, :size] = self._gram
         gram[:, size:] = row
         self._gram = gram
@@ -98,6 +98,7 @@ def _tied(squares: Tensor) -> bool:
 @functools.cache
 def start_block(length: int, dtype: torch.dtype) -> Tensor:
     """Columns, orthonormal in this dtype, the same at every call: a run can be made again."""
-    columns = torch.randn(length, _BLOCK, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    fixed = torch.Generator("cpu").manual_seed(0)
+    columns = torch.randn(length, _BLOCK, generator=fixed, dtype=dtype, device="cpu")
     block: Tensor = torch.linalg.qr(columns)[0]
     return block

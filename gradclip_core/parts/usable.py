@@ -170,10 +170,10 @@ def _extent(grad: Tensor) -> tuple[int, int]:
 
 def _places(grad: Tensor) -> Tensor:
     """The addresses of all bytes."""
-    places = torch.tensor(grad.data_ptr())
+    places = torch.tensor(grad.data_ptr(), device="cpu")
     for stride, size in zip(grad.stride(), grad.shape, strict=True):
-        places = places.unsqueeze(-1) + stride * grad.itemsize * torch.arange(size)
-    return (places.unsqueeze(-1) + torch.arange(grad.itemsize)).flatten()
+        places = places.unsqueeze(-1) + stride * grad.itemsize * torch.arange(size, device="cpu")
+    return (places.unsqueeze(-1) + torch.arange(grad.itemsize, device="cpu")).flatten()
 
 
 def _refused(name: str, what: str, cure: str) -> TypeError:

@@ -67,7 +67,9 @@ class NormRule(Rule):
         self.changes_below_threshold = lifts or response not in ("hard", "skip", "clamp")
         self.may_drop = response == "skip"
         if self.may_drop:
-            self.register_buffer("consecutive_skips", torch.zeros((), dtype=torch.int64))
+            self.register_buffer(
+                "consecutive_skips", torch.zeros((), dtype=torch.int64, device="cpu")
+            )
 
     def limits(self, parts: Parts) -> Tensor:
         """The threshold of each part, (k,): its share of the budget."""
@@ -119,7 +121,8 @@ class NormRule(Rule):
                 "a norm from outside is one number for gradients: it needs by='model', "
                 f"measure='norm'; got {self.by!r}, {self.measure!r} in {type(self).__name__}"
             )
-        self._given_norm = torch.as_tensor(norm, dtype=torch.float64).detach().view(1)
+        given = norm if isinstance(norm, Tensor) else torch.tensor(norm, device="cpu")
+        self._given_norm = given.detach().double().view(1)
         try:
             report = self._full_step(self.select(collect(parameters)))
         finally:

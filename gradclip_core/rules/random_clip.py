@@ -84,7 +84,7 @@ class RandomClip(ClipNorm):
         self.beta = check_number("beta", beta, "a number > 0 and < 1", lambda x: 0 < x < 1)
         self.power = check_choice("power", power, get_args(Power))
         self.seed = check_integer("seed", seed, 0)
-        self.register_buffer("drawn", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("drawn", torch.zeros((), dtype=torch.int64, device="cpu"))
 
     def respond(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Scale the parts that the draw does not spare."""

@@ -118,9 +118,9 @@ class Rule(GuardedClipper):
         self.norm_type = norms.check_norm_type(norm_type)
         self.measure = check_measure(measure, self.norm_type, self.by)
         self.select = Selection(exclude, min_ndim, self.by)
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("skipped_steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64, device="cpu"))
+        self.register_buffer("clipped_steps", torch.zeros((), dtype=torch.int64, device="cpu"))
+        self.register_buffer("skipped_steps", torch.zeros((), dtype=torch.int64, device="cpu"))
         self._partition: tuple[object, Partition] | None = None
         self._keys = ParameterKeys()
         self._turns = Turns() if any(True for _ in threshold.buffers()) else None
@@ -244,7 +244,9 @@ class Rule(GuardedClipper):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         errors: list[str] = rest[-1]
         # It was not counted before.
-        state_dict.setdefault(prefix + "skipped_steps", torch.zeros((), dtype=torch.int64))
+        state_dict.setdefault(
+            prefix + "skipped_steps", torch.zeros((), dtype=torch.int64, device="cpu")
+        )
         errors += refuse_other_kind(state_dict, prefix, kind_of(self.by))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

@@ -112,7 +112,8 @@ class SkipOnSpike(NormRule):
 
 def _whole_loss(loss: Tensor | None, device: torch.device) -> Tensor:
     """The loss as a float64 of shape (1,), the mean over all processes."""
-    value = joint_mean(torch.as_tensor(loss).detach())
+    given = loss if isinstance(loss, Tensor) else torch.tensor(loss, device="cpu")
+    value = joint_mean(given.detach())
     if value.numel() != 1:
         raise ValueError(f"loss must be one number, got a tensor of shape {tuple(value.shape)}")
     return value.to(device, scalar_dtype(device), non_blocking=True).reshape(1)

@@ -70,7 +70,9 @@ class FusedScale:
         carried, self._carried = self._carried, None
         if carried is None:
             return
-        self._owed = carried.settle(torch.as_tensor(finite))
+        self._owed = carried.settle(
+            finite if isinstance(finite, Tensor) else torch.tensor(finite, device="cpu")
+        )
         if self._owed is not None:
             self._set(1.0)
 
@@ -106,7 +108,7 @@ class FusedScale:
 
     def _set(self, factor: float | Tensor) -> None:
         if isinstance(factor, float):
-            divisor = torch.tensor(1 / factor, dtype=torch.float32)
+            divisor = torch.tensor(1 / factor, dtype=torch.float32, device="cpu")
         else:
             divisor = (1 / factor).to(torch.float32)
         if self._owed is not None:

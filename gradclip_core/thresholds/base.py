@@ -167,7 +167,7 @@ class Statistic(KeptRows, Threshold):
         """The rows of the only part, on CPU, as arrays of numbers, in the order of declaration."""
         numbers = self._view.current(self._buffers)
         if not numbers:
-            norms = torch.zeros(1, dtype=torch.float64)
+            norms = torch.zeros(1, dtype=torch.float64, device="cpu")
             self._allocate(Parts(norms, norms > 0, _WHOLE, Gradients()))
             numbers = self._view(self._buffers)
         return numbers

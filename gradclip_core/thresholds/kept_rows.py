@@ -37,7 +37,7 @@ class KeptRows(ShortHelpModule):
     ) -> None:
         """A buffer of `width` numbers (or one) for each row, which begins as `initial`."""
         shape = (0,) if width is None else (0, width)
-        self.register_buffer(name, torch.zeros(shape, dtype=dtype))
+        self.register_buffer(name, torch.zeros(shape, dtype=dtype, device="cpu"))
         self._initial[name] = initial
 
     def _follow(self, sizes: Mapping[str, int], like: Tensor) -> None:

@@ -70,7 +70,7 @@ class Scheduled(Threshold):
         self.one_part_on_host = self.threshold.one_part_on_host
         self.settles = self.threshold.settles
         self._view = BufferView("step")
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64, device="cpu"))
 
     def forward(self, parts: Parts) -> Tensor:
         """The threshold of this step, (k,) or 0-d."""

@@ -97,6 +97,18 @@ class ClipUpdate(StepRule):
         self.per_lr = per_lr
         self._groups: list[dict[str, Any]] = []  # those of the updates of this step
 
+    def attach(self, *, model: nn.Module | None = None, optimizer: Optimizer | None = None) -> Self:
+        """Bound the steps of this optimizer; ValueError if a rate is needed and there is none."""
+        super().attach(model=model, optimizer=optimizer)
+        groups = self._attached().param_groups
+        if self.per_lr and not all("lr" in group for group in groups):
+            self.detach()
+            raise ValueError(
+                f"{type(self).__name__} divides updates by their learning rates: every parameter "
+                "group of the optimizer needs an 'lr'"
+            )
+        return self
+
     def bounds(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """The bound of the singular values of each update, not divided by its learning rate."""
         bounds = super().bounds(parts, thresholds)
@@ -276,4 +288,6 @@ def _over_root(grad: Tensor, moment: Tensor, dtype: torch.dtype, eps: float) -> 
 
 
 def _as_double(rate: float | Tensor) -> Tensor:
-    return rate.double() if isinstance(rate, Tensor) else torch.tensor(rate, dtype=torch.float64)
+    if isinstance(rate, Tensor):
+        return rate.double()
+    return torch.tensor(rate, dtype=torch.float64, device="cpu")

@@ -96,7 +96,12 @@ class Spectra(ClipUpdate):
         if not self.warmup_steps:
             return thresholds
         rates = self.rates().to(thresholds)
-        peaks = torch.stack([torch.as_tensor(_full_rate(g)).to(thresholds) for g in self._groups])
+        peaks = torch.stack(
+            [
+                torch.as_tensor(_full_rate(g), dtype=thresholds.dtype, device=thresholds.device)
+                for g in self._groups
+            ]
+        )
         held = torch.where(rates == 0, 1.0, peaks / rates).clamp(min=1.0)
         held = torch.where(self.steps < self.warmup_steps, held, 1.0)
         factors = torch.ones_like(thresholds)

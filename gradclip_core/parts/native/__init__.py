@@ -96,7 +96,7 @@ class Batch:
 
     def norms(self, norm_type: float) -> tuple[float, Tensor]:
         """The norm, of order 1, 2 or inf, of the whole and of each row."""
-        out = torch.empty(self.num_rows, dtype=torch.float64)
+        out = torch.empty(self.num_rows, dtype=torch.float64, device="cpu")
         order, threads = _ORDERS[norm_type], torch.get_num_threads()
         whole = self._kernel.measure(*self._place, order, threads, out.data_ptr())
         return whole, out
@@ -112,7 +112,7 @@ class Batch:
 
     def factors(self, norms: Tensor, limits: Tensor | float, eps: float) -> tuple[int, Tensor]:
         """How many rows are over their limits, and limit / (norm + eps) for those, 1 for others."""
-        out = torch.empty(self.num_rows, dtype=torch.float64)
+        out = torch.empty(self.num_rows, dtype=torch.float64, device="cpu")
         each, at, _keep = _numbers(limits, self.num_rows)
         numbers = self.num_rows, norms.data_ptr(), at, each, eps
         return self._kernel.factors(*numbers, out.data_ptr()), out
@@ -122,7 +122,7 @@ class Batch:
 
         Returns the largest magnitude that there was, and that of each row. NaN and inf stay.
         """
-        out = torch.empty(self.num_rows, dtype=torch.float64)
+        out = torch.empty(self.num_rows, dtype=torch.float64, device="cpu")
         each, at, _keep = _numbers(bounds, self.num_rows)
         threads = torch.get_num_threads()
         largest = self._kernel.clamp(*self._place, each, threads, at, out.data_ptr())

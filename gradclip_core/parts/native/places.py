@@ -118,7 +118,7 @@ def _loaded_torch() -> ctypes.CDLL | None:
 
 def _place_in_object() -> int | None:
     """At how many bytes a Python tensor holds its C++ tensor, a pointer that `_cdata` tells."""
-    tensor: Any = torch.empty(0)
+    tensor: Any = torch.empty(0, device="cpu")
     words = (ctypes.c_void_p * (torch._C.TensorBase.__basicsize__ // 8)).from_address(id(tensor))
     places = [8 * i for i, word in enumerate(words) if word == tensor._cdata]
     return places[0] if len(places) == 1 else None

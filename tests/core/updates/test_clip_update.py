@@ -16,6 +16,7 @@ from torch import nn
 from torch.optim import (
     SGD,
     AdamW,
+    Optimizer,
 )
 
 from gradclip_core import Clipper, Clippy, ClipUpdate, Relative, StableUpdate
@@ -226,3 +227,19 @@ def test_stable_update_needs_a_second_moment(optimizer: str) -> None:
 def test_arguments_are_checked(make: Callable[[], Clipper], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         make()
+
+
+class Plain(Optimizer):
+    """An optimizer of somebody else's, without a learning rate."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, {})
+
+
+def test_update_over_rate_needs_a_rate() -> None:
+    optimizer = Plain(make_net().parameters())
+    clipper = ClipUpdate(0.1, per_lr=True)
+    with pytest.raises(ValueError, match=r"^ClipUpdate divides updates by .* needs an 'lr'$"):
+        clipper.attach(optimizer=optimizer)
+    clipper.attach(optimizer=SGD(make_net().parameters(), 0.1))  # nothing is left of the other
+    ClipUpdate(0.1).attach(optimizer=optimizer)
