@@ -7,6 +7,7 @@ import codecs
 import gzip
 import io
 import lzma
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -166,7 +167,7 @@ def _is_utf8(data: bytes) -> bool:
 
 def _detected(data: bytes) -> str | None:
     """The name of an encoding other than UTF-8; None for what is no text."""
-    if b"\0" not in data and not _letters(data):
+    if b"\0" not in data and _has_only_signs(data):
         return "cp1252"
     sample = data[:_SAMPLE]
     known = chardet.EncodingEra.ALL & ~chardet.EncodingEra.MAINFRAME
@@ -182,11 +183,15 @@ def _detected(data: bytes) -> str | None:
     return "cp1252" if name == "iso8859-1" or _is_western(found["confidence"], sample) else name
 
 
-def _letters(data: bytes) -> set[str]:
-    """What Windows-1252 has letters, or nothing, for: without any it is that, for its quotes."""
-    bytes_ = bytes(byte for byte in set(data) if byte > 127)
-    text = bytes_.decode("cp1252", errors="replace")
-    return {char for char in text if char == "\ufffd" or (char.isalpha() and char not in _SIGNS)}
+def _has_only_signs(data: bytes) -> bool:
+    """Whether all but ASCII is signs, such as quotes and dashes, in Windows-1252.
+
+    Not where they always stand in pairs, as in the encodings of East Asia.
+    """
+    runs = {run.group() for run in re.finditer(rb"[\x80-\xff]+", data)}
+    text = b"".join(runs).decode("cp1252", errors="replace")
+    letters = any(char == "\ufffd" or (char.isalpha() and char not in _SIGNS) for char in text)
+    return not letters and any(len(run) % 2 for run in runs)
 
 
 def _confidence(found: chardet.DetectionDict) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ Rows = Sequence[Sequence[Any]]
 _COMMENTS = ("#", "%", "//")
 _DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 _RULE = re.compile(r"[-+=:|\s]{3,}")  # under a header, as databases and Markdown draw it
+_WHOLE = re.compile(r"[+-]?\d+")
 _FORMULA = re.compile(r'="(.*)"')  # a text that a spreadsheet must not take for a number
 _SAMPLE = 20  # rows by which a row of units, and a header below an account, is known
 _ACCOUNT = 40  # rows above a header, at most
@@ -146,12 +148,17 @@ def _begins_with_figure(row: Sequence[Any]) -> bool:
 
 
 def _has_row_names(header: Sequence[Any], rows: Rows) -> bool:
-    """Whether each row begins with its number, for which the header has no name."""
-    filled = [row for row in rows if _width(row)]
-    return len(filled) > 1 and all(
-        len(row) == len(header) + 1 and str(row[0]).strip() == str(number)
-        for number, row in enumerate(filled, 1)
-    )
+    """Whether each row begins with its number, for which the header has no name.
+
+    Not where two whole numbers stand side by side in all rows: they may be one with a comma.
+    """
+    filled = [[str(cell).strip() for cell in row] for row in rows if _width(row)]
+    if len(filled) < 2 or any(
+        len(row) != len(header) + 1 or row[0] != str(number) for number, row in enumerate(filled, 1)
+    ):
+        return False
+    whole = [all(_WHOLE.fullmatch(row[i]) for row in filled) for i in range(len(header) + 1)]
+    return not any(one and other for one, other in pairwise(whole))
 
 
 def _names(header: Sequence[Any], path: Path) -> list[str]:

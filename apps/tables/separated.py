@@ -27,6 +27,9 @@ def read_rows(text: str, path: Path, sep: str | None = None) -> tuple[Rows, str]
     A cell may run over several lines in quotes. Raises UserError naming the line for quotes that
     do not fit.
     """
+    if (place := text.find("\0")) >= 0:
+        line = text.count("\n", 0, place) + 1
+        raise UserError(f"{path}: line {line}: a NUL byte, which no text has: the file is damaged")
     delimiter, quote = _dialect(text, sep)
     try:
         rows = _parse(text, path, delimiter, quote or '"')

@@ -73,7 +73,7 @@ def find_times(table: Table) -> list[str]:
             f"{shorten(', '.join(table.names), 500, placeholder=' ...')}; {cure}{table.sheet_cure}"
         )
     name = min(dated, key=_rank)
-    if hours and _is_date(table, name):
+    if hours and _is_date(table, name) and _tells_apart(table, name, hours[0]):
         return [name, *hours]
     if _is_date(table, name):
         name = min(dated, key=lambda other: (_is_date(table, other), _rank(other)))
@@ -116,6 +116,12 @@ def _resembles_dates(table: Table, name: str) -> bool:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name).lower()
+
+
+def _tells_apart(table: Table, date: str, hour: str) -> bool:
+    """Whether a column named for hours, or else one that differs within most days, is the hour."""
+    head = table.cells.loc[:, [date, hour]].head(_SAMPLE).astype(str)
+    return _plain(hour) in _HOURS or len(head.drop_duplicates()) > 1.5 * head[date].nunique()
 
 
 def _rank(name: str) -> tuple[int, bool]:

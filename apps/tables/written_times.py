@@ -101,7 +101,8 @@ def parse(text: pd.Series, dayfirst: bool | None = None) -> Written:
         return _from_numbers(text, numeric)
     text = text.str.replace(_INTERVAL, r"\1", regex=True)
     for found, plain in _PLAINER:
-        text = text.str.replace(found, plain, regex=True)
+        if any(map(found.search, text.dropna().head(_TRIED))):
+            text = text.str.replace(found, plain, regex=True)
     text = text.str.strip()
     parts = text.str.extract(_OFFSET)
     offsets = _offsets(parts["offset"])

@@ -85,6 +85,19 @@ def test_times_of_an_unknown_form_are_shown(tmp_path, lines, expected):
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize("other", ["Sunrise", "sunshine hours"])
+def test_what_is_the_same_all_day_is_no_hour_of_it(tmp_path, other):
+    cells = {"Sunrise": "07:{:02d}", "sunshine hours": "{}"}
+    rows = (
+        f"{t:%Y-%m-%d},m{t.hour},{cells[other].format(t.day)},{x}\n"
+        for t, x in zip(TIMES, LOAD, strict=True)
+    )
+    (tmp_path / "load.csv").write_text(f"day,meter,{other},load\n" + "".join(rows))
+    found = read_table(tmp_path / "load.csv", TableOptions(target="load", id="m3"))
+    np.testing.assert_array_equal(found.frame["target"], LOAD[3::24])
+    assert found.frame.index.equals(TIMES[::24])
+
+
 @pytest.mark.parametrize("cell", ["9999", "99999.0", "1e30"])
 def test_a_number_far_above_all_others_may_stand_for_a_missing_one(tmp_path, cell):
     rows = [f"{t},{cell if i in (5, 9) else 7 + i % 5}\n" for i, t in enumerate(TIMES)]

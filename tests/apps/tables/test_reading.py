@@ -154,6 +154,8 @@ def archive(*names: str) -> bytes:
         ("a.csv", "1,2\n3,4\n", {"columns": ["n"]}, "names 1 columns, the first row has 2"),
         ("a.csv", "n,x\n" + '1,"a, b"\n' * 9 + '2,"b\n', {}, "line 11: unexpected end of data"),
         ("a.csv", bytes(range(256)) * 9, {}, "neither a table in a known format nor text"),
+        ("a.csv", b"n,x\n" + b"1,2\n" * 99 + b"3,\0\n", {}, "line 101: a NUL byte"),
+        ("a.csv", "at,n\n1,4,103\n2,5,101\n", {}, "data row 1 has 3 cells, the header has 2"),
         ("a.csv", b"n\n\xff\n", {"encoding": "utf-8"}, "line 2: not utf-8 text"),
         ("a.csv", b"n\n" + b"\xd0\xb7" * 9 + b"\n\xff\n", {}, "line 3: not utf-8 text"),
         ("a.json", "{", {}, "not JSON"),
