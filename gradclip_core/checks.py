@@ -69,6 +69,11 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
+def kind_of(value: object) -> str:
+    """What a value is, for a message: the name of its type, or the class that it is."""
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
 def refuse_former_names(kind: type, present: Mapping[str, str]) -> None:
     """Raise TypeError for a class that defines an attribute or method by a former name."""
     for former in present.keys() & vars(kind).keys():

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from gradclip_core.checks import kind_of
 from gradclip_core.clipper import Clipper
 from gradclip_core.kept_state import KeptState
 from gradclip_core.report import ClipReport
@@ -45,9 +46,7 @@ class ClippedStep:
 
     def __init__(self, optimizer: Optimizer, clipper: Clipper) -> None:
         if not isinstance(clipper, Clipper):
-            is_class = isinstance(clipper, type)
-            got = f"the class {clipper.__name__}" if is_class else type(clipper).__name__
-            raise TypeError(f"clipper must be a Clipper, got {got}")
+            raise TypeError(f"clipper must be a Clipper, got {kind_of(clipper)}")
         self.optimizer = hooked(optimizer)
         if clipped_step_of(self.optimizer) is not None:
             raise ValueError(

@@ -29,7 +29,7 @@ from gradclip_core.rules.settings import spelled_out
 from gradclip_core.rules.step_reports import perhaps_skipped, untouched
 from gradclip_core.stepping.no_effect import warn_of_no_effect
 from gradclip_core.stepping.turns import Turns
-from gradclip_core.thresholds import Threshold, claimed
+from gradclip_core.thresholds import Threshold, claimed, thresholds_of
 from gradclip_core.thresholds.kept_rows import refuse_other_kind
 
 # What a fast step stands in for.
@@ -154,8 +154,7 @@ class Rule(GuardedClipper):
 
     def limits(self, parts: Parts) -> Tensor:
         """The threshold of each part, (k,)."""
-        thresholds: Tensor = self.threshold(parts)
-        return thresholds.expand(len(parts.norms))
+        return thresholds_of(self.threshold, parts)
 
     def over(self, parts: Parts, thresholds: Tensor) -> Tensor:
         """Which parts are over their threshold, (k,) bool.

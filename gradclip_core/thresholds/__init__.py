@@ -1,6 +1,6 @@
 """Thresholds: the largest norm that each part of a gradient may keep."""
 
-from gradclip_core.thresholds.base import Fixed, Threshold, as_threshold, claimed
+from gradclip_core.thresholds.base import Fixed, Threshold, as_threshold, claimed, thresholds_of
 from gradclip_core.thresholds.clipped_ema import ClippedEma
 from gradclip_core.thresholds.ema import Ema, LogZScore
 from gradclip_core.thresholds.noise import NoiseAware
@@ -29,4 +29,5 @@ __all__ = [
     "ZScore",
     "as_threshold",
     "claimed",
+    "thresholds_of",
 ]

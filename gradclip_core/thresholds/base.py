@@ -214,3 +214,25 @@ def claimed(threshold: Threshold, rule: nn.Module) -> Threshold:
         )
     _rules[threshold] = weakref.ref(rule)
     return threshold
+
+
+def thresholds_of(threshold: Threshold, parts: Parts) -> Tensor:
+    """The threshold of each part, (k,).
+
+    Raises TypeError or ValueError for what is none from a threshold of the user's own; a value
+    that is not > 0 is looked for on CPU, where it is not on a device that would have to wait.
+    """
+    values, number = threshold(parts), len(parts.norms)
+    name = type(threshold).__name__
+    if not isinstance(values, Tensor):
+        raise TypeError(f"{name}.forward must return a tensor, () or (k,), got {values!r}")
+    if values.numel() not in (1, number):
+        raise ValueError(
+            f"{name}.forward must return one threshold or {number}, got {tuple(values.shape)}"
+        )
+    if values.is_cpu and not threshold.on_host:
+        wrong = ~(values > 0) & parts.usable
+        if wrong.any():
+            bad = values.expand(number)[wrong][0].item()
+            raise ValueError(f"{name}.forward must return thresholds > 0, got {bad}")
+    return values.expand(number)

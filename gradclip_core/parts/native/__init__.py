@@ -135,8 +135,9 @@ def _numbers(values: Tensor | float, rows: int) -> tuple[bool, object, Tensor | 
     """Whether there is a number for each row, where they lie, and what has to be kept meanwhile."""
     if not isinstance(values, Tensor):
         return False, ctypes.byref(_DOUBLE(values)), None
-    if values.dtype is not torch.float64 or values.numel() != rows or not values.is_contiguous():
-        values = values.double().expand(rows).contiguous()  # of a threshold of the user's own
+    fits = values.dtype is torch.float64 and values.numel() == rows and values.is_contiguous()
+    if not (fits and values.is_cpu):  # those of a threshold of the user's own
+        values = values.to("cpu", torch.float64).expand(rows).contiguous()
     return True, values.data_ptr(), values
 
 

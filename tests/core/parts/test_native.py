@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -205,3 +207,15 @@ def test_what_cannot_be_located_is_left_alone(given: list[Tensor]) -> None:
 def test_tensors_that_share_memory_are_not_located() -> None:
     memory = torch.ones(4)
     assert native.locate([memory, memory.view(2, 2)]) is None
+
+
+@pytest.mark.parametrize("use", ["scale", "clamp", "factors"])
+def test_numbers_that_lie_elsewhere_are_fetched_or_refused(use: str) -> None:
+    batch = native.batch([torch.ones(3), torch.ones(2)])
+    assert batch is not None
+    norms = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    run = functools.partial(batch.factors, norms, eps=0.0) if use == "factors" else None
+    call: Any = run or getattr(batch, use)
+    call(torch.tensor([0.5, 0.25]))  # float32
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        call(torch.zeros(2, dtype=torch.float64, device="meta"))

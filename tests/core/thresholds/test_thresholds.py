@@ -7,6 +7,7 @@ import io
 import math
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,3 +207,33 @@ def test_a_threshold_without_a_rule_says_so() -> None:
 def test_settings_are_printed() -> None:
     assert repr(Percentile(12.5, 100)) == "Percentile(q=12.5, window=100)"
     assert repr(Fixed(2)) == "Fixed(2.0)"
+
+
+class Given(Threshold):
+    """A user's own, which returns what it is given."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, parts: Parts) -> Tensor:
+        return self.value
+
+
+@pytest.mark.parametrize("by", ["model", "parameter"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, r"^Given.forward must return a tensor, .* got None$"),
+        (1.0, r"^Given.forward must return a tensor, .* got 1.0$"),
+        (torch.ones(7), r"^Given.forward must return one threshold or .*, got .7,.$"),
+        (torch.tensor(torch.nan), r"^Given.forward must return thresholds > 0, got nan$"),
+        (torch.tensor(-1.0), r"^Given.forward must return thresholds > 0, got -1.0$"),
+    ],
+)
+def test_what_is_no_threshold_changes_no_gradient(value: Any, message: str, by: Any) -> None:
+    net = nn.Linear(3, 2)
+    net(torch.ones(1, 3)).sum().backward()
+    with pytest.raises((TypeError, ValueError), match=message):
+        ClipNorm(Given(value), by=by)(net)
+    assert all(torch.equal(p.grad, torch.ones_like(p)) for p in net.parameters())
