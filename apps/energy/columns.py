@@ -17,6 +17,7 @@ from apps.tables.table import Table
 # A column that explains so much of the target, in its levels and in its steps, is the target.
 COPY = 0.999
 COPIED_STEPS = 0.9
+_TIMES_OF_A_DAY = (24, 25, 48, 50, 96, 100)  # with those of the day that is longer
 MANY = 20  # columns that are not named are no covariates where there are more of them
 
 
@@ -92,9 +93,12 @@ def _only(table: Table, numeric: Sequence[str]) -> str:
         raise UserError(
             f"{table.path}: no column of numbers to forecast; there are {', '.join(table.names)}"
         )
+    wide = "; if they are the hours of a day, write them below each other" * (
+        len(numeric) in _TIMES_OF_A_DAY
+    )
     raise UserError(
         f"{table.path}: several columns of numbers ({', '.join(numeric)}); name the one to "
-        f"forecast, such as data.target={numeric[0]}"
+        f"forecast, such as data.target={numeric[0]}{wide}"
     )
 
 

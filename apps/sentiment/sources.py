@@ -16,7 +16,7 @@ from apps.sentiment.user_file import LABEL_NAMES, RATING_NAMES, as_label, in_ord
 from apps.tables.numbers import read_numbers
 from apps.tables.read import read_table
 from apps.tables.reading import Reading
-from apps.tables.table import Table
+from apps.tables.table import Table, is_nested
 from apps.tables.texts import TEXT_NAMES, find_column, near_copy, texts_of, with_texts
 from data_scripts.sentiment import bucket, prepare
 
@@ -159,6 +159,9 @@ class File(Source):
         judged = label or rating
         there = shorten(", ".join(map(repr, table.names)), 500, placeholder=" ...")
         there += table.sheet_cure
+        several = [name for name in table.names if table.cells[name].map(is_nested).any()]
+        if several:
+            there += f" ({', '.join(several)} of several values: export one a column, as JSON-MIN)"
         if text is None:
             raise UserError(
                 f"{self.path}: data.text: which column holds texts? there are {there}; of a file "

@@ -32,6 +32,8 @@ SUFFIXES = frozenset(
         ".ndjson",
         ".parquet",
         ".pq",
+        ".arrow",
+        ".feather",
         ".xlsx",
         ".xlsm",
         ".xls",

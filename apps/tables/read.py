@@ -21,8 +21,23 @@ from apps.tables.separated import read_rows, separator_name
 from apps.tables.table import Table
 
 _PACKINGS = frozenset([".gz", ".zip", ".xz", ".bz2"])
-_PARQUET, _OLD_EXCEL, _ZIP = b"PAR1", b"\xd0\xcf\x11\xe0", b"PK\x03\x04"
+_OLD_EXCEL, _ZIP = b"\xd0\xcf\x11\xe0", b"PK\x03\x04"
 _MARKUP = re.compile(r"\s*(<(!doctype|html|head|body|table|\?xml)\b|%PDF-)", re.IGNORECASE)
+
+
+def _read_stream(stream: io.BytesIO) -> pd.DataFrame:
+    """A stream of Arrow, as Hugging Face keeps its data sets."""
+    from pyarrow import ipc  # slow, and rarely needed
+
+    frame: pd.DataFrame = ipc.open_stream(stream).read_pandas()
+    return frame
+
+
+_TYPED: dict[bytes, tuple[str, Callable[[io.BytesIO], pd.DataFrame]]] = {
+    b"PAR1": ("Parquet", pd.read_parquet),
+    b"ARROW1": ("Arrow", pd.read_feather),
+    b"\xff\xff\xff\xff": ("Arrow", _read_stream),
+}
 
 # A layout turns the rows of a file that it knows into rows with one header, and names itself.
 Layout = Callable[[Rows], tuple[Rows, str] | None]
@@ -31,8 +46,8 @@ Layout = Callable[[Rows], tuple[Rows, str] | None]
 def read_table(path: Path, reading: Reading | None = None, layout: Layout | None = None) -> Table:
     """The table in a file or in the files of a folder, which follow each other by name.
 
-    Text with any separator and encoding, JSON and JSON lines, Parquet and Excel, plain or in
-    gzip, zip, xz or bzip2; the content decides, not the name. layout: rewrites rows of a form
+    Text with any separator and encoding, JSON and JSON lines, Parquet, Arrow and Excel, plain or
+    in gzip, zip, xz or bzip2; the content decides, not the name. layout: rewrites rows of a form
     that an application knows.
 
     Raises UserError, one line with the row and a cure, for what cannot be read.
@@ -97,8 +112,9 @@ def _read_file(path: Path, reading: Reading, layout: Layout | None) -> Table:
 def _cells(content: Content, path: Path, reading: Reading) -> tuple[pd.DataFrame | Rows, str]:
     """What a file holds: typed columns, or rows of cells; and its format in words."""
     data = content.data
-    if data.startswith(_PARQUET):
-        return _parquet(data, path), "Parquet"
+    for magic, (kind, read) in _TYPED.items():
+        if data.startswith(magic):
+            return _typed(data, path, kind, read), kind
     if data.startswith((_OLD_EXCEL, _ZIP)):
         return _excel(data, path, reading.sheet)
     text, encoding = decode(data, path, reading.encoding)
@@ -117,11 +133,13 @@ def _cells(content: Content, path: Path, reading: Reading) -> tuple[pd.DataFrame
     return cells, found
 
 
-def _parquet(data: bytes, path: Path) -> pd.DataFrame:
+def _typed(
+    data: bytes, path: Path, kind: str, read: Callable[[io.BytesIO], pd.DataFrame]
+) -> pd.DataFrame:
     try:
-        frame: pd.DataFrame = pd.read_parquet(io.BytesIO(data))
+        frame = read(io.BytesIO(data))
     except Exception as error:  # damaged bytes fail anywhere in pyarrow
-        raise UserError(f"{path}: damaged Parquet file ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: damaged {kind} file ({str(error).splitlines()[0]})") from None
     for level in reversed(range(frame.columns.nlevels)):
         if frame.columns.nlevels > 1 and frame.columns.get_level_values(level).nunique() == 1:
             frame.columns = frame.columns.droplevel(level)

@@ -46,6 +46,14 @@ def test_the_target_may_be_left_out_where_there_is_one_column_of_numbers(tmp_pat
     )
 
 
+def test_a_row_for_each_day_with_its_hours_as_columns_is_named(tmp_path):
+    days = pd.date_range("2024-01-01", periods=60, name="day")
+    table = pd.DataFrame(np.arange(60 * 24).reshape(60, 24), days, range(1, 25))
+    table.to_csv(tmp_path / "load.csv")
+    line = refused(series, tmp_path / "load.csv")
+    assert "if they are the hours of a day, write them below each other" in line
+
+
 def test_roles_of_columns(tmp_path):
     times = pd.date_range("2024-01-01", periods=HOURS, freq="h")
     rng = np.random.default_rng(0)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 
 from apps.errors import UserError
@@ -133,10 +134,23 @@ def test_the_column_of_texts_may_be_in_another_sheet_or_without_a_name(tmp_path)
     same(File(str(tmp_path / "r.xlsx"), sheet="all").read())
 
 
+def test_an_export_of_objects_names_them(tmp_path):
+    rows = [{"id": i, "data": {"text": "good"}, "annotations": [{"id": 1}]} for i in range(9)]
+    (tmp_path / "r.json").write_text(json.dumps(rows))
+    with pytest.raises(UserError, match=r"\(data, annotations of several values: export one a col"):
+        File(str(tmp_path / "r.json")).read()
+
+
 def _headless(table: pd.DataFrame, path: Path) -> None:
     table.assign(label=table["label"].map({"bad": 0, "so-so": 1, "good": 2})).to_csv(
         path, sep="\t", header=False, index=False
     )
+
+
+def _stream(table: pd.DataFrame, path: Path) -> None:
+    rows = pyarrow.Table.from_pandas(table)
+    with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, rows.schema) as out:
+        out.write_table(rows)
 
 
 WRITERS = {
@@ -147,6 +161,8 @@ WRITERS = {
     "windows.csv": lambda table, path: table.to_csv(path, index=False, lineterminator="\r\n"),
     "r.csv.gz": lambda table, path: table.to_csv(path, index=False),
     "r.csv.zip": lambda table, path: table.to_csv(path, index=False),
+    "r.feather": lambda table, path: table.to_feather(path),
+    "r.arrow": _stream,
     "r.parquet": lambda table, path: table.to_parquet(path),
     "list.json": lambda table, path: table.to_json(path, orient="records"),
     "r.jsonl": lambda table, path: table.to_json(path, orient="records", lines=True),

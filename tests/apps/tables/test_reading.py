@@ -172,6 +172,8 @@ def archive(*names: str) -> bytes:
         ("a.csv.gz", gzip.compress(b"n\n1\n")[:-9], {}, "damaged gzip file"),
         ("a.zip", archive("a.csv", "b.csv"), {}, "an archive of 2 files (a.csv, b.csv)"),
         ("a.zip", archive("a.csv")[:30], {}, "damaged or encrypted zip file"),
+        ("a.arrow", b"ARROW1half", {}, "damaged Arrow file"),
+        ("a.arrow", b"\xff" * 9, {}, "damaged Arrow file"),
         ("a.parquet", b"PAR1half", {}, "damaged Parquet file"),
         ("a.xls", b"\xd0\xcf\x11\xe0half", {}, "damaged Excel file"),
     ],
