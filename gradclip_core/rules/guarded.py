@@ -64,6 +64,11 @@ class GuardedClipper(Clipper):
     def _follow(self, gradients: Gradients) -> None:
         """Keep the state on the gradients' device."""
         if self.steps.device != gradients.device:
+            if self.steps.is_meta:
+                raise ValueError(
+                    f"this {type(self).__name__} has clipped on the device meta, where its state "
+                    "holds no numbers: make another one for the model that is materialised"
+                )
             self.to(gradients.device)
 
     def _guarded(self, selected: Selected) -> tuple[Parts, ClipReport, bool]:

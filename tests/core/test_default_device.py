@@ -157,3 +157,17 @@ def test_every_tensor_is_made_on_a_device_that_is_named() -> None:
                 if of_torch and call.func.attr in _MAKERS and not named:
                     unnamed.append((path.name, call.func.attr))
     assert unnamed == [("like_torch.py", "zeros")]  # of no tensors, where torch has its default
+
+
+@pytest.mark.parametrize("policy", ["pass", "zero"])
+def test_a_rehearsal_on_meta_takes_a_clipper_of_its_own(policy: Any) -> None:
+    clipper = ClipNorm(Percentile(50.0), nonfinite=policy)
+    net = nn.Linear(3, 2, device="meta")
+    net(torch.ones(1, 3, device="meta")).sum().backward()
+    clipper(net)
+    net.to_empty(device="cpu").load_state_dict(nn.Linear(3, 2).state_dict())
+    net.zero_grad()
+    net(torch.ones(1, 3)).sum().backward()
+    with pytest.raises(ValueError, match=r"^this ClipNorm has clipped on the device meta, where"):
+        clipper(net)
+    assert ClipNorm(Percentile(50.0), nonfinite=policy)(net).norm > 0
