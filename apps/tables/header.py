@@ -152,6 +152,8 @@ def _has_row_names(header: Sequence[Any], rows: Rows) -> bool:
 
     Not where two whole numbers stand side by side in all rows: they may be one with a comma.
     """
+    if any(len(row) not in (0, len(header) + 1) for row in rows[:_SAMPLE]):
+        return False
     filled = [[str(cell).strip() for cell in row] for row in rows if _width(row)]
     if len(filled) < 2 or any(
         len(row) != len(header) + 1 or row[0] != str(number) for number, row in enumerate(filled, 1)
@@ -179,10 +181,12 @@ def _blank_headers(names: Sequence[str], rows: Rows, notes: list[str]) -> Rows:
     again = [len(names) > 1 and [str(cell).strip() for cell in row] == names for row in rows]
     if any(again):
         notes.append(f"{sum(again)} rows that repeat the header left out")
-    rules = [_width(row) > 0 and all(map(_is_rule, row)) for row in rows]
+    rules = [all(map(_is_rule, row)) and _width(row) > 0 for row in rows]
+    if any(rules):
+        notes.append(f"{sum(rules)} rows of rules ({_shown(rows[rules.index(True)])}) left out")
     units = len(names) > 1 and bool(rows) and not rules[0] and _is_units(rows)
     if units:
-        notes.append(f"the row of units ({', '.join(map(str, filter(None, rows[0])))}) left out")
+        notes.append(f"the row of units ({_shown(rows[0])}) left out")
     end = _end(rows) if len(names) > 1 else len(rows)
     if any(map(_width, rows[end:])):
         notes.append(f"{sum(_width(row) > 0 for row in rows[end:])} lines below the table left out")
@@ -190,6 +194,10 @@ def _blank_headers(names: Sequence[str], rows: Rows, notes: list[str]) -> Rows:
         [] if again[i] or rules[i] or (units and i == 0) or i >= end else row
         for i, row in enumerate(rows)
     ]
+
+
+def _shown(row: Sequence[Any]) -> str:
+    return ", ".join(map(str, filter(None, row)))
 
 
 def _is_rule(cell: Any) -> bool:

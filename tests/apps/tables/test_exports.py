@@ -52,6 +52,15 @@ def test_pandas_json_keeps_its_index_of_times(tmp_path, orient, date_format):
     assert read(tmp_path / "load.json").frame.index.equals(TIMES)
 
 
+def test_what_is_left_out_is_said(tmp_path):
+    (tmp_path / "load.csv").write_text(EXPORTS["psql"])
+    notes = read(tmp_path / "load.csv").notes
+    assert "1 rows of rules (---------------------+---------) left out" in notes
+    assert "1 lines below the table left out" in notes
+    (tmp_path / "load.csv").write_text(EXPORTS["Green Button"])
+    assert "5 lines above the header skipped" in read(tmp_path / "load.csv", target="load").notes
+
+
 def test_a_sheet_with_an_account_above(tmp_path):
     with pd.ExcelWriter(tmp_path / "load.xlsx") as book:
         table = pd.DataFrame({"time": TIMES, "load": LOAD})
