@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", bound=type)
@@ -72,6 +73,15 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
 def kind_of(value: object) -> str:
     """What a value is, for a message: the name of its type, or the class that it is."""
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def takes(function: Callable[..., Any], args: Sequence[Any], settings: Mapping[str, Any]) -> bool:
+    """Whether a function can be called with these arguments."""
+    try:
+        inspect.signature(function).bind(*args, **settings)
+    except TypeError:
+        return False
+    return True
 
 
 def refuse_former_names(kind: type, present: Mapping[str, str]) -> None:

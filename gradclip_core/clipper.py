@@ -15,6 +15,7 @@ from torch._compile import _disable_dynamo
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from gradclip_core.checks import takes
 from gradclip_core.parts.gradients import HandedOn, Parameters
 from gradclip_core.parts.names import check_module
 from gradclip_core.report import ClipReport
@@ -92,7 +93,7 @@ class Clipper(ShortHelpModule):
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
                 return self(*args, **settings)
-        if len(args) > 1:
+        if len(args) > 1 and not takes(self.forward, args, settings):
             raise TypeError(
                 f"{type(self).__name__} is called with the parameters alone, as clipper(model), "
                 f"got {len(args)} arguments: the threshold goes to its constructor, the loss is "

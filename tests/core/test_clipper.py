@@ -149,3 +149,13 @@ def test_folding_takes_an_optimizer_and_a_scaler() -> None:
         ClipNorm(1.0).fold_into(net)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^scaler must be a GradScaler or None, got SGD$"):
         ClipNorm(1.0).fold_into(optimizer, optimizer)
+
+
+def test_a_clipper_of_ones_own_may_take_more() -> None:
+    class Twice(ClipNorm):
+        def forward(self, parameters: Any, times: int = 1, *, loss: Tensor | None = None) -> Any:
+            return [super(Twice, self).forward(parameters, loss=loss) for _ in range(times)]
+
+    assert len(Twice(1.0)(with_gradients(), 2)) == 2
+    with pytest.raises(TypeError, match=r"^Twice is called with .* got 3 arguments"):
+        Twice(1.0)(with_gradients(), 2, 3)
