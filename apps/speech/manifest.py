@@ -117,13 +117,14 @@ def _first(row: Row, names: tuple[str, ...]) -> Any:
 
 
 def _rows(path: Path, reading: Reading) -> Iterator[tuple[str, Row]]:
-    """The rows of a manifest by its name, and of a JSON file by whether it is a list."""
+    """The rows of a manifest by its name, and of JSON and .txt by whether a table begins there."""
     suffix = path.suffix.lower()
     if suffix == ".tsv" and reading == Reading():
         return _tsv(path)
     is_table = suffix in SUFFIXES - set(_LINES) or suffix in _PACKINGS
-    if suffix == ".json" and path.is_file():
-        is_table = read_text(path).lstrip().startswith("[")
+    if suffix in (".json", ".txt") and path.is_file() and reading == Reading():
+        head = read_text(path).lstrip().partition("\n")[0]
+        is_table = head.startswith("[") if suffix == ".json" else bool(set(head) & set(",;|\t"))
     return _table(path, reading) if is_table else _json_lines(path)
 
 
