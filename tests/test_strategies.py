@@ -36,8 +36,8 @@ def described(thing: Any) -> Any:
     if isinstance(thing, (list, tuple)):
         return [described(value) for value in thing]
     if isinstance(thing, nn.Module) or type(thing).__module__.startswith("gradclip_core"):
-        fields = getattr(thing, "__dict__", None)
-        return type(thing), described(fields) if fields is not None else repr(thing)
+        names = getattr(thing, "__dict__", None) or getattr(thing, "__slots__", ())
+        return type(thing), described({name: getattr(thing, name) for name in names})
     return thing
 
 
