@@ -21,7 +21,7 @@ demo: $(APPS) ## set up, get data, train clipped and unclipped, write the report
 		sweep=sgd output_dir=reports/demo
 
 test: $(DEV) ## run the tests (a few minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 # Plain instructions and two threads add in another order than most processors do.
 test-reordered: $(DEV) ## run the numerical tests of the core with sums in another order
@@ -31,7 +31,7 @@ test-reordered: $(DEV) ## run the numerical tests of the core with sums in anoth
 		tests/core/*lightning* tests/core/backward tests/core/rules tests/core/stepping
 
 test-all: $(DEV) ## run all tests, the slow ones too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-clients: $(DEV) ## install the libraries of tests/clients and run those tests
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[clients]'

@@ -75,7 +75,7 @@ def weights(trainer: Any) -> dict[str, Tensor]:
         ("adamw_torch_fused", 3),
         pytest.param("adamw_torch", 3, marks=pytest.mark.slow),
         pytest.param("adamw_torch_fused", 1, marks=pytest.mark.slow),
-        ("sgd", 3),
+        pytest.param("sgd", 3, marks=pytest.mark.slow),
     ],
 )
 def test_weights_are_those_of_the_trainers_own_clipping(

@@ -179,7 +179,9 @@ def test_a_file_that_is_to_fill_the_memory(run, text, expected):
     assert expected in refused("evaluate", f"run={run}")
 
 
-@pytest.mark.parametrize("trust", ["stranger.Mine", "[torch,stranger]"])
+@pytest.mark.parametrize(
+    "trust", ["stranger.Mine", pytest.param("[torch,stranger]", marks=pytest.mark.slow)]
+)
 def test_a_class_of_ones_own_is_trusted_by_name(monkeypatch, mark, tiny, load_csv, here, trust):
     own = [*tiny, "clipping._target_=stranger.Mine", "training.epochs=4"]
     succeed("train", *own, "run_dir=whole")

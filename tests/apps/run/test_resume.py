@@ -56,7 +56,7 @@ def interrupted(monkeypatch, step: int, exception: type[BaseException], *argumen
             signal.signal(signal.SIGINT, handler)  # Lightning ignores it after an interrupt
 
 
-@pytest.mark.parametrize("step", [2, 5])
+@pytest.mark.parametrize("step", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_resumed_run_equals_the_whole(monkeypatch, tiny, whole, tmp_path, step):
     run = tmp_path / "run"
     interrupted(monkeypatch, step, Killed, *tiny, *SETTINGS, f"run_dir={run}")

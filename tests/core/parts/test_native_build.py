@@ -114,7 +114,9 @@ def test_a_compiler_that_writes_rubbish_costs_nothing(tmp_path: Path) -> None:
     assert finished(started(CC=rubbish)) == "False 10.0"
 
 
-@pytest.mark.parametrize("home", ["/proc/nowhere", "/dev/null"])
+@pytest.mark.parametrize(
+    "home", ["/proc/nowhere", pytest.param("/dev/null", marks=pytest.mark.slow)]
+)
 def test_a_home_that_cannot_be_written_costs_nothing(home: str) -> None:
     assert finished(started(XDG_CACHE_HOME=home, HOME=home)) == "False 10.0"
 
