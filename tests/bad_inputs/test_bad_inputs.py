@@ -19,7 +19,7 @@ def assert_refused(ended: Ended, verb: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"), thinned(TRAIN, 3), ids=[case[0] for case in TRAIN]
+    ("settings", "expected"), thinned(TRAIN, 4), ids=[case[0] for case in TRAIN]
 )
 def test_a_training(warm, tiny, tmp_path, settings, expected):
     # A network without a start that has to be fitted first.

@@ -88,6 +88,7 @@ def test_mlflow_goes_on_in_the_run_of_a_job_and_keeps_a_run_folder(train, tmp_pa
     assert scores.splitlines()[0] == succeed("evaluate", f"run={run}").splitlines()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_runs_side_by_side_in_a_job_are_mlflow_runs_of_their_own(tiny, tmp_path, job):
     client, experiment, made = job

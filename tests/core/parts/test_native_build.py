@@ -82,6 +82,7 @@ def test_it_is_compiled_once(fresh_cache: Path) -> None:
 
 
 @compiled
+@pytest.mark.slow  # the workers of the tests do so, too, where the home is fresh
 def test_two_processes_may_build_it_at_once(fresh_cache: Path) -> None:
     processes = [started() for _ in range(2)]
     assert [finished(process) for process in processes] == ["True 10.0"] * 2

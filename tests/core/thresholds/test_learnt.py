@@ -205,7 +205,7 @@ def test_no_value_is_read_from_the_device(make: Make) -> None:
 
 
 @every
-@pytest.mark.parametrize("policy", ["skip", "zero", "pass"])
+@pytest.mark.parametrize("policy", ["skip", "pass", pytest.param("zero", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("bad", [*UNUSABLE, 1e30])
 def test_gradients_after_a_bad_step_are_finite_and_bounded(
     holding: Holding, make: Make, policy: Policy, bad: float
