@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import soundfile
@@ -24,13 +25,13 @@ AUDIO = frozenset(
 _FOREIGN = frozenset({".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".3gp", ".shn"})
 # TIMIT's texts begin with their first and last sample.
 _TIMIT = re.compile(r"0 \d+ ")
-# Common Voice's own parts; `validated.tsv` and others overlap with them.
 _MANIFESTS = ("metadata.csv", "metadata.jsonl", "manifest.jsonl", "manifest.json", "manifest.csv")
 _PARTS: dict[Part, tuple[str, ...]] = {
     "train": ("train",),
     "val": ("dev", "val", "valid", "validation"),
     "test": ("test",),
 }
+# Common Voice's own parts; `validated.tsv` and others overlap with them.
 _COMMON_VOICE: dict[Part, str] = {"train": "train.tsv", "val": "dev.tsv", "test": "test.tsv"}
 
 Parts = dict[Part, list[Utterance]]
@@ -43,6 +44,11 @@ class Layout:
     name: str
     parts: Parts
 
+    @property
+    def utterances(self) -> list[Utterance]:
+        """Those of all parts."""
+        return [utterance for part in self.parts.values() for utterance in part]
+
 
 def read_layout(path: Path, reading: Reading | None = None) -> Layout:
     """The transcribed utterances at a path: a manifest, or the folder of a corpus.
@@ -54,17 +60,17 @@ def read_layout(path: Path, reading: Reading | None = None) -> Layout:
     """
     if not path.is_dir():
         return Layout("manifest", {"train": read_manifest(path, reading)})
-    found = _of_folder(path)
+    found = _of_folder(path, reading)
     if found is not None:
         return found
     raise UserError(
         f"data.path={path}: a folder of no known layout; known: a manifest (JSON lines, CSV, TSV), "
-        f"or folders of {', '.join(_FOLDERS)}"
+        f"or folders of {', '.join(_folders(reading))}"
     )
 
 
-def _of_folder(path: Path) -> Layout | None:
-    for name, read in _FOLDERS.items():
+def _of_folder(path: Path, reading: Reading | None) -> Layout | None:
+    for name, read in _folders(reading).items():
         parts = read(path)
         if parts:
             return Layout(name, parts)
@@ -188,19 +194,19 @@ def _lj_speech(folder: Path) -> Parts | None:
     return {"train": found}
 
 
-def _manifest_inside(folder: Path) -> Parts | None:
+def _manifest_inside(folder: Path, reading: Reading | None) -> Parts | None:
     manifest = next((folder / name for name in _MANIFESTS if (folder / name).is_file()), None)
-    return None if manifest is None else {"train": read_manifest(manifest)}
+    return None if manifest is None else {"train": read_manifest(manifest, reading)}
 
 
-def _own_parts(folder: Path) -> Parts | None:
+def _own_parts(folder: Path, reading: Reading | None) -> Parts | None:
     """The parts in folders of their names, each in a layout that is known."""
     parts: Parts = {}
     for part, names in _PARTS.items():
         inside = next((folder / name for name in names if (folder / name).is_dir()), None)
-        layout = None if inside is None else _of_folder(inside)
+        layout = None if inside is None else _of_folder(inside, reading)
         if layout is not None:
-            parts[part] = [u for utterances in layout.parts.values() for u in utterances]
+            parts[part] = layout.utterances
     return parts if "train" in parts and len(parts) > 1 else None
 
 
@@ -260,15 +266,17 @@ def _spoken(where: str, text: str) -> str:
     return words
 
 
-_FOLDERS: dict[str, Callable[[Path], Parts | None]] = {
-    "LibriSpeech (*.trans.txt)": _libri_speech,
-    "Common Voice (clips, train.tsv)": _common_voice,
-    "Kaldi (wav.scp, text)": _kaldi,
-    "LJ Speech (metadata.csv, wavs)": _lj_speech,
-    "a manifest (metadata.csv)": _manifest_inside,
-    "parts (train, dev, test)": _own_parts,
-    "audio with a .txt for each": _texts_beside,
-}
+def _folders(reading: Reading | None) -> dict[str, Callable[[Path], Parts | None]]:
+    """The layouts that are known, by name; each finds its parts, or None."""
+    return {
+        "LibriSpeech (*.trans.txt)": _libri_speech,
+        "Common Voice (clips, train.tsv)": _common_voice,
+        "Kaldi (wav.scp, text)": _kaldi,
+        "LJ Speech (metadata.csv, wavs)": _lj_speech,
+        "a manifest (metadata.csv)": partial(_manifest_inside, reading=reading),
+        "parts (train, dev, test)": partial(_own_parts, reading=reading),
+        "audio with a .txt for each": _texts_beside,
+    }
 
 
 def _keyed(path: Path) -> Iterator[tuple[str, str, str]]:

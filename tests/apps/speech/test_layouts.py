@@ -11,6 +11,7 @@ from apps.errors import UserError
 from apps.speech.audio import load
 from apps.speech.layouts import find_audio, read_layout
 from apps.speech.sources import Manifest
+from apps.tables.reading import Reading
 from tests.apps.speech.conftest import RATE, say
 
 
@@ -156,6 +157,17 @@ def test_layouts_of_other_corpora(tmp_path, texts_of, audio):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert sorted(texts(tmp_path)) == [("a.wav", "one two", ""), ("b.wav", "six", "")]
+
+
+@pytest.mark.parametrize("parts", [["."], ["train", "test"]])
+def test_how_a_manifest_is_read_counts_in_a_folder_too(tmp_path, parts):
+    for part in parts:
+        write(tmp_path, f"{part}/a.wav")
+        (tmp_path / part / "metadata.csv").write_text("a.wav;one two\n")
+    found = read_layout(tmp_path, Reading(["path", "text"], "semicolon")).utterances
+    assert [(utterance.path.name, utterance.text) for utterance in found] == [
+        ("a.wav", "one two")
+    ] * len(parts)
 
 
 @pytest.mark.parametrize("val", ["dev", "validation", None])
