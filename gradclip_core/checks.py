@@ -70,9 +70,15 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def kind_of(value: object) -> str:
+def type_name(value: object) -> str:
     """What a value is, for a message: the name of its type, or the class that it is."""
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def check_instance(name: str, value: object, kind: type) -> None:
+    """Raise TypeError for what is none of this kind, such as a class in place of an object."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {type_name(value)}")
 
 
 def takes(function: Callable[..., Any], args: Sequence[Any], settings: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradclip_core.checks import kind_of
+from gradclip_core.checks import check_instance
 from gradclip_core.clipper import Clipper
 from gradclip_core.kept_state import KeptState
 from gradclip_core.report import ClipReport
@@ -45,8 +45,7 @@ class ClippedStep:
     """
 
     def __init__(self, optimizer: Optimizer, clipper: Clipper) -> None:
-        if not isinstance(clipper, Clipper):
-            raise TypeError(f"clipper must be a Clipper, got {kind_of(clipper)}")
+        check_instance("clipper", clipper, Clipper)
         self.optimizer = hooked(optimizer)
         if clipped_step_of(self.optimizer) is not None:
             raise ValueError(

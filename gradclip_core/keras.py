@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from torch import Tensor
 
-from gradclip_core.checks import kind_of
+from gradclip_core.checks import check_instance
 from gradclip_core.clipper import Clipper
 
 _OWN = ("clipnorm", "global_clipnorm", "clipvalue")
@@ -35,8 +35,7 @@ def clipped_keras(optimizer: Any, clipper: Clipper) -> Any:
     an iteration. Raises ValueError for another backend, an optimizer that clips already, and a
     clipper that works inside a torch optimizer's step or on samples; TypeError for what is none.
     """
-    if not isinstance(clipper, Clipper):
-        raise TypeError(f"clipper must be a Clipper, got {kind_of(clipper)}")
+    check_instance("clipper", clipper, Clipper)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise TypeError(f"optimizer must be one of Keras, got {type(optimizer).__name__}")
     if keras.backend.backend() != "torch":

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from gradclip_core.checks import kind_of
+from gradclip_core.checks import type_name
 from gradclip_core.clipper import Clipper
 from gradclip_core.in_step import ClippedStep, clip_in_step
 from gradclip_core.report import ClipReport
@@ -38,7 +38,9 @@ class GradientClipping(TrainerCallback):
 
     def __init__(self, clipper: Clipper, *, log_prefix: str | None = "grad/") -> None:
         if not isinstance(clipper, Clipper) or clipper.needs_samples:
-            raise TypeError(f"clipper must be a Clipper of whole gradients, got {kind_of(clipper)}")
+            raise TypeError(
+                f"clipper must be a Clipper of whole gradients, got {type_name(clipper)}"
+            )
         self.clipper = clipper
         self.log_prefix = log_prefix
         self._hook: ClippedStep | None = None

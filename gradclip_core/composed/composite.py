@@ -159,10 +159,8 @@ def _check_apart(clippers: Sequence[Clipper]) -> None:
     holders: dict[int, int] = {}
     for number, clipper in enumerate(clippers):
         for part in clipper.modules():
-            learns = isinstance(part, Threshold) and any(True for _ in part.buffers())
-            if (learns or isinstance(part, Clipper)) and holders.setdefault(
-                id(part), number
-            ) != number:
+            has_state = isinstance(part, Clipper) or (isinstance(part, Threshold) and part.learns)
+            if has_state and holders.setdefault(id(part), number) != number:
                 raise ValueError(
                     f"clippers {holders[id(part)]} and {number} are made of one "
                     f"{type(part).__name__}, whose state would be of both: give each its own "

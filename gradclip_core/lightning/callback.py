@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradclip_core.checks import kind_of
+from gradclip_core.checks import check_instance
 from gradclip_core.clipper import Clipper
 from gradclip_core.lightning import refusals
 from gradclip_core.lightning.packages import Callback
@@ -64,8 +64,7 @@ class GradientClipping(Callback):
         log_prefix: str | None = "grad/",
         on_report: OnReport | None = None,
     ) -> None:
-        if not isinstance(clipper, Clipper):
-            raise TypeError(f"clipper must be a Clipper, got {kind_of(clipper)}")
+        check_instance("clipper", clipper, Clipper)
         if scope not in ("optimizer", "model"):
             raise ValueError(f"scope must be 'optimizer' or 'model', got {scope!r}")
         self.scope = scope

@@ -123,7 +123,7 @@ class Rule(GuardedClipper):
         self.register_buffer("skipped_steps", torch.zeros((), dtype=torch.int64, device="cpu"))
         self._partition: tuple[object, Partition] | None = None
         self._keys = ParameterKeys()
-        self._turns = Turns() if any(True for _ in threshold.buffers()) else None
+        self._turns = Turns() if threshold.learns else None
         self._given_norm: Tensor | None = None  # (1,), in `ClipNorm.clip_with_norm`
         self._view = BufferView("steps", "clipped_steps", "skipped_steps")
 

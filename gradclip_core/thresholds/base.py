@@ -63,6 +63,11 @@ class Threshold(ShortHelpModule):
         """Thresholds of this step's parts; updates the statistics."""
         raise TypeError(f"{type(self).__name__} must implement forward(parts)")
 
+    @property
+    def learns(self) -> bool:
+        """Whether it has a state."""
+        return any(True for _ in self.buffers())
+
     def host_thresholds(self, parts: HostParts) -> Numbers:
         """The same in few operations on CPU, (k,) or one number, where all norms are finite."""
         raise TypeError(f"{type(self).__name__} has no host_thresholds(parts)")
@@ -204,7 +209,7 @@ def claimed(threshold: Threshold, rule: nn.Module) -> Threshold:
     """Return the threshold; warn if it has a state and another rule, which still lives, has it."""
     held = _rules.get(threshold)
     other = None if held is None else held()
-    if other is not None and any(True for _ in threshold.buffers()):
+    if other is not None and threshold.learns:
         warnings.warn(
             f"this {type(threshold).__name__} is the threshold of another {type(other).__name__}, "
             "so that the norms of both make one history: give each its own "
