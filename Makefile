@@ -65,7 +65,7 @@ bench: $(DEV) ## time clipping against torch and other libraries (a few minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.training_steps --write docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.spectral_speed --write docs
 
-# docs/findings.md says how long each takes. A command that was broken off goes on.
+# docs/findings.md says how long they take. Those that were broken off go on.
 SEVEN := 'clipping=[none,global_norm,autoclip,zclip,spectral,spectra,aggc]'
 findings: $(APPS) ## make the comparisons behind docs/findings.md (hours)
 	$(BIN)/gradclip-compare app=energy,finance,speech,sentiment model=lstm $(SEVEN) \

@@ -151,8 +151,7 @@ def _yfinance(rows: Rows) -> tuple[Rows, str] | None:
     heads = _heads(rows)
     if heads is None:
         return None
-    fields, tickers = (None if row is None else _unmerged(row) for row in heads)
-    assert fields is not None
+    fields, tickers = _unmerged(heads[0]), None if heads[1] is None else _unmerged(heads[1])
     above = 1 if tickers is None else 2
     if len(rows) > above and _names_the_index(rows[above]):
         above += 1

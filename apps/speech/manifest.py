@@ -10,13 +10,12 @@ from typing import Any
 
 from apps.errors import UserError
 from apps.speech.utterances import Utterance, as_seconds, as_text, normalize
-from apps.tables.content import SUFFIXES
+from apps.tables.content import PACKINGS, SUFFIXES
 from apps.tables.read import read_table
 from apps.tables.reading import Reading
 
 TABLES = (".csv", ".tsv", ".parquet", ".xlsx")
 _LINES = (".json", ".jsonl", ".ndjson")
-_PACKINGS = (".gz", ".zip", ".xz", ".bz2")
 # What the fields of an utterance are called: NeMo, Hugging Face, Common Voice, DeepSpeech,
 # SpeechBrain, WeNet.
 _AUDIO: tuple[str, ...] = (
@@ -121,7 +120,7 @@ def _rows(path: Path, reading: Reading) -> Iterator[tuple[str, Row]]:
     suffix = path.suffix.lower()
     if suffix == ".tsv" and reading == Reading():
         return _tsv(path)
-    is_table = suffix in SUFFIXES - set(_LINES) or suffix in _PACKINGS
+    is_table = suffix in SUFFIXES - set(_LINES) or suffix in PACKINGS
     if suffix in (".json", ".txt") and path.is_file() and reading == Reading():
         head = read_text(path).lstrip().partition("\n")[0]
         is_table = head.startswith("[") if suffix == ".json" else bool(set(head) & set(",;|\t"))

@@ -115,8 +115,7 @@ class Manifest(Source):
         self.found = layout.name
         for part, path in self.others.items():
             if path is not None:
-                parts = read_layout(Path(path), self.reading).parts
-                found[part] = [u for us in parts.values() for u in us]
+                found[part] = read_layout(Path(path), self.reading).utterances
         for part, fraction in self.fractions.items():
             if part not in found:
                 found["train"], found[part], unit = _split(found["train"], fraction)

@@ -55,6 +55,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+PACKINGS = frozenset([".gz", ".zip", ".xz", ".bz2"])
 _LAYERS = 3  # a table may be packed in a package
 _LIKELY = 0.08  # chardet's confidence; below it stand a few letters that many encodings fit
 _SIGNS = (

@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 
 from apps.errors import UserError
-from apps.tables.content import SUFFIXES, Content, decode, read_content
+from apps.tables.content import PACKINGS, SUFFIXES, Content, decode, read_content
 from apps.tables.documents import looks_like_json, read_json
 from apps.tables.header import Rows, to_frame
 from apps.tables.reading import Reading
 from apps.tables.separated import read_rows, separator_name
 from apps.tables.table import Table
 
-_PACKINGS = frozenset([".gz", ".zip", ".xz", ".bz2"])
 _OLD_EXCEL, _ZIP = b"\xd0\xcf\x11\xe0", b"PK\x03\x04"
 _MARKUP = re.compile(r"\s*(<(!doctype|html|head|body|table|\?xml)\b|%PDF-)", re.IGNORECASE)
 
@@ -63,8 +62,8 @@ def read_table(path: Path, reading: Reading | None = None, layout: Layout | None
 
 
 def _is_table(file: Path) -> bool:
-    suffix = Path(file.stem).suffix if file.suffix.lower() in _PACKINGS else file.suffix
-    known = suffix.lower() in SUFFIXES or (suffix == "" and file.suffix.lower() in _PACKINGS)
+    suffix = Path(file.stem).suffix if file.suffix.lower() in PACKINGS else file.suffix
+    known = suffix.lower() in SUFFIXES or (suffix == "" and file.suffix.lower() in PACKINGS)
     return known and not file.name.startswith(".")
 
 

@@ -91,8 +91,6 @@ def _hours(table: Table, dated: Sequence[str]) -> list[str]:
 
 
 def _all_match(table: Table, name: str, pattern: re.Pattern[str]) -> bool:
-    if isinstance(table.cells[name].iloc[0], list | dict):
-        return False
     sample = _sample(table, name)
     return len(sample) > 0 and bool(
         sample.map(lambda cell: pattern.fullmatch(cell) is not None).all()
@@ -106,8 +104,6 @@ def _counts(table: Table, name: str) -> bool:
 def _resembles_dates(table: Table, name: str) -> bool:
     """Whether cells may be times in a form that is not known, so that the first will be named."""
     if pd.api.types.is_numeric_dtype(table.cells[name].dtype):
-        return False
-    if isinstance(table.cells[name].iloc[0], list | dict):
         return False
     sample = _sample(table, name)
     words = pd.to_numeric(sample, errors="coerce").isna() & (sample.str.count(r"\d") >= 6)
@@ -131,6 +127,9 @@ def _rank(name: str) -> tuple[int, bool]:
 
 
 def _sample(table: Table, name: str) -> pd.Series:
+    """The first cells as text; none of a column of lists or objects."""
+    if isinstance(table.cells[name].iloc[0], list | dict):
+        return pd.Series(dtype=str)
     head = replace(table, cells=table.cells.loc[:, [name]].head(_SAMPLE))
     return head.text(name).dropna()
 
@@ -140,7 +139,7 @@ def holds_dates(table: Table, name: str) -> bool:
     column = table.cells[name]
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         return True
-    if pd.api.types.is_float_dtype(column.dtype) or isinstance(column.iloc[0], list | dict):
+    if pd.api.types.is_float_dtype(column.dtype):
         return False
     sample = _sample(table, name)
     return len(sample) > 0 and bool(parse(sample).wall.notna().mean() > 0.5)
