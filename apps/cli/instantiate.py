@@ -110,6 +110,8 @@ def _check(key: str, node: Any) -> None:
             raise UserError(
                 f"{key}.{name}: no such key; allowed beside settings: _target_, _partial_"
             )
+    if not isinstance(node.get("_partial_", False), bool):  # 1 equals True, and Hydra minds
+        raise UserError(f"{key}._partial_={node['_partial_']!r}: must be true or false")
     target = _target(key, node["_target_"])
     _check_names(key, node, target)
     for name, parameter in _parameters(target).items():

@@ -77,6 +77,12 @@ TRAIN = (
     ("+clipping._partial_=true", "clipping._partial_=True"),
     ("optimizer._partial_=false", "optimizer._partial_=False"),
     ("trainer._partial_=false", "trainer._partial_=False"),
+    ("optimizer._partial_=1", "optimizer._partial_=1: must be true or false"),
+    ("+clipping._partial_=0", "clipping._partial_=0: must be true or false"),
+    (
+        "clipping.max_norm={_target_:gradclip_core.Quantile,_partial_:1}",
+        "clipping.max_norm._partial_=1: must be true or false",
+    ),
     ("optimizer._partial_=maybe", "optimizer._partial_='maybe'"),
     ("+clipping._args_=[1]", "clipping._args_: no such key"),
     ("+clipping._recursive_=false", "clipping._recursive_: no such key"),
