@@ -1,10 +1,10 @@
-"""How far may the network of finance move the variance that it starts from?
+"""From which variance does the network of finance start, and how far may it move it?
 
-    python -m benchmarks.finance_bound
+    python -m benchmarks.finance_bound --base har_gjr combined
 
-Trains with each bound on rolling origins: three years of test, three of validation before them, all
-earlier days for training. All of these years lie before the test years of the series' own split, so
-that the choice has seen none of those. Prints a line for each, and the means.
+Trains with each base and bound on rolling origins: three years of test, three of validation before
+them, all earlier days for training. All of these years lie before the test years of the series' own
+split, so that the choice has seen none of those. Prints a line for each, and the means.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from apps.finance.data import PanelData
 from apps.run.experiment import Experiment
 from apps.run.training import train
 
+BASES = ("har_gjr", "combined")
 BOUNDS = (0.1, 0.2, 0.3, 0.5)
 # First years of the rolling tests, all before that of the series' own split.
 ORIGINS = {"sp500": (1992, 1995, 1998, 2001), "nasdaq": (2006, 2009, 2012), "wti": (1997, 2004)}
@@ -40,8 +41,15 @@ def main() -> None:
     parser.add_argument("--series", nargs="+", choices=ORIGINS, default=list(ORIGINS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--horizon", type=int, default=1)
+    parser.add_argument("--base", nargs="+", choices=BASES, default=list(BASES))
+    parser.add_argument("--bound", nargs="+", type=float, default=list(BOUNDS))
     arguments = parser.parse_args()
     means: defaultdict[str, list[float]] = defaultdict(list)
+    changes = [
+        [f"app.base={base}", f"app.bound={bound}"]
+        for base in arguments.base
+        for bound in arguments.bound
+    ]
     with (
         tempfile.TemporaryDirectory() as name,
         initialize_config_dir(str(CONF), version_base="1.3"),
@@ -50,11 +58,13 @@ def main() -> None:
             source = _source(series, Path(name))
             for year in ORIGINS[series]:
                 settings = [*source, *_split(year), f"app.horizon={arguments.horizon}"]
-                gains = dict(_gains(settings, arguments.seeds, Path(name)))
-                for bound, gain in gains.items():
-                    means[bound].append(gain)
+                start = _start(_experiment([*settings, "app.base=har_gjr"]))
+                losses = _losses(settings, changes, arguments.seeds, Path(name))
+                gains = {change: loss - start for change, loss in losses}
+                for change, gain in gains.items():
+                    means[change].append(gain)
                 print(f"{series} {year}", *(f"{k} {v:+.4f}" for k, v in gains.items()), flush=True)
-    print("mean", *(f"{bound} {np.mean(found):+.4f}" for bound, found in means.items()))
+    print("mean", *(f"{change} {np.mean(found):+.4f}" for change, found in means.items()))
 
 
 def _source(series: str, folder: Path) -> list[str]:
@@ -66,7 +76,8 @@ def _source(series: str, folder: Path) -> list[str]:
     else:
         table = pd.DataFrame({"Close": wti.load()["DCOILWTICO"].dropna()})
     table.rename_axis("date").to_csv(folder / f"{series}.csv")
-    return ["data=csv", f"data.path={folder / series}.csv"]
+    # A third in a day is how oil fell in January 1991, and no split.
+    return ["data=csv", f"data.path={folder / series}.csv", "data.splits=keep"]
 
 
 def _split(year: int) -> list[str]:
@@ -74,22 +85,26 @@ def _split(year: int) -> list[str]:
     return [f"split.{name}={start}-01-01" for name, start in borders.items()]
 
 
-def _gains(settings: list[str], seeds: int, folder: Path) -> Iterator[tuple[str, float]]:
-    """QLIKE on the test days less that of the start, by bound; negative is better."""
-    for bound in BOUNDS:
-        losses = []
+def _losses(
+    settings: list[str], changes: list[list[str]], seeds: int, folder: Path
+) -> Iterator[tuple[str, float]]:
+    """QLIKE on the test days with each change, the mean of the seeds."""
+    for change in changes:
+        found = []
         for seed in range(seeds):
-            more = [f"app.bound={bound}", f"seed={seed}", "clipping=none", "logger=none"]
-            experiment = Experiment(
-                compose_run("finance", ["app=finance", "model=har_gjr_residual", *settings, *more])
-            )
+            experiment = _experiment([*settings, *change, f"seed={seed}"])
             with tempfile.TemporaryDirectory(dir=folder) as run:
-                losses.append(train(experiment, Path(run) / "run", quiet=True)["test"]["qlike"])
-        yield f"{bound:g}", float(np.mean(losses)) - _start(experiment)
+                found.append(train(experiment, Path(run) / "run", quiet=True)["test"]["qlike"])
+        yield " ".join(key.partition("=")[2] for key in change), float(np.mean(found))
+
+
+def _experiment(settings: list[str]) -> Experiment:
+    fixed = ["app=finance", "model=har_gjr_residual", "clipping=none", "logger=none"]
+    return Experiment(compose_run("finance", [*fixed, *settings]))
 
 
 def _start(experiment: Experiment) -> float:
-    """QLIKE of the variance that the network starts from."""
+    """QLIKE on the test days of the variance that the network starts from."""
     data, application = experiment.data, experiment.application
     assert isinstance(data, PanelData)
     assert isinstance(application, Finance)

@@ -34,6 +34,11 @@ from apps.report.model.step_records import Records
 from apps.report.model.tables import NamedTable
 
 UNFILTERED = "historical_simulation"  # has no variance of its own to filter by
+_BASES = {
+    "har_gjr": "the mean variance of HAR and GJR-GARCH-t",
+    "combined": "the variances of HAR, GJR-GARCH-t and RiskMetrics, each weighted by how well it "
+    "has forecast of late",
+}
 
 
 class Finance(Application):
@@ -101,7 +106,8 @@ class Finance(Application):
             batch_size=self.batch_size,
             samples_per_epoch=self.samples_per_epoch,
             seed=seed,
-            refit_years=self._refit_years if self.base == "har_gjr" else None,
+            base=self.base,
+            refit_years=self._refit_years,
         )
 
     def sizes(self, description: Mapping[str, Any]) -> dict[str, int]:
@@ -259,8 +265,8 @@ class Finance(Application):
                 f"simulation; with fewer than {LEAST} days before there is none); columns named "
                 "raw are without."
             ]
-        if self.base == "har_gjr":
-            notes += ["The network corrects the mean variance of HAR and GJR-GARCH-t."]
+        if self.base != "moving_average":
+            notes += [f"The network corrects {_BASES[self.base]}."]
         if self.average_with:
             notes += [f"The network's variance is averaged with that of {self.average_with}."]
         return notes

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from apps.errors import UserError
 from apps.finance import distribution
-from apps.finance.features import base_variance
 from apps.finance.forecast import Forecast, make_forecast
 from apps.finance.garch import garch
 from apps.finance.har import har
 from apps.finance.har_gjr import LEAST_FITTED
+from apps.finance.moving_average import base_variance
 from apps.finance.panel import Floats, Panel
 
 Rows = NDArray[np.intp]

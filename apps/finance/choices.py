@@ -9,7 +9,7 @@ from apps.finance.recalibration import LEAST
 
 Horizon = Literal[1, 5, 10, 22]
 Partner = Literal["har", "gjr_garch_t"]
-Base = Literal["moving_average", "har_gjr"]
+Base = Literal["moving_average", "har_gjr", "combined"]
 
 
 def check_one_of(key: str, value: object, allowed: Sequence[object]) -> None:

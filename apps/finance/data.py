@@ -19,6 +19,7 @@ from apps.base.application import DataModule
 from apps.base.sampler import EpochSampler, TrainLoader
 from apps.base.series_task import Batch
 from apps.errors import UserError
+from apps.finance.choices import Base
 from apps.finance.features import Encoding, Features, fit_encoding
 from apps.finance.har_gjr import Refits
 from apps.finance.panel import Panel, Part
@@ -73,9 +74,8 @@ class PanelData(DataModule):
     """Daily returns cut into windows; a sample is a day and an asset.
 
     horizon: days ahead that a forecast covers. samples_per_epoch: samples drawn in an epoch, at
-    most all, and so many that a day lies in four horizons on average. refit_years: between fits of
-    HAR and GJR-GARCH, whose variance the network corrects (see `Refits`); None: it corrects the
-    moving average.
+    most all, and so many that a day lies in four horizons on average. base: the variance that the
+    network corrects. refit_years: between fits of the models that it is made of (see `Refits`).
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class PanelData(DataModule):
         batch_size: int,
         samples_per_epoch: int,
         seed: int,
-        refit_years: int | None = None,
+        base: Base = "moving_average",
+        refit_years: int = 1,
     ) -> None:
         super().__init__()
         self.source = source
@@ -98,6 +99,7 @@ class PanelData(DataModule):
         self.batch_size = batch_size
         self.samples_per_epoch = samples_per_epoch
         self.seed = seed
+        self.base = base
         self.refit_years = refit_years
 
     def prepare_data(self) -> None:
@@ -124,11 +126,11 @@ class PanelData(DataModule):
         self.account = self._account(counts)
 
     def _refits(self) -> Refits | None:
-        if self.refit_years is None:
+        if self.base == "moving_average":
             return None
         borders = (self.panel.train_start, self.panel.val_start, self.panel.test_start)
         train, val, test = (f"{day:%Y-%m-%d}" for day in borders)
-        return Refits(train, val, test, self.refit_years)
+        return Refits(train, val, test, self.refit_years, self.base == "combined")
 
     def _check_length(self) -> None:
         needed = self.features.lookback + LEAST_DAYS["train"]

@@ -11,15 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apps.errors import UserError
-from apps.finance.har_gjr import Refits, har_gjr_variance
+from apps.finance.har_gjr import Refits, classical_variance
+from apps.finance.moving_average import DECAY, LEAST_VARIANCE, base_variance, ewma
 from apps.finance.panel import Floats, Panel
 
 Array = NDArray[np.float32]
 Inputs = Literal["rich", "returns"]
 
-DECAY = 0.94  # of the base variance: RiskMetrics' (J.P. Morgan 1996, section 5.3)
 HISTORY = 64  # days that the averages need
-_LEAST = 1e-4  # variance, %^2, below which a logarithm is not followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +45,6 @@ class Features:
             )
 
 
-def ewma(values: pd.DataFrame, decay: float) -> pd.DataFrame:
-    """Exponentially weighted mean of all rows so far, each counting `decay` times the next."""
-    return values.ewm(alpha=1 - decay, adjust=True).mean()
-
-
-def base_variance(panel: Panel) -> Floats:
-    """Moving average (T, A) of squared returns up to each day, %^2, at least 1e-4."""
-    squares = pd.DataFrame(panel.returns**2)
-    variance: Floats = ewma(squares, DECAY).clip(lower=_LEAST).to_numpy()
-    return variance
-
-
 def compute(panel: Panel, ranges: bool) -> dict[str, Floats]:
     """The rich features by name, each (T, A), not yet scaled.
 
@@ -70,7 +57,7 @@ def compute(panel: Panel, ranges: bool) -> dict[str, Floats]:
     shock = returns / np.sqrt(base.shift(1))
 
     def ratio(variance: pd.DataFrame) -> pd.DataFrame:
-        return np.log(variance.clip(lower=_LEAST) / base)
+        return np.log(variance.clip(lower=LEAST_VARIANCE) / base)
 
     features = {
         "shock": np.arcsinh(shock),
@@ -170,7 +157,7 @@ class Encoding:
 
 def _base(panel: Panel, horizon: int, refits: Refits | None) -> Floats:
     if refits is not None:
-        return har_gjr_variance(panel, horizon, refits)
+        return classical_variance(panel, horizon, refits)
     return horizon * base_variance(panel)
 
 

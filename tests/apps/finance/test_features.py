@@ -8,7 +8,8 @@ import torch
 
 from apps.errors import UserError
 from apps.finance.data import make_windows
-from apps.finance.features import HISTORY, Encoding, Features, base_variance, compute, fit_encoding
+from apps.finance.features import HISTORY, Encoding, Features, compute, fit_encoding
+from apps.finance.moving_average import base_variance
 from tests.apps.finance.prices import make, tampered
 
 

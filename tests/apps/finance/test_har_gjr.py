@@ -1,4 +1,4 @@
-"""A network that begins as the mean of HAR and GJR-GARCH-t and learns a bounded correction."""
+"""A network that begins as the classical models and learns a bounded correction."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import torch
 
 from apps.finance.baselines import BASELINES, Plan
 from apps.finance.data import make_windows
+from apps.finance.features import Encoding
 from apps.finance.har import DAYS
-from apps.finance.har_gjr import LEAST_FITTED, Refits, har_gjr_variance
+from apps.finance.har_gjr import LEAST_FITTED, Refits, classical_variance
 from apps.finance.recalibration import recalibrate
 from apps.finance.task import forecast
 from tests.apps.finance.prices import make, price_table, tampered
@@ -49,19 +50,27 @@ def test_a_file_of_other_days_is_fitted_where_there_are_enough_of_them():
     assert starts(make(), late)[0] == "2017-01-02"
     before = Refits("2030-01-01", "2031-01-01", "2032-01-01", 1)
     assert before.starts(make(), 1) == [1399]
-    assert np.isfinite(har_gjr_variance(make(), 1, before)[1 + max(DAYS) :]).all()
+    assert np.isfinite(classical_variance(make(), 1, before)[1 + max(DAYS) :]).all()
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
-def test_the_start_is_the_mean_of_both_baselines(horizon):
+def test_the_start_is_the_mean_of_both_baselines_or_a_combination_with_a_third(horizon):
     panel = make(2)
-    found = har_gjr_variance(panel, horizon, REFITS)
+    mean = classical_variance(panel, horizon, REFITS)
     edges = [*REFITS.starts(panel, 1), 1400]
     plan = Plan(1, tuple(np.arange(*span) for span in pairwise(edges)), horizon)
-    har, gjr = (BASELINES[name](panel, plan).variance for name in ("har", "gjr_garch_t"))
-    np.testing.assert_allclose(found[plan.rows], (har + gjr) / 2, rtol=1e-12)
-    assert np.isnan(found[: 1 + max(DAYS)]).all()
-    assert np.isfinite(found[1 + max(DAYS) :]).all()
+    har, gjr, moving = (
+        BASELINES[name](panel, plan).variance for name in ("har", "gjr_garch_t", "riskmetrics")
+    )
+    np.testing.assert_allclose(mean[plan.rows], (har + gjr) / 2, rtol=1e-12)
+    combined = classical_variance(panel, horizon, replace(REFITS, combined=True))
+    within = combined[plan.rows]
+    assert (within >= np.minimum(np.minimum(har, gjr), moving) * (1 - 1e-12)).all()
+    assert (within <= np.maximum(np.maximum(har, gjr), moving) * (1 + 1e-12)).all()
+    assert not np.allclose(within, (har + gjr + moving) / 3)
+    for start in (mean, combined):
+        assert np.isnan(start[: 1 + max(DAYS)]).all()
+        assert np.isfinite(start[1 + max(DAYS) :]).all()
 
 
 @pytest.mark.parametrize("horizon", [1, 22])
@@ -80,6 +89,13 @@ def test_an_untrained_network_is_its_start_and_a_wild_one_stays_near_it(small, h
     bound = made.config.app.bound / math.sqrt(horizon)
     assert away.max() <= bound + 1e-5
     assert away.max() > 0.9 * bound
+
+
+def test_a_run_of_before_the_combination_keeps_its_start(small):
+    encoding = parts(small, MODEL, "app.base=har_gjr").data.encoding
+    record = encoding.to_dict()
+    del record["refits"]["combined"]
+    assert Encoding.from_dict(record) == encoding
 
 
 def test_the_future_moves_no_forecast_after_training(small):
