@@ -132,7 +132,9 @@ def _become(request: dict[str, Any]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
-    sys.argv = [f"gradclip-{request['verb']}", *request["arguments"]]
+    # The whole path, as a shell gives it: processes of a distributed training are started by it.
+    script = Path(sys.executable).with_name(f"gradclip-{request['verb']}")
+    sys.argv = [str(script), *request["arguments"]]
     code: Any = 0
     try:
         if request["first"] is not None:
