@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
@@ -32,6 +31,29 @@ class Attachable(Protocol):
         """Clip no longer."""
 
 
+class _Watch:
+    """A module's `on_train_start` that calls a function before.
+
+    Of a module that is copied or saved, as weight averaging does, it is left out: the copy has its
+    own `on_train_start`, and no reference to the Trainer, whose locks cannot be copied.
+    """
+
+    def __init__(self, before: Callable[[], None], own: Callable[[], None]) -> None:
+        self._before = before
+        self._own = own
+
+    def __call__(self) -> None:
+        self._before()
+        self._own()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _same, (self._own,)
+
+
+def _same(own: Callable[[], None]) -> Callable[[], None]:
+    return own
+
+
 class Tuning:
     """Has a fresh copy of the callback clip where the Trainer's callbacks are replaced.
 
@@ -47,7 +69,7 @@ class Tuning:
         """Watch the beginnings of training of this module."""
         self.end()
         own, kept = module.on_train_start, vars(module).get("on_train_start")
-        module.on_train_start = functools.partial(self._start, trainer, module, own)
+        module.on_train_start = _Watch(lambda: self._start(trainer, module), own)
 
         def restore() -> None:
             del module.on_train_start
@@ -70,7 +92,7 @@ class Tuning:
             self._restore()
             self._restore = None
 
-    def _start(self, trainer: Any, module: Any, own: Callable[[], None]) -> None:
+    def _start(self, trainer: Any, module: Any) -> None:
         present = {id(callback) for callback in trainer.callbacks}
         if not {id(self._callback), id(self._copy)} & present:
             self.ended()
@@ -78,4 +100,3 @@ class Tuning:
             self._copy = self._callback.fresh()
             self._copy.attach(trainer, module)
             trainer.callbacks.append(self._copy)
-        own()

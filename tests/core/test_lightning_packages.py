@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import itertools
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,6 +145,44 @@ def test_the_search_for_a_batch_size_clips(pl: Any, tmp_path: Path) -> None:
     assert max(module.norms) == pytest.approx(1e-3, rel=1e-3)
     run.fit(module)
     assert max(module.norms) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_module_that_is_copied_while_it_trains_leaves_the_trainer_behind(pl: Any) -> None:
+    class Copies(pl.Callback):
+        def __init__(self) -> None:
+            self.lock = threading.Lock()  # what Trainers of several processes hold, and no copy may
+            self.copied: list[Any] = []
+
+        def setup(self, trainer: Any, module: Any, stage: str) -> None:
+            self.copied.append(copy.deepcopy(module))
+
+    starts: list[Any] = []
+    module = make_module(pl)
+    type(module).on_train_start = lambda self: starts.append(self)
+    callback, copies = GradientClipping(ClipNorm(1e-3)), Copies()
+    make_trainer(pl, callbacks=[callback, copies]).fit(module)
+    assert starts == [module]
+    (copied,) = copies.copied
+    copied.on_train_start()
+    assert starts == [module, copied]
+    assert copied._trainer is None
+    assert max(module.norms) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_averaged_weights_are_those_without_the_callback(pl: Any) -> None:
+    averaging = pytest.importorskip(f"{pl.__name__}.callbacks")
+    if not hasattr(averaging, "WeightAveraging"):
+        pytest.skip(f"{pl.__name__} {pl.__version__} does not average weights")
+    found = []
+    for callbacks in ([GradientClipping(ClipNorm(1.0))], []):
+        module = make_module(pl)
+        bound = None if callbacks else 1.0
+        run = make_trainer(
+            pl, callbacks=[*callbacks, averaging.WeightAveraging()], gradient_clip_val=bound
+        )
+        run.fit(module)
+        found.append(weights(module))
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-7)
 
 
 def test_the_callers_object_shows_the_report_of_a_copy(pl: Any) -> None:

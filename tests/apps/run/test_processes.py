@@ -87,7 +87,6 @@ def test_a_killed_run_of_two_processes_continues(script, tiny, tmp_path, trainer
     assert_same_run(run, whole)
 
 
-@pytest.mark.slow
 def test_a_default_folder_is_made_once(script, tiny):
     ended = start(script, *tiny, "trainer=ddp_cpu", "training.epochs=1")
     assert ended.code == 0, ended.err
