@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import Logger
@@ -32,6 +34,9 @@ from apps.run.trainer import make_trainer, num_processes, quieten
 from data_scripts.manifest import DataError
 from gradclip_core import Clipper
 from gradclip_core.lightning import refuse_strategy
+
+# torch 2.13 has fused steps of Adam and AdamW alone for sharded weights.
+_WHOLE_WHEN_FUSED = ("torch.optim.SGD", "torch.optim.Adagrad")
 
 
 class Experiment:
@@ -211,17 +216,34 @@ class Experiment:
             refuse_strategy(trainer, self.clipper)
         except MisconfigurationException as error:
             raise UserError(f"{choice}: {error}") from error
-        averages = any(isinstance(callback, WeightAveraging) for callback in self.callbacks)
-        if averages and isinstance(trainer.strategy, ModelParallelStrategy):
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            self._check_shards(choice)
+        by_hand = isinstance(
+            getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment
+        )
+        if trainer.num_nodes > 1 and by_hand and "MASTER_ADDR" not in os.environ:
             raise UserError(
-                f"{choice}: shards the network, of which averaging keeps a whole copy; leave it "
-                "out with '~callbacks.averaging'"
+                f"trainer.num_nodes={trainer.num_nodes}: nothing says where the others are; start "
+                "it by SLURM or torchrun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK on each"
             )
         divides = isinstance(self._train_loader.sampler, SharedSampler)
         if num_processes(trainer) > 1 and not divides:
             raise UserError(
                 f"{choice}: trains in several processes, among which app={self.config.app.name} "
                 "does not divide its training data; allowed: one device"
+            )
+
+    def _check_shards(self, choice: str) -> None:
+        if any(isinstance(callback, WeightAveraging) for callback in self.callbacks):
+            raise UserError(
+                f"{choice}: shards the network, of which averaging keeps a whole copy; leave it "
+                "out with '~callbacks.averaging'"
+            )
+        optimizer = self.config.optimizer
+        if optimizer.get("fused") and optimizer["_target_"] in _WHOLE_WHEN_FUSED:
+            raise UserError(
+                f"optimizer.fused=true: {choice} shards the network, for which torch has no fused "
+                f"{optimizer['_target_'].rpartition('.')[2]}; take optimizer.fused=false"
             )
 
     def check_intervals(self, trainer: pl.Trainer) -> None:

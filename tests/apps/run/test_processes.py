@@ -61,9 +61,11 @@ def assert_close_runs(one: Path, other: Path) -> None:
 @pytest.mark.parametrize("trainer", IN_TWO.values(), ids=IN_TWO)
 def test_two_processes_are_one_with_the_joint_batch(script, tiny, train, tmp_path, trainer):
     left_out = [override for override in trainer if override.startswith("~")]
-    one = train(*SETTINGS, *left_out, "app.batch_size=32", name="one")
+    # Adam makes whole steps of gradients that are nothing but rounding.
+    settings = [*SETTINGS, "optimizer=sgd", "optimizer.fused=false"]
+    one = train(*settings, *left_out, "app.batch_size=32", name="one")
     run = tmp_path / "two"
-    ended = start(script, *tiny, *SETTINGS, *trainer, "app.batch_size=16", f"run_dir={run}")
+    ended = start(script, *tiny, *settings, *trainer, "app.batch_size=16", f"run_dir={run}")
     assert ended.code == 0, ended.err
     assert ended.err == ""
     assert ended.out.count("held-out test") == ended.out.count("epoch   2/2") == 1
@@ -129,6 +131,18 @@ class TestRefusals:
     def test_averaging_beside_shards(self, tiny):
         line = refused("train", *tiny, "trainer=fsdp", "trainer.accelerator=cpu")
         assert "~callbacks.averaging" in line
+
+    def test_a_fused_step_that_knows_no_shards(self, tiny):
+        sharded = ("trainer=fsdp", "trainer.accelerator=cpu", "~callbacks.averaging")
+        line = refused("train", *tiny, *sharded, "optimizer=sgd")
+        assert "optimizer.fused=true: trainer=fsdp shards the network" in line
+        assert "no fused SGD; take optimizer.fused=false" in line
+
+    def test_machines_that_nothing_says_the_place_of(self, tiny, monkeypatch):
+        monkeypatch.delenv("MASTER_ADDR", raising=False)
+        line = refused("train", *tiny, "++trainer.num_nodes=2")
+        assert "trainer.num_nodes=2: nothing says where the others are" in line
+        assert "SLURM or torchrun, or set MASTER_ADDR" in line
 
     def test_data_that_are_not_divided(self, tiny, monkeypatch):
         from apps.base.sampler import TrainLoader
