@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import DictConfig
 from torch.nn import Module
-from torch.optim import Optimizer
+from torch.optim import SGD, Adagrad, Optimizer
 
 from apps.base.account import Account
 from apps.base.application import Application, DataModule
@@ -36,7 +36,7 @@ from gradclip_core import Clipper
 from gradclip_core.lightning import refuse_strategy
 
 # torch 2.13 has fused steps of Adam and AdamW alone for sharded weights.
-_WHOLE_WHEN_FUSED = ("torch.optim.SGD", "torch.optim.Adagrad")
+_WHOLE_WHEN_FUSED = (SGD, Adagrad)
 
 
 class Experiment:
@@ -239,11 +239,11 @@ class Experiment:
                 f"{choice}: shards the network, of which averaging keeps a whole copy; leave it "
                 "out with '~callbacks.averaging'"
             )
-        optimizer = self.config.optimizer
-        if optimizer.get("fused") and optimizer["_target_"] in _WHOLE_WHEN_FUSED:
+        optimizer = self._described_optimizer
+        if optimizer.keywords.get("fused") and optimizer.func in _WHOLE_WHEN_FUSED:
             raise UserError(
                 f"optimizer.fused=true: {choice} shards the network, for which torch has no fused "
-                f"{optimizer['_target_'].rpartition('.')[2]}; take optimizer.fused=false"
+                f"{optimizer.func.__name__}; take optimizer.fused=false"
             )
 
     def check_intervals(self, trainer: pl.Trainer) -> None:

@@ -169,7 +169,7 @@ def test_a_module_that_is_copied_while_it_trains_leaves_the_trainer_behind(pl: A
     assert max(module.norms) == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_averaged_weights_are_those_without_the_callback(pl: Any) -> None:
+def test_averaged_weights_are_those_of_the_trainers_own_clipping(pl: Any) -> None:
     averaging = pytest.importorskip(f"{pl.__name__}.callbacks")
     if not hasattr(averaging, "WeightAveraging"):
         pytest.skip(f"{pl.__name__} {pl.__version__} does not average weights")

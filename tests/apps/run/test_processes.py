@@ -132,11 +132,19 @@ class TestRefusals:
         line = refused("train", *tiny, "trainer=fsdp", "trainer.accelerator=cpu")
         assert "~callbacks.averaging" in line
 
-    def test_a_fused_step_that_knows_no_shards(self, tiny):
+    @pytest.mark.parametrize(
+        ("optimizer", "name"),
+        [
+            (["optimizer=sgd"], "SGD"),
+            (["optimizer=sgd", "optimizer._target_=torch.optim.sgd.SGD"], "SGD"),
+            (["optimizer=adagrad"], "Adagrad"),
+        ],
+    )
+    def test_a_fused_step_that_knows_no_shards(self, tiny, optimizer, name):
         sharded = ("trainer=fsdp", "trainer.accelerator=cpu", "~callbacks.averaging")
-        line = refused("train", *tiny, *sharded, "optimizer=sgd")
+        line = refused("train", *tiny, *sharded, *optimizer)
         assert "optimizer.fused=true: trainer=fsdp shards the network" in line
-        assert "no fused SGD; take optimizer.fused=false" in line
+        assert f"no fused {name}; take optimizer.fused=false" in line
 
     def test_machines_that_nothing_says_the_place_of(self, tiny, monkeypatch):
         monkeypatch.delenv("MASTER_ADDR", raising=False)
