@@ -55,7 +55,7 @@ def main() -> None:
         initialize_config_dir(str(CONF), version_base="1.3"),
     ):
         for series in arguments.series:
-            source = _source(series, Path(name))
+            source = series_source(series, Path(name))
             for year in ORIGINS[series]:
                 settings = [*source, *_split(year), f"app.horizon={arguments.horizon}"]
                 start = _start(_experiment([*settings, "app.base=har_gjr"]))
@@ -67,7 +67,7 @@ def main() -> None:
     print("mean", *(f"{change} {np.mean(found):+.4f}" for change, found in means.items()))
 
 
-def _source(series: str, folder: Path) -> list[str]:
+def series_source(series: str, folder: Path) -> list[str]:
     """The overrides that name a series; those of the package `arch` are written as files."""
     if series == "sp500":
         return ["data=sp500"]
@@ -76,8 +76,15 @@ def _source(series: str, folder: Path) -> list[str]:
     else:
         table = pd.DataFrame({"Close": wti.load()["DCOILWTICO"].dropna()})
     table.rename_axis("date").to_csv(folder / f"{series}.csv")
-    # A third in a day is how oil fell in January 1991, and no split.
-    return ["data=csv", f"data.path={folder / series}.csv", "data.splits=keep"]
+    return prices(folder / f"{series}.csv")
+
+
+def prices(path: Path) -> list[str]:
+    """The overrides that name a file of prices, whose jumps are returns.
+
+    A third in a day is how oil fell in January 1991, and no split.
+    """
+    return ["data=csv", f"data.path={path}", "data.splits=keep"]
 
 
 def _split(year: int) -> list[str]:

@@ -14,23 +14,21 @@ import argparse
 import itertools
 import tempfile
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
-import pandas as pd
-from arch.data import nasdaq, wti
 from hydra import initialize_config_dir
 
 from apps import CONF
 from apps.cli.compose import compose_run
-from apps.finance import combination
 from apps.finance.backtests import qlike
+from apps.finance.combination import combine
 from apps.finance.data import PanelData
 from apps.finance.garch import garch
 from apps.finance.har import har
 from apps.finance.moving_average import base_variance
 from apps.finance.panel import Floats
 from apps.run.experiment import Experiment
+from benchmarks.finance_bound import ORIGINS, prices, series_source
 
 RATES, MEMORIES = (0.1, 0.3, 1.0), (0.99, 0.996, 0.999)
 MODELS = {"two": 2, "three": 3}
@@ -63,15 +61,10 @@ def main() -> None:
 
 
 def _sources(files: list[Path], folder: Path) -> dict[str, list[str]]:
-    """The overrides that name each series; those of the package `arch` are written as files."""
-    nasdaq.load()[["High", "Low", "Close"]].rename_axis("date").to_csv(folder / "nasdaq.csv")
-    oil = pd.DataFrame({"Close": wti.load()["DCOILWTICO"].dropna()})
-    oil.rename_axis("date").to_csv(folder / "wti.csv")
-    paths = [folder / "nasdaq.csv", folder / "wti.csv", *files]
-    return {name: [f"data={name}"] for name in ("sp500", "skfolio")} | {
-        path.stem: ["data=csv", f"data.path={path.absolute()}", "data.splits=keep"]
-        for path in paths
-    }
+    """The overrides that name each series."""
+    own = {path.stem: prices(path.absolute()) for path in files}
+    shipped = {name: series_source(name, folder) for name in ORIGINS}
+    return shipped | {"skfolio": ["data=skfolio"]} | own
 
 
 def _forecasts(source: list[str], horizon: int) -> tuple[Floats, Floats]:
@@ -97,8 +90,7 @@ def _forecasts(source: list[str], horizon: int) -> tuple[Floats, Floats]:
 def _combined(
     variances: Floats, realised: Floats, horizon: int, models: str, rate: float, memory: float
 ) -> float:
-    with mock.patch.multiple(combination, RATE=rate, MEMORY=memory):
-        combined = combination.combine(variances[: MODELS[models]], realised, horizon)
+    combined = combine(variances[: MODELS[models]], realised, horizon, rate, memory)
     return _loss(combined, realised)
 
 
